@@ -1,0 +1,65 @@
+"""What is loaded once for all visitors: models and data sets, bounded, never changed in place."""
+
+from pathlib import Path
+
+import numpy as np
+import streamlit as st
+
+from vae_core import checkpoint, data, device
+from vae_core.checkpoint import Checkpoint
+from vae_core.errors import UserError
+
+__all__ = ["compute_device", "load_checkpoint", "read_header", "test_images", "train_images"]
+
+
+@st.cache_resource(show_spinner=False)
+def compute_device() -> str:
+    """The device that the pages compute on, for people: 'CPU, 2 threads'."""
+    return device.describe(device.pick())
+
+
+@st.cache_resource(max_entries=4, show_spinner="Loading the model …")
+def _checkpoint(path: str, modified: int) -> Checkpoint:
+    return checkpoint.load(Path(path), device.pick())
+
+
+@st.cache_data(max_entries=512, show_spinner=False)
+def _header(path: str, modified: int) -> dict:
+    return checkpoint.read_header(Path(path))
+
+
+def _modified(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError as error:
+        raise UserError(f"The checkpoint {path.stem} is gone. Choose another model.") from error
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """The checkpoint at `path`, read once a version. Raises UserError where it cannot be read."""
+    return _checkpoint(str(path), _modified(path))
+
+
+def read_header(path: Path) -> dict:
+    """The header of the checkpoint at `path`, read once a version. Raises UserError where it cannot be read."""
+    return _header(str(path), _modified(path))
+
+
+def test_images(name: str, image_shape: tuple[int, int, int]) -> np.ndarray | None:
+    """The test images (N, C, H, W) uint8 of data set `name`, or None where it is not at hand or of another shape."""
+    return _images(name, image_shape, "test")
+
+
+def train_images(name: str, image_shape: tuple[int, int, int]) -> np.ndarray | None:
+    """The training images of data set `name`, or None; see `test_images`."""
+    return _images(name, image_shape, "train")
+
+
+def _images(name: str, image_shape: tuple[int, int, int], split: str) -> np.ndarray | None:
+    if not name or not data.available(name):
+        return None
+    try:
+        found = data.load(name)
+    except UserError:
+        return None
+    return getattr(found, split).images if found.image_shape == tuple(image_shape) else None

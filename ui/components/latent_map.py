@@ -1,0 +1,261 @@
+"""A map of points in the plane, drawn with WebGL: hover pictures, click, lasso, thumbnails, live updates."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import streamlit as st
+from PIL import Image
+
+from ui.components.scripts import script, style
+from ui.components.sheets import content_digest
+from vae_core.imaging import data_url, to_uint8
+
+__all__ = [
+    "Atlas",
+    "Background",
+    "ByClass",
+    "ByValue",
+    "Mark",
+    "Selection",
+    "build_atlas",
+    "latent_map",
+    "latent_map_props",
+    "read_selection",
+    "thumbnail_atlas",
+]
+
+_PAGE_SIDE = 4096  # pixels; larger textures and canvases fail on phones
+_THUMBNAIL_SIDE = 32
+
+_map = st.components.v2.component(
+    "vae_laboratory.latent_map", js=script("latent_map"), css=style("latent_map")
+)
+_atlas = st.components.v2.component("vae_laboratory.latent_atlas", js=script("latent_atlas"))
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """Thumbnails of all points as a few sprite images: tile i is on page i // per_page, row by row.
+
+    `tile` is (width, height) in pixels, `pages` are WebP files.
+    """
+
+    id: str
+    tile: tuple[int, int]
+    columns: int
+    per_page: int
+    pages: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class ByClass:
+    """Colour by class: index (N,) int into names; colours are "#rrggbb", reused if there are more classes."""
+
+    index: np.ndarray
+    names: Sequence[str]
+    colours: Sequence[str]
+
+
+@dataclass(frozen=True)
+class ByValue:
+    """Colour by a number: values (N,), a title with its unit, and a ramp of "#rrggbb" from low to high.
+
+    The ramp spans the 1st to the 99th percentile, so that single outliers do not wash it out.
+    """
+
+    values: np.ndarray
+    title: str
+    ramp: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Background:
+    """An image (H, W[, 3]) uint8 behind the points and its extent (x0, x1, y0, y1); its top row is at y1."""
+
+    image: np.ndarray
+    extent: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A labelled point of its own: an endpoint, or a picture that was dropped in."""
+
+    x: float
+    y: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the visitor chose: a "point", the points in a "lasso", or a bare "place" (x, y) in the plane."""
+
+    kind: str
+    indices: tuple[int, ...]
+    x: float
+    y: float
+
+
+def build_atlas(images: np.ndarray) -> Atlas:
+    """Pack images (N, C, H, W), uint8 or float in [0, 1], C = 1 or 3, into a few sprite images.
+
+    Pages are lossy WebP (about 120 bytes a digit) of at most 4096 pixels a side; images of more than 32 pixels
+    a side are reduced.
+    """
+    images = to_uint8(images)
+    n, _, height, width = images.shape
+    shrink = max(1, -(-max(height, width) // _THUMBNAIL_SIDE))
+    tile_height, tile_width = height // shrink, width // shrink
+    columns = min(_PAGE_SIDE // tile_width, max(1, int(np.ceil(n**0.5))))
+    per_page = columns * min(_PAGE_SIDE // tile_height, -(-n // columns))
+    pages = tuple(
+        _webp(_reduce(images[start : start + per_page], shrink), columns) for start in range(0, n, per_page)
+    )
+    return Atlas(content_digest(images), (tile_width, tile_height), columns, per_page, pages)
+
+
+def latent_map_props(
+    positions: np.ndarray,
+    colour: ByClass | ByValue,
+    *,
+    id: str,
+    view: str,
+    axes: tuple[str, str],
+    item: str = "Image",
+    label: str = "Map",
+    file: str = "latent-map",
+    labels: ByClass | None = None,
+    atlas: Atlas | None = None,
+    background: Background | None = None,
+    contours: bool = False,
+    marks: Sequence[Mark] = (),
+    placeable: bool = False,
+    thumbnails: bool = False,
+) -> dict[str, Any]:
+    """What the browser is given, as JSON values.
+
+    positions (N, 2) are sent as float32. `id` names the set of points: with the same id, changed positions
+    glide to their new places and the selection stays; a changed `view` shows all points again. `labels` are
+    the classes named in the tooltip, `contours` the 1, 2 and 3 σ circles of N(0, I), `placeable` whether a
+    click on an empty place selects it, `file` the name of the downloaded picture without its ending.
+    Raises ValueError where the lengths do not agree.
+    """
+    n = len(positions)
+    if np.shape(positions) != (n, 2):
+        raise ValueError(f"positions must be (N, 2), not {np.shape(positions)}")
+    for column in (colour.index if isinstance(colour, ByClass) else colour.values, labels and labels.index):
+        if column is not None and len(column) != n:
+            raise ValueError(f"{len(column)} colours or labels for {n} points")
+    return {
+        "id": id,
+        "view": view,
+        "positions": _base64(positions, "<f4"),
+        "colour": _colour(colour),
+        "labels": labels and {"index": _base64(labels.index, "<u2"), "names": list(labels.names)},
+        "axes": list(axes),
+        "item": item,
+        "label": label,
+        "file": file,
+        "atlas": atlas and atlas.id,
+        "background": background
+        and {
+            "image": data_url(_encode(background.image, "PNG"), "image/png"),
+            "extent": list(background.extent),
+        },
+        "contours": contours,
+        "marks": [{"x": float(mark.x), "y": float(mark.y), "label": mark.label} for mark in marks],
+        "fit": _fit(marks, contours),
+        "placeable": placeable,
+        "thumbnails": thumbnails,
+    }
+
+
+def read_selection(value: Any, *, id: str, count: int) -> Selection | None:
+    """What the browser reported, checked; None for nothing, another set of points, or anything malformed."""
+    if not isinstance(value, Mapping) or value.get("id") != id:
+        return None
+    kind, indices, place = value.get("kind"), value.get("indices"), (value.get("x"), value.get("y"))
+    if not isinstance(indices, list) or not all(type(i) is int and 0 <= i < count for i in indices):
+        return None
+    if not all(isinstance(v, int | float) and np.isfinite(v) for v in place):
+        return None
+    if not {"point": len(indices) == 1, "lasso": len(indices) > 0, "place": not indices}.get(kind, False):
+        return None
+    return Selection(kind, tuple(indices), float(place[0]), float(place[1]))
+
+
+def thumbnail_atlas(atlas: Atlas, *, key: str) -> None:
+    """Send an atlas to the browser, for the maps on this page that name it; draws nothing."""
+    _atlas(
+        key=key,
+        data={
+            "id": atlas.id,
+            "tile": list(atlas.tile),
+            "columns": atlas.columns,
+            "per_page": atlas.per_page,
+            "pages": [data_url(page, "image/webp") for page in atlas.pages],
+        },
+    )
+
+
+def latent_map(props: dict[str, Any], *, key: str) -> Selection | None:
+    """Draw the map that `latent_map_props` describes; what is selected in it."""
+    result = _map(key=key, data=props, on_selection_change=lambda: None)
+    count = len(props["positions"]) * 3 // 4 // 8
+    return read_selection(result.selection, id=props["id"], count=count)
+
+
+def _reduce(images: np.ndarray, shrink: int) -> np.ndarray:
+    if shrink == 1:
+        return images
+    n, channels, height, width = images.shape
+    height, width = height // shrink, width // shrink
+    blocks = images[:, :, : height * shrink, : width * shrink]
+    return blocks.reshape(n, channels, height, shrink, width, shrink).mean((3, 5)).round().astype(np.uint8)
+
+
+def _webp(images: np.ndarray, columns: int) -> bytes:
+    n, channels, height, width = images.shape
+    rows = -(-n // columns)
+    full = np.zeros((rows * columns, channels, height, width), np.uint8)
+    full[:n] = images
+    page = full.reshape(rows, columns, channels, height, width).transpose(0, 3, 1, 4, 2)
+    return _encode(
+        page.reshape(rows * height, columns * width, channels).squeeze(-1 if channels == 1 else ()), "WEBP"
+    )
+
+
+def _encode(image: np.ndarray, format: str) -> bytes:
+    file = io.BytesIO()
+    options = {"quality": 65, "method": 2} if format == "WEBP" else {}
+    Image.fromarray(image).save(file, format, **options)
+    return file.getvalue()
+
+
+def _base64(values: np.ndarray, dtype: str) -> str:
+    return base64.b64encode(np.ascontiguousarray(values, dtype=dtype).tobytes()).decode()
+
+
+def _colour(colour: ByClass | ByValue) -> dict[str, Any]:
+    if isinstance(colour, ByClass):
+        index, names = _base64(colour.index, "<u2"), list(colour.names)
+        return {"kind": "class", "index": index, "names": names, "colours": list(colour.colours)}
+    finite = colour.values[np.isfinite(colour.values)]
+    low, high = np.percentile(finite, [1, 99]) if len(finite) else (0.0, 1.0)
+    return {
+        "kind": "value",
+        "values": _base64(colour.values, "<f4"),
+        "low": float(low),
+        "high": float(high),
+        "title": colour.title,
+        "ramp": list(colour.ramp),
+    }
+
+
+def _fit(marks: Sequence[Mark], contours: bool) -> list[list[float]]:
+    """Places that the first view includes beside the points."""
+    corners = [[-3.0, -3.0], [3.0, 3.0]] if contours else []
+    return [*corners, *([float(mark.x), float(mark.y)] for mark in marks)]

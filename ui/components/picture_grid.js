@@ -1,0 +1,106 @@
+// A grid of pictures from one sprite; the visitor selects one, and the server is told which.
+
+// By key: the version and index that the server knows. Outlives a grid that leaves the page and comes back.
+const agreed = new Map();
+
+class PictureGrid {
+  constructor(parent) {
+    this.tiles = [];
+    this.root = element("div", { class: "root", "data-testid": "picture-grid", role: "group" });
+    this.pictures = element("div", { class: "pictures" });
+    this.root.append(this.pictures);
+    this.pictures.addEventListener("click", (event) => {
+      const tile = event.target.closest("button");
+      if (tile) this.select(this.tiles.findIndex(({ button }) => button === tile));
+    });
+    this.pictures.addEventListener("keydown", (event) => this.steer(event));
+    parent.append(this.root);
+    this.observer = new ResizeObserver(() => this.layOut());
+    this.observer.observe(this.root);
+  }
+
+  update(data) {
+    const known = agreed.get(data.key);
+    if (known?.version !== data.version) agreed.set(data.key, { version: data.version, index: data.index });
+    this.data = data;
+    this.root.setAttribute("aria-label", data.label);
+    while (this.tiles.length > data.frame.count) this.tiles.pop().button.remove();
+    while (this.tiles.length < data.frame.count) this.tiles.push(this.tile());
+    this.tiles.forEach(({ button, caption }, index) => {
+      caption.textContent = data.captions?.[index] ?? "";
+      caption.hidden = !data.captions;
+      button.setAttribute("aria-label", ["picture " + (index + 1), data.captions?.[index]].filter(Boolean).join(", "));
+    });
+    this.layOut();
+    this.mark();
+    this.load();
+  }
+
+  tile() {
+    const picture = new FrameCanvas();
+    const caption = element("span", { class: "caption", "aria-hidden": "true" });
+    const button = element("button", { type: "button", tabindex: "-1" }, picture.canvas, caption);
+    this.pictures.append(button);
+    return { button, picture, caption };
+  }
+
+  load() {
+    const { content, sprite, frame } = this.data;
+    if (content === this.content) return;
+    this.content = content;
+    decodeSprite(sprite).then((bitmap) => {
+      if (this.content === content) this.tiles.forEach(({ picture }, index) => picture.draw(bitmap, frame, index));
+      bitmap.close();
+    });
+  }
+
+  layOut() {
+    const room = this.root.clientWidth;
+    if (!room || !this.data) return;
+    const { frame, scale } = this.data;
+    for (const { picture } of this.tiles) picture.resize(frame, wholeScale(scale, frame.width, room - 8));
+  }
+
+  mark() {
+    const { index } = agreed.get(this.data.key);
+    this.tiles.forEach(({ button }, place) => button.setAttribute("aria-pressed", place === index));
+    this.makeReachable(index ?? 0);
+  }
+
+  // One tile at a time is reached by the tab key; the arrow keys go on from there.
+  makeReachable(index) {
+    this.tiles.forEach(({ button }, place) => (button.tabIndex = place === index ? 0 : -1));
+  }
+
+  steer(event) {
+    const here = this.tiles.findIndex(({ button }) => button === event.target);
+    const top = this.tiles[0].button.offsetTop;
+    const columns = this.tiles.filter(({ button }) => button.offsetTop === top).length;
+    const last = this.tiles.length - 1;
+    const goal = {
+      ArrowLeft: here - 1, ArrowRight: here + 1, ArrowUp: here - columns, ArrowDown: here + columns, Home: 0, End: last,
+    }[event.key];
+    if (goal === undefined) return;
+    event.preventDefault();
+    if (goal < 0 || goal > last) return;
+    this.makeReachable(goal);
+    this.tiles[goal].button.focus();
+  }
+
+  select(index) {
+    const known = agreed.get(this.data.key);
+    if (index === known.index) return;
+    known.index = index;
+    this.mark();
+    this.report("picked", { index, version: known.version });
+  }
+
+  dispose() {
+    this.observer.disconnect();
+    this.content = null;
+  }
+}
+
+export default function (component) {
+  return mount(PictureGrid, component);
+}

@@ -1,0 +1,21 @@
+"""The text of the scripts and styles that lie beside the components."""
+
+from pathlib import Path
+
+__all__ = ["script", "style"]
+
+_FOLDER = Path(__file__).parent
+
+
+def script(name: str) -> str:
+    """A component's JavaScript: what all of them share, then its own file `<name>.js`."""
+    return _read("shared.js") + _read(f"{name}.js")
+
+
+def style(name: str) -> str:
+    """A component's CSS: what all of them share, then its own file `<name>.css`."""
+    return _read("shared.css") + _read(f"{name}.css")
+
+
+def _read(file_name: str) -> str:
+    return (_FOLDER / file_name).read_text(encoding="utf-8")

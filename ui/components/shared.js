@@ -1,0 +1,57 @@
+// What every component needs: elements, sprite pictures, whole-pixel scales.
+
+function element(tag, attributes = {}, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}
+
+async function decodeSprite(url) {
+  const comma = url.indexOf(",");
+  const bytes = Uint8Array.from(atob(url.slice(comma + 1)), (letter) => letter.charCodeAt(0));
+  return createImageBitmap(new Blob([bytes], { type: url.slice(5, url.indexOf(";")) }));
+}
+
+// A canvas that shows one frame of a sprite at a time, a square of whole pixels for each of the frame's.
+class FrameCanvas {
+  constructor() {
+    this.canvas = element("canvas", { role: "img" });
+    this.context = this.canvas.getContext("2d", { alpha: false });
+  }
+
+  resize(frame, scale) {
+    if (this.canvas.width !== frame.width || this.canvas.height !== frame.height) {
+      this.canvas.width = frame.width;
+      this.canvas.height = frame.height;
+    }
+    this.canvas.style.width = `${frame.width * scale}px`;
+    this.canvas.style.aspectRatio = `${frame.width} / ${frame.height}`;
+  }
+
+  draw(bitmap, frame, index) {
+    const left = (index % frame.columns) * frame.width;
+    const top = Math.floor(index / frame.columns) * frame.height;
+    const { width, height } = frame;
+    this.context.drawImage(bitmap, left, top, width, height, 0, 0, width, height);
+  }
+}
+
+function wholeScale(wanted, width, room) {
+  return Math.max(1, Math.min(wanted, Math.floor(room / width)));
+}
+
+// One instance for each place on the page. The page calls the component again at every change of its data, and
+// calls the clean-up of a call that has been overtaken too: only the latest call's clean-up may take it down.
+function mount(Component, { data, parentElement, setStateValue }) {
+  const instance = (parentElement.instance ??= new Component(parentElement));
+  const turn = (instance.turn = (instance.turn ?? 0) + 1);
+  instance.report = setStateValue;
+  instance.update(data);
+  return () => {
+    if (instance.turn !== turn) return;
+    instance.dispose();
+    instance.root.remove();
+    delete parentElement.instance;
+  };
+}

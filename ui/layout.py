@@ -1,0 +1,26 @@
+"""The head of a page, and how pictures stand on it."""
+
+import numpy as np
+import streamlit as st
+
+from vae_core import imaging
+
+__all__ = ["head", "picture", "whole_scale"]
+
+
+def head(title: str, about: str) -> None:
+    """A page's title and the one sentence that says what it is for."""
+    st.title(title, anchor=False)
+    st.markdown(about)
+
+
+def whole_scale(side: int, target: int) -> int:
+    """The whole multiple by which a picture of `side` pixels comes closest to `target` screen pixels."""
+    return max(1, round(target / side))
+
+
+def picture(image: np.ndarray, caption: str | None = None, *, target: int = 140) -> None:
+    """One picture (C, H, W), uint8 or float in [0, 1], with hard pixels, about `target` screen pixels high."""
+    scale = whole_scale(image.shape[-2], target)
+    drawn = imaging.grid(image[None], columns=1, scale=scale, gap=0)
+    st.image(drawn, caption=caption, width=drawn.width, output_format="PNG")

@@ -1,0 +1,168 @@
+"""What a visitor has chosen: the model that all pages share, and points sent from page to page."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import streamlit as st
+
+from ui import caching
+from vae_core import data, runs
+from vae_core.checkpoint import Checkpoint
+from vae_core.errors import UserError
+from vae_core.evaluate import encode
+
+__all__ = [
+    "Entry",
+    "Point",
+    "choose",
+    "entries",
+    "held_out",
+    "keep_picture",
+    "model_picker",
+    "pictures",
+    "resolve",
+    "selected",
+    "send",
+    "title",
+]
+
+SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints"
+_DEFAULT = "mnist-d2"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model that can be chosen: `id` stands in the URL, `path` is its checkpoint, `run` its run, if it has one."""
+
+    id: str
+    path: Path
+    run: str | None = None
+
+
+@dataclass(frozen=True)
+class Point:
+    """A place in the latent space: z (d,), what to call it, and the uint8 picture (C, H, W) it came from, if any."""
+
+    label: str
+    z: np.ndarray
+    picture: np.ndarray | None = None
+
+
+def entries() -> dict[str, Entry]:
+    """All models by id: those that ship (the default first), then runs with a checkpoint, the newest first."""
+    shipped = sorted(SHIPPED.glob("*.safetensors"), key=lambda path: (path.stem != _DEFAULT, path.stem))
+    found = {path.stem: Entry(path.stem, path) for path in shipped}
+    for run in runs.list_runs():
+        if run.checkpoint.exists():
+            found[f"run-{run.name}"] = Entry(f"run-{run.name}", run.checkpoint, run.name)
+    return found
+
+
+def title(entry: Entry) -> str:
+    """'MNIST, d = 2, mlp' for a shipped model, with β where it is not 1; runs end in their hash."""
+    try:
+        header = caching.read_header(entry.path)
+        model, train = header["model"], header["record"]["train"]
+        text = f"{data.title(train['dataset'])} · d = {model['latent_dim']} · {model['arch']}"
+        text += "" if train["beta"] == 1 else f" · β = {train['beta']:g}"
+    except (UserError, KeyError, TypeError):
+        return f"{entry.id} (cannot be read)"
+    return f"{text} · run {entry.run[-8:]}" if entry.run else text
+
+
+def model_picker() -> None:
+    """The picker in the frame; its choice is in the URL as ?model=…."""
+    found = entries()
+    if not found:
+        st.info("No model is here yet. Train one first.", icon=":material/model_training:")
+        return
+    asked = st.query_params.get("model") or st.session_state.get("model")
+    if asked and asked not in found:
+        st.warning(f"The model “{asked[:80]}” is not here any more; “{next(iter(found))}” is shown instead.")
+    titles = {key: title(entry) for key, entry in found.items()}
+    st.selectbox("Model", list(found), format_func=titles.get, key="model", bind="query-params")
+
+
+def choose(model_id: str) -> None:
+    """Make `model_id` the selected model from the next run of the script on; for callbacks."""
+    st.session_state["model"] = model_id
+
+
+def selected() -> tuple[Entry, Checkpoint]:
+    """The selected model. Stops the page with a sentence where there is none or it cannot be read."""
+    found = entries()
+    entry = found.get(st.session_state.get("model", "")) or next(iter(found.values()), None)
+    if entry is None:
+        st.info("Train a model first: this page shows what it has learnt.", icon=":material/model_training:")
+        st.stop()
+    try:
+        return entry, caching.load_checkpoint(entry.path)
+    except UserError as error:
+        st.error(str(error), icon=":material/error:")
+        st.stop()
+
+
+def held_out(checkpoint: Checkpoint) -> np.ndarray | None:
+    """The test images (N, C, H, W) uint8 of the model's data set, or None where it is not at hand."""
+    name = checkpoint.record.get("train", {}).get("dataset", "")
+    return caching.test_images(name, checkpoint.model.config.image_shape)
+
+
+def pictures(checkpoint: Checkpoint, index: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Held-out pictures `index` (n,) → uint8 (n, C, H, W), and whether they are the real ones.
+
+    Where the data set is not at hand, they are decoded from the snapshot's posterior means.
+    """
+    images = held_out(checkpoint)
+    if images is not None:
+        return images[index], True
+    from vae_core.imaging import to_uint8
+    from vae_core.latent import decode
+
+    return to_uint8(decode(checkpoint.model, checkpoint.snapshot.mu[index])), False
+
+
+def keep_picture(picture: np.ndarray, label: str) -> str:
+    """Remember a visitor's picture, uint8 (C, H, W), for this session; returns its spec for `resolve`."""
+    digest = hashlib.blake2b(picture.tobytes(), digest_size=6).hexdigest()
+    st.session_state.setdefault("kept_pictures", {})[digest] = (picture, label)
+    return f"picture:{digest}"
+
+
+def send(page: str, **settings: str) -> None:
+    """Open `page` (a path such as "pages/explore/interpolate.py") with widgets set by their keys."""
+    st.switch_page(page, query_params={"model": st.session_state.get("model", _DEFAULT)} | settings)
+
+
+def resolve(spec: str, checkpoint: Checkpoint) -> Point:
+    """The latent point that a short text names, fit for a URL.
+
+    test:I is the posterior mean of held-out image I; prior:S the draw from N(0, I) with seed S; z:a,b,… the
+    point itself; picture:HASH a picture that this visitor dropped. Raises UserError for anything else.
+    """
+    kind, _, rest = spec.partition(":")
+    latent_dim = checkpoint.model.config.latent_dim
+    try:
+        if kind == "test" and checkpoint.snapshot is not None and 0 <= int(rest) < len(checkpoint.snapshot):
+            index = int(rest)
+            picture, real = pictures(checkpoint, np.array([index]))
+            return Point(f"test image {index}", checkpoint.snapshot.mu[index], picture[0] if real else None)
+        if kind == "prior" and int(rest) >= 0:
+            from vae_core.latent import sample_prior
+
+            return Point(f"prior sample {rest}", sample_prior(1, latent_dim, int(rest))[0])
+        if kind == "z":
+            z = np.array([float(value) for value in rest.split(",")], np.float32)
+            if z.shape == (latent_dim,) and np.isfinite(z).all():
+                return Point("z", z)
+        if kind == "picture" and rest in st.session_state.get("kept_pictures", {}):
+            picture, label = st.session_state["kept_pictures"][rest]
+            if picture.shape == tuple(checkpoint.model.config.image_shape):
+                return Point(label, encode(checkpoint.model, picture[None])[0][0], picture)
+    except ValueError:
+        pass
+    raise UserError(
+        f"“{spec[:60]}” names no point of this model. Use test:12, prior:7, or z: and {latent_dim} numbers."
+    )

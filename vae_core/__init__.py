@@ -1,0 +1,1 @@
+"""Variational autoencoders: data, model, objective, training, runs, checkpoints, evaluation."""

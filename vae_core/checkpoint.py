@@ -1,0 +1,172 @@
+"""A checkpoint is one safetensors file: weights, a latent snapshot, and a header that rebuilds the model."""
+
+import json
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import torch
+from safetensors.torch import save as to_safetensors
+
+from vae_core.errors import UserError
+from vae_core.files import write_whole
+from vae_core.model import VAE, ModelConfig
+
+__all__ = ["Checkpoint", "LatentSnapshot", "load", "read_header", "read_tensors", "save", "write_tensors"]
+
+_FORMAT = "vae-laboratory/1"
+_MAX_BYTES = 512 * 2**20
+
+
+@dataclass(frozen=True)
+class LatentSnapshot:
+    """What the encoder says of held-out images, so that latent pages work without the data set.
+
+    mu, logvar (N, d) float32; reconstruction (N,) float32, −log p(x|z) in nats at one posterior sample; labels
+    (N,) int64 and factors (N, F) float32 where the data set has them. Row i is the data set's test image i.
+    """
+
+    mu: np.ndarray
+    logvar: np.ndarray
+    reconstruction: np.ndarray
+    labels: np.ndarray | None = None
+    factors: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.mu)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model in evaluation mode, the JSON record of how it was trained, and its latent snapshot."""
+
+    model: VAE
+    record: dict[str, Any] = field(default_factory=dict)
+    snapshot: LatentSnapshot | None = None
+
+
+def write_tensors(path: Path, tensors: dict[str, torch.Tensor], header: dict[str, Any]) -> None:
+    """Write tensors and a JSON header as one safetensors file, whole."""
+    metadata = {"format": _FORMAT, "header": json.dumps(header, ensure_ascii=False)}
+    rows = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_whole(path, to_safetensors(rows, metadata))
+
+
+def _open(path: Path) -> Any:
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"There is no checkpoint {path.name}. It may have been moved or deleted; choose another.")
+    size = path.stat().st_size
+    if size > _MAX_BYTES:
+        raise UserError(f"{path.name} has {size / 2**20:.0f} MB; checkpoints of up to {_MAX_BYTES >> 20} MB are read.")
+    with path.open("rb") as file:
+        start = file.read(2)
+    if start == b"PK" or start[:1] == b"\x80":
+        raise UserError(
+            f"{path.name} is a pickle (a .pt or .pth file), which can run code when it is opened, so it is refused. "
+            "Use a .safetensors checkpoint written by this project."
+        )
+    try:
+        return safetensors.safe_open(str(path), framework="pt")
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise UserError(
+            f"{path.name} is not a readable checkpoint: it is truncated, damaged or another kind of file. "
+            "Download or train it again."
+        ) from error
+
+
+def _header(file: Any, path: Path) -> dict[str, Any]:
+    metadata = file.metadata() or {}
+    try:
+        if metadata["format"] != _FORMAT:
+            raise ValueError(metadata["format"])
+        header = json.loads(metadata["header"])
+        if not isinstance(header, dict):
+            raise ValueError(header)
+    except (KeyError, ValueError) as error:
+        raise UserError(
+            f"{Path(path).name} is a safetensors file, but not a checkpoint of this project. "
+            "Use one that was trained here."
+        ) from error
+    return header
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The header alone, {"model": {...}, "record": {...}, ...}, without reading the weights."""
+    with _open(path) as file:
+        return _header(file, path)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Every tensor of a file that `write_tensors` wrote, and its header."""
+    with _open(path) as file:
+        header = _header(file, path)
+        try:
+            return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118
+        except (safetensors.SafetensorError, RuntimeError) as error:
+            raise UserError(f"{Path(path).name} is damaged. Download or train it again.") from error
+
+
+def _snapshot_tensors(snapshot: LatentSnapshot | None) -> dict[str, torch.Tensor]:
+    if snapshot is None:
+        return {}
+    rows = {part.name: getattr(snapshot, part.name) for part in fields(snapshot)}
+    return {f"snapshot.{name}": torch.from_numpy(rows[name]) for name in rows if rows[name] is not None}
+
+
+def save(path: Path, checkpoint: Checkpoint) -> None:
+    """Write the checkpoint as one file, whole. Raises UserError where the disk is full."""
+    weights = {f"model.{name}": tensor for name, tensor in checkpoint.model.state_dict().items()}
+    header = {"model": checkpoint.model.config.to_dict(), "record": checkpoint.record}
+    write_tensors(path, weights | _snapshot_tensors(checkpoint.snapshot), header)
+
+
+def load(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
+    """Read a checkpoint and rebuild its model, in evaluation mode, on `device`.
+
+    Raises UserError for a missing, truncated, foreign or hostile file; nothing in the file is executed.
+    """
+    tensors, header = read_tensors(path)
+    model = _build(header, tensors, Path(path).name)
+    record = header.get("record")
+    return Checkpoint(
+        model.to(device).eval(), record if isinstance(record, dict) else {}, _snapshot(model, tensors, Path(path).name)
+    )
+
+
+def _build(header: dict[str, Any], tensors: dict[str, torch.Tensor], name: str) -> VAE:
+    weights = {key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")}
+    try:
+        config = ModelConfig(**header["model"])
+        with torch.device("meta"):  # shapes are compared before any memory is asked for
+            expected = {key: value.shape for key, value in VAE(config).state_dict().items()}
+        if expected != {key: value.shape for key, value in weights.items()}:
+            raise ValueError("other shapes")
+        if not all(torch.isfinite(value).all() for value in weights.values()):
+            raise ValueError("weights that are not finite")
+        model = VAE(config)
+        model.load_state_dict(weights)
+    except (KeyError, TypeError, ValueError, RuntimeError, UserError) as error:
+        raise UserError(
+            f"{name} does not hold the model that its header describes. Use a checkpoint that was trained here."
+        ) from error
+    return model
+
+
+def _snapshot(model: VAE, tensors: dict[str, torch.Tensor], name: str) -> LatentSnapshot | None:
+    rows = {
+        key.removeprefix("snapshot."): value.numpy() for key, value in tensors.items() if key.startswith("snapshot.")
+    }
+    if not rows:
+        return None
+    try:
+        snapshot = LatentSnapshot(**rows)
+        shape = (len(snapshot), model.config.latent_dim)
+        lengths = {len(row) for row in rows.values()}
+        if snapshot.mu.shape != shape or snapshot.logvar.shape != shape or lengths != {len(snapshot)}:
+            raise ValueError("rows that do not match")
+    except (TypeError, ValueError) as error:
+        raise UserError(f"The latent snapshot in {name} is damaged. Download or train it again.") from error
+    return snapshot

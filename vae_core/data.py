@@ -1,0 +1,402 @@
+"""Data sets behind one small interface: uint8 images, labels and factors where known, a fixed split."""
+
+import difflib
+import functools
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from vae_core import downloads, pictures, sprites
+from vae_core.downloads import Progress
+from vae_core.errors import UserError
+from vae_core.files import write_whole
+
+__all__ = [
+    "NAMES",
+    "SIZES",
+    "Dataset",
+    "Split",
+    "available",
+    "data_folder",
+    "folder_name",
+    "from_uploads",
+    "load",
+    "save_upload",
+    "title",
+]
+
+NAMES = ("digits", "sprites", "sprites-64", "mnist", "fashion-mnist", "cifar10")
+SIZES = (28, 32, 64)
+
+_DEFAULT_SIZE = 32
+_FEWEST = 10
+_TITLES = {"digits": "Digits (8 px)", "sprites": "Sprites (32 px)", "sprites-64": "Sprites (64 px)"}
+_UPLOAD = re.compile(r"upload:([0-9a-f]{16})")
+_SIZED = re.compile(r"(.+)@(\d+)", re.DOTALL)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """One part of a data set: images (N, C, H, W) uint8, labels (N,) int64, factors (N, F) float32."""
+
+    images: np.ndarray
+    labels: np.ndarray | None = None
+    factors: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A data set, its arrays shared between all who load it: never change them in place.
+
+    `name` is what `load` takes. `class_names[label]` is a label's name, () where there are no labels;
+    `factor_names[j]` is the name of column j of the factors, () where there are none. The test split is in a
+    fixed order with its classes mixed, so that its first n images are a fair sample. (MNIST's is in the order
+    of its makers, as others report on it; they note that its second half is the harder one.)
+    """
+
+    name: str
+    train: Split
+    test: Split
+    class_names: tuple[str, ...] = ()
+    factor_names: tuple[str, ...] = ()
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return tuple(self.train.images.shape[1:])
+
+
+def data_folder() -> Path:
+    """Where downloads and uploads are kept: $VAE_DATA, or data/ beside the packages."""
+    return Path(os.environ.get("VAE_DATA") or Path(__file__).resolve().parent.parent / "data")
+
+
+def folder_name(folder: str | Path, size: int = _DEFAULT_SIZE) -> str:
+    """The name under which `load` reads a folder of pictures at `size` pixels a side: "/home/me/cats@64".
+
+    Raises UserError where `size` is not one of SIZES.
+    """
+    _check_size(size)
+    return f"{Path(folder).expanduser().absolute()}@{size}"
+
+
+def available(name: str) -> bool:
+    """Whether `load(name)` needs no download: embedded, or (as far as file sizes tell) already on disk."""
+    if name in downloads.SOURCES:
+        return downloads.present(name, data_folder())
+    if upload := _UPLOAD.fullmatch(name):
+        return _upload_path(upload[1]).is_file()
+    return name in NAMES or _split_size(name)[0].is_dir()
+
+
+def title(name: str) -> str:
+    """What people call the set `name`: "Fashion-MNIST", "cats (64 px)". Loads nothing; shows no path."""
+    if name in downloads.SOURCES:
+        return downloads.SOURCES[name].title
+    if name in _TITLES:
+        return _TITLES[name]
+    if _UPLOAD.fullmatch(name):
+        return "Uploaded pictures"
+    folder, size = _split_size(name)
+    return f"{folder.name} ({size} px)"
+
+
+def load(name_or_folder: str, *, download: bool = False, progress: Progress | None = None) -> Dataset:
+    """Load a data set by its name; the `name` of what is returned loads the same again, anywhere.
+
+    - one of NAMES. `digits`, `sprites` and `sprites-64` are embedded; the others are read from
+    `data_folder()` and fetched first where `download` is true. - "FOLDER" or "FOLDER@SIZE", a folder of
+    pictures, resized and centre-cropped to 28, 32 (the default) or 64 pixels; sub-folders are classes.
+    Split 90 to 10. Files that cannot be read are left out. - "upload:" and 16 hexadecimal digits, what
+    `save_upload` returned.
+
+    `progress` is called with (fraction 0 … 1, text) while something is fetched or a folder is read. Sets are
+    kept in memory once loaded (the last few of each kind).
+
+    Raises UserError where the name is unknown, files are missing or damaged, or a folder has too few
+    pictures.
+    """
+    name = str(name_or_folder)
+    if name == "digits":
+        return _digits()
+    if name in ("sprites", "sprites-64"):
+        return _sprites(name, 64 if name == "sprites-64" else 32)
+    if name in downloads.SOURCES:
+        return _downloaded(name, download, progress)
+    if upload := _UPLOAD.fullmatch(name):
+        return _uploaded(upload[1])
+    folder, size = _split_size(name)
+    if not folder.is_dir():
+        raise UserError(_unknown(name))
+    return _folder(folder, size, progress)
+
+
+def from_uploads(
+    files: Iterable[tuple[str, bytes]], size: int = _DEFAULT_SIZE, progress: Progress | None = None
+) -> tuple[Dataset, list[str]]:
+    """A data set of uploaded pictures: files, the files of a folder, zip archives, or all of them mixed.
+
+    `files` are (name, content); a name may hold folders, a zip is a folder, and the sub-folders below what
+    all names share are the classes. Grey where every picture is, else RGB; resized and centre-cropped to
+    `size` (28, 32 or 64); split 90 to 10 by a fixed shuffle. The name is that which `save_upload` will give
+    it.
+
+    Returns the set, and a sentence for each file that was left out. Raises UserError where fewer than 10
+    pictures are left, or the limits of vae_core.pictures are passed.
+    """
+    _check_size(size)
+    found, problems = pictures.unpack(files)
+    jobs = [(name, functools.partial(pictures.read, content, name)) for name, content in found]
+    images, names, unread = _read_all(jobs, size, progress)
+    problems += unread
+    _enough(len(images), "this upload", problems)
+    dataset = _split_pictures("", images, names)
+    return replace(dataset, name=f"upload:{_digest(_serialised(dataset))}"), problems
+
+
+def save_upload(dataset: Dataset) -> str:
+    """Keep a set that `from_uploads` made, whole, in one safetensors file under `data_folder()`/uploads.
+
+    Returns its name, "upload:<hash of the content>", which `load` takes in any process with the same data
+    folder. Raises UserError where it cannot be written.
+    """
+    data = _serialised(dataset)
+    digest = _digest(data)
+    if not _upload_path(digest).is_file():
+        write_whole(_upload_path(digest), data)
+    return f"upload:{digest}"
+
+
+@functools.lru_cache(maxsize=1)
+def _digits() -> Dataset:
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    bunch = load_digits()
+    images = np.round(bunch.images * (255 / 16)).astype(np.uint8)[:, None]
+    train, test = train_test_split(
+        np.arange(len(images)), test_size=297, random_state=0, stratify=bunch.target
+    )
+    labels = bunch.target.astype(np.int64)
+    return Dataset(
+        "digits",
+        Split(images[train], labels[train]),
+        Split(images[test], labels[test]),
+        tuple("0123456789"),
+    )
+
+
+@functools.lru_cache(maxsize=2)
+def _sprites(name: str, size: int) -> Dataset:
+    images, factors = sprites.draw(size)
+    labels = factors[:, 0].astype(np.int64)
+    test = len(images) // 10
+    return Dataset(
+        name,
+        Split(images[test:], labels[test:], factors[test:]),
+        Split(images[:test], labels[:test], factors[:test]),
+        sprites.CLASS_NAMES,
+        sprites.FACTOR_NAMES,
+    )
+
+
+def _downloaded(name: str, download: bool, progress: Progress | None) -> Dataset:
+    root = data_folder()
+    shown = "$VAE_DATA" if os.environ.get("VAE_DATA") else "data"
+
+    def make() -> Dataset:
+        train, train_labels, test, test_labels = downloads.read(name, root, shown, download, progress)
+        return Dataset(
+            name, Split(train, train_labels), Split(test, test_labels), downloads.SOURCES[name].class_names
+        )
+
+    return _keep((name, root), make)
+
+
+def _folder(folder: Path, size: int, progress: Progress | None) -> Dataset:
+    try:
+        found = sorted(path for path in folder.rglob("*") if path.is_file() and not _hidden(path, folder))
+        stamp = tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in found)
+    except OSError as error:
+        raise UserError(f"The folder {folder.name} cannot be read: {error.strerror}.") from error
+
+    def make() -> Dataset:
+        inside = [path.relative_to(folder).as_posix() for path in found]
+        jobs = [
+            (name, functools.partial(_read_file, path, name))
+            for name, path in zip(inside, found, strict=True)
+        ]
+        images, names, problems = _read_all(jobs, size, progress)
+        _enough(len(images), f"the folder {folder.name}", problems)
+        if progress and problems:
+            progress(1.0, f"Left out {len(problems):,} of {len(found):,} files: {problems[0]}")
+        return _split_pictures(folder_name(folder, size), images, names)
+
+    return _keep((folder, size, stamp), make)
+
+
+def _uploaded(digest: str) -> Dataset:
+    path = _upload_path(digest)
+
+    def make() -> Dataset:
+        import safetensors
+        from safetensors.numpy import load as load_arrays
+
+        try:
+            data = path.read_bytes()
+            header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+            class_names = tuple(json.loads(header["__metadata__"]["class_names"]))
+            arrays = load_arrays(data)
+            splits = [Split(arrays[part], arrays.get(f"{part}_labels")) for part in ("train", "test")]
+        except FileNotFoundError as error:
+            raise UserError(
+                "These uploaded pictures are no longer here. Upload them again, or choose another data set."
+            ) from error
+        except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+            raise UserError(
+                f"The file {path.name} of uploaded pictures is damaged. Upload them again."
+            ) from error
+        if _digest(data) != digest:
+            raise UserError(f"The file {path.name} of uploaded pictures was changed. Upload them again.")
+        return Dataset(f"upload:{digest}", *splits, class_names)
+
+    return _keep(path, make)
+
+
+_kept: dict[object, Dataset] = {}
+
+
+def _keep(key: object, make: Callable[[], Dataset]) -> Dataset:
+    """What `make` returned for `key` before, of the last four; else what it returns now."""
+    if key not in _kept:
+        dataset = make()
+        while len(_kept) >= 4:
+            _kept.pop(next(iter(_kept)), None)
+        _kept[key] = dataset
+    return _kept[key]
+
+
+def _read_file(path: Path, name: str) -> Image.Image:
+    try:
+        if path.stat().st_size > pictures.MAX_FILE_BYTES:
+            raise UserError(f"{name} is over {pictures.MAX_FILE_BYTES // 2**20} MB. Make it smaller first.")
+        return pictures.read(path.read_bytes(), name)
+    except OSError as error:
+        raise UserError(f"{name} cannot be opened: {error.strerror}.") from error
+
+
+def _read_all(
+    jobs: Sequence[tuple[str, Callable[[], Image.Image]]], size: int, progress: Progress | None
+) -> tuple[np.ndarray, list[str], list[str]]:
+    """Decode and fit pictures: images (n, 1 or 3, size, size), their n names, and a sentence per failure."""
+    images, names, problems = np.empty((len(jobs), 3, size, size), np.uint8), [], []
+
+    def decode(job: tuple[str, Callable[[], Image.Image]]) -> np.ndarray | str:
+        try:
+            return pictures.fit(job[1](), (3, size, size))
+        except UserError as problem:
+            return str(problem)
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for done, (job, result) in enumerate(zip(jobs, pool.map(decode, jobs), strict=True), start=1):
+            if isinstance(result, str):
+                problems.append(result)
+            else:
+                images[len(names)] = result
+                names.append(job[0])
+            if progress and (done % 50 == 0 or done == len(jobs)):
+                progress(done / len(jobs), f"Reading pictures: {done:,} of {len(jobs):,}")
+    images = images[: len(names)]
+    grey = np.array_equal(images[:, 0], images[:, 1]) and np.array_equal(images[:, 0], images[:, 2])
+    return np.ascontiguousarray(images[:, :1]) if grey else images, names, problems
+
+
+def _split_pictures(name: str, images: np.ndarray, names: Sequence[str]) -> Dataset:
+    """Nine tenths for training, one for testing, by a shuffle that depends on their number alone."""
+    labels, class_names = _classes(names)
+    order = np.random.RandomState(0).permutation(len(images))
+    test, train = order[: len(images) // 10], order[len(images) // 10 :]
+    return Dataset(
+        name,
+        Split(images[train], None if labels is None else labels[train]),
+        Split(images[test], None if labels is None else labels[test]),
+        class_names,
+    )
+
+
+def _classes(names: Sequence[str]) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Labels from the first folder in which paths differ; None and () where there are not two of them."""
+    folders = [PurePosixPath(name.replace("\\", "/")).parts[:-1] for name in names]
+    shared = 0
+    while len({parts[shared : shared + 1] for parts in folders}) == 1 and folders[0][shared:]:
+        shared += 1
+    classes = [parts[shared] if len(parts) > shared else "(no folder)" for parts in folders]
+    class_names = tuple(sorted(set(classes)))
+    if len(class_names) < 2:
+        return None, ()
+    index = {name: label for label, name in enumerate(class_names)}
+    return np.array([index[name] for name in classes], np.int64), class_names
+
+
+def _enough(count: int, where: str, problems: Sequence[str]) -> None:
+    if count < _FEWEST:
+        why = f" The first that could not be read: {problems[0]}" if problems else ""
+        raise UserError(
+            f"There are {count} readable pictures in {where}; at least {_FEWEST} are needed. Add more.{why}"
+        )
+
+
+def _serialised(dataset: Dataset) -> bytes:
+    from safetensors.numpy import save
+
+    arrays = {"train": dataset.train.images, "test": dataset.test.images}
+    if dataset.train.labels is not None:
+        arrays |= {"train_labels": dataset.train.labels, "test_labels": dataset.test.labels}
+    arrays = {key: np.ascontiguousarray(array) for key, array in arrays.items()}
+    return save(arrays, {"class_names": json.dumps(dataset.class_names)})
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def _upload_path(digest: str) -> Path:
+    return data_folder() / "uploads" / f"{digest}.safetensors"
+
+
+def _split_size(name: str) -> tuple[Path, int]:
+    """The folder and the size that "cats@64" names. Raises UserError for a size that is not offered."""
+    sized = _SIZED.fullmatch(name)
+    folder, size = (sized[1], int(sized[2])) if sized else (name, _DEFAULT_SIZE)
+    _check_size(size)
+    return Path(folder).expanduser().absolute(), size
+
+
+def _check_size(size: int) -> None:
+    if size not in SIZES:
+        raise UserError(f"Pictures are not resized to {size} pixels here. Choose 28, 32 or 64.")
+
+
+def _hidden(path: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
+def _unknown(name: str) -> str:
+    close = difflib.get_close_matches(name.lower(), NAMES, n=1)
+    hint = (
+        f"Did you mean {close[0]}?"
+        if close
+        else f"Choose one of {', '.join(NAMES)}, or a folder of pictures."
+    )
+    return f'There is no data set and no folder called "{name}". {hint}'

@@ -1,0 +1,33 @@
+"""Which device computes."""
+
+import torch
+
+from vae_core.errors import UserError
+
+__all__ = ["describe", "pick"]
+
+
+def pick(name: str | None = None) -> torch.device:
+    """The device called `name`, or the machine's accelerator where there is one, else the CPU.
+
+    Raises UserError for a device that this machine does not have.
+    """
+    if name is None:
+        return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        offer = pick()
+        raise UserError(f"There is no device {name!r} on this machine. Use {offer.type!r}.") from error
+    return device
+
+
+def describe(device: torch.device) -> str:
+    """A name to show to people: 'CPU, 2 threads' or 'NVIDIA H200'."""
+    if device.type == "cpu":
+        threads = torch.get_num_threads()
+        return f"CPU, {threads} thread{'s' if threads > 1 else ''}"
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return device.type.upper()

@@ -1,0 +1,146 @@
+"""Two-dimensional maps of latent codes: PCA, t-SNE shown while it optimises, and how far to trust them."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from openTSNE import TSNE, TSNEEmbedding
+from openTSNE.affinity import MultiscaleMixture
+from sklearn.decomposition import PCA
+from sklearn.manifold import trustworthiness as sklearn_trustworthiness
+
+from vae_core.errors import UserError
+
+__all__ = ["Pca", "TsneStep", "default_perplexity", "pca", "place", "trustworthiness", "tsne"]
+
+_EXAGGERATION = 12.0
+_EARLY_ITERATIONS, _ITERATIONS = 250, 750
+_START_SCALE = 1e-4
+_FEWEST_POINTS = 5
+
+
+class Pca(NamedTuple):
+    """The plane of largest variance: z ↦ (z − mean) · axesᵀ, with each axis' share of the variance.
+
+    Shapes: map (N, 2), explained (2,) in [0, 1], mean (d,), axes (2, d).
+    """
+
+    map: np.ndarray
+    explained: np.ndarray
+    mean: np.ndarray
+    axes: np.ndarray
+
+    def project(self, mu: np.ndarray) -> np.ndarray:
+        """Place further points (M, d) in the map → (M, 2)."""
+        return ((mu - self.mean) @ self.axes.T).astype(np.float32)
+
+
+class TsneStep(NamedTuple):
+    """One picture of a map that is being optimised.
+
+    `map` is (N, 2) float32; `kl_divergence` is KL(P ‖ Q) in nats, NaN for the PCA start (iteration 0);
+    `embedding` is the optimiser's own state, which `place` takes, None for the start.
+    """
+
+    iteration: int
+    total: int
+    map: np.ndarray
+    kl_divergence: float
+    embedding: TSNEEmbedding | None
+
+
+def default_perplexity(n: int) -> float:
+    """max(5, √N / 4): grows with the number of points N, so that large sets keep their global shape."""
+    return max(5.0, n**0.5 / 4)
+
+
+def pca(mu: np.ndarray) -> Pca:
+    """The first two principal components of mu (N, d); a second axis of zeros where d = 1.
+
+    Signs are fixed (each axis' largest entry is positive), so that the same codes always give the same map.
+    Raises UserError where there are fewer than two points or numbers that are not finite.
+    """
+    _check(mu, at_least=2)
+    components = min(2, mu.shape[1])
+    with np.errstate(invalid="ignore"):  # equal codes: no variance to share out
+        fit = PCA(components, svd_solver="full").fit(np.asarray(mu, np.float64))
+    axes = (
+        fit.components_ * np.sign(fit.components_[range(components), abs(fit.components_).argmax(1)])[:, None]
+    )
+    axes = np.pad(axes, ((0, 2 - components), (0, 0)))
+    explained = np.nan_to_num(np.pad(fit.explained_variance_ratio_, (0, 2 - components)))
+    return Pca(((mu - fit.mean_) @ axes.T).astype(np.float32), explained, fit.mean_, axes)
+
+
+def tsne(
+    mu: np.ndarray, perplexity: float | None = None, seed: int = 0, *, every: int = 25, n_jobs: int = 2
+) -> Iterator[TsneStep]:
+    """Maps of mu (N, d) while t-SNE optimises: the PCA start at once, then every `every` iterations.
+
+    250 iterations with early exaggeration 12, then 500 without, Barnes–Hut gradients (van der Maaten 2014) in
+    openTSNE (Poličar et al. 2024), PCA start (Kobak & Berens 2019). Stop by not asking for the next map: each
+    is complete. The same seed gives the same map. The perplexity defaults to `default_perplexity(N)` and is at
+    most (N − 1) / 3, because three times as many neighbours of each point are looked at.
+    Raises UserError for fewer than five points, codes that are not finite, or a perplexity below 1.
+    """
+    _check(mu, at_least=_FEWEST_POINTS)
+    n = len(mu)
+    perplexity = default_perplexity(n) if perplexity is None else float(perplexity)
+    if not perplexity >= 1:
+        raise UserError(
+            f"The perplexity must be at least 1, not {perplexity:g}. Try {default_perplexity(n):.0f}."
+        )
+    start = pca(mu).map.astype(np.float64)
+    start *= _START_SCALE / (start[:, 0].std() or 1.0)
+    # Equal codes, or codes on a line, would otherwise never leave one another.
+    start += 0.01 * _START_SCALE * np.random.default_rng(seed).standard_normal(start.shape)
+    yield TsneStep(0, _ITERATIONS, start.astype(np.float32), float("nan"), None)
+
+    # MultiscaleMixture is what openTSNE's own TSNE uses for one perplexity too; it can place new points.
+    affinities = MultiscaleMixture(
+        np.ascontiguousarray(mu, np.float64), min(perplexity, (n - 1) / 3), n_jobs=n_jobs, random_state=seed
+    )
+    embedding = TSNE(negative_gradient_method="bh", n_jobs=n_jobs, random_state=seed).prepare_initial(
+        affinities=affinities, initialization=start
+    )
+    for iteration in range(every, _ITERATIONS + 1, every):
+        exaggeration = _EXAGGERATION if iteration <= _EARLY_ITERATIONS else None
+        embedding.optimize(every, inplace=True, exaggeration=exaggeration)
+        picture = np.asarray(embedding, np.float32)
+        yield TsneStep(iteration, _ITERATIONS, picture, float(embedding.kl_divergence), embedding)
+
+
+def place(embedding: TSNEEmbedding, mu: np.ndarray) -> np.ndarray:
+    """Place new codes (M, d) in an existing t-SNE map, which does not move → (M, 2) float32.
+
+    Each starts at the median of its 25 nearest neighbours and is optimised against the map
+    (Poličar et al. 2023).
+    """
+    new = np.ascontiguousarray(mu, np.float64)
+    partial = embedding.prepare_partial(new, perplexity=5, k=min(25, len(embedding) - 1))
+    partial.optimize(100, inplace=True, learning_rate=0.1, momentum=0.8, exaggeration=1.5, max_grad_norm=0.25)
+    return np.asarray(partial, np.float32)
+
+
+def trustworthiness(
+    mu: np.ndarray, map: np.ndarray, *, neighbours: int = 5, at_most: int = 2_000, seed: int = 0
+) -> float:
+    """How far neighbours in a map (N, 2) are neighbours in mu (N, d): 1 is all, 0.5 is chance.
+
+    Venna & Kaski 2001, through scikit-learn, on `at_most` points drawn by `seed` (its cost grows with N²).
+    """
+    n = len(mu)
+    chosen = np.random.default_rng(seed).permutation(n)[:at_most]
+    neighbours = min(neighbours, max(1, (len(chosen) - 1) // 2))
+    return float(sklearn_trustworthiness(mu[chosen], map[chosen], n_neighbors=neighbours))
+
+
+def _check(mu: np.ndarray, at_least: int) -> None:
+    if len(mu) < at_least:
+        raise UserError(
+            f"A map needs at least {at_least} points, and here are {len(mu)}. Encode more images."
+        )
+    if not np.isfinite(mu).all():
+        raise UserError(
+            "Some latent codes are not finite numbers, so they have no map. Train with a lower rate."
+        )

@@ -1,0 +1,90 @@
+"""Observation models p(x|z): what the decoder's output means, and log p(x|z) in nats with every constant kept."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["LIKELIHOODS", "Bernoulli", "Gaussian", "OptimalGaussian", "make"]
+
+_PICTURE = (-3, -2, -1)
+_SMALLEST_VARIANCE = 0.0025**2  # under one grey level of 255: keeps the optimal σ from running to zero
+
+
+class Bernoulli(nn.Module):
+    """p(x|z) = ∏ π^x (1 − π)^(1 − x) with π = sigmoid(params).
+
+    On pixels in {0, 1} its negative logarithm is the binary cross-entropy. On grey pixels the same
+    formula is used as a loss; it is then not a density.
+    """
+
+    def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
+        """log p(x|z) in nats. Shapes: x and params (..., C, H, W), broadcast together → (...)."""
+        return (x * params - F.softplus(params)).sum(_PICTURE)
+
+    def mean(self, params: Tensor) -> Tensor:
+        """E[x|z] in [0, 1], of the shape of params."""
+        return torch.sigmoid(params)
+
+    def sample(self, params: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """A draw x ~ p(x|z), of the shape of params, in {0, 1}."""
+        return torch.bernoulli(self.mean(params), generator=generator)
+
+
+class Gaussian(nn.Module):
+    """p(x|z) = N(x; m, σ² I) with m = sigmoid(params) and one fixed σ, in units of the pixel range [0, 1]."""
+
+    def __init__(self, sigma: float = 0.1) -> None:
+        super().__init__()
+        self.register_buffer("log_sigma", torch.tensor(math.log(sigma)))
+
+    def _log_prob(self, x: Tensor, params: Tensor, log_sigma: Tensor) -> Tensor:
+        error = (x - self.mean(params)) * torch.exp(-log_sigma)
+        return -(0.5 * error.square() + log_sigma + 0.5 * math.log(2 * math.pi)).sum(_PICTURE)
+
+    def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
+        """log p(x|z) in nats, a density. Shapes: x and params (..., C, H, W) → (...)."""
+        return self._log_prob(x, params, self.log_sigma)
+
+    def mean(self, params: Tensor) -> Tensor:
+        """E[x|z] in [0, 1], of the shape of params."""
+        return torch.sigmoid(params)
+
+    def sample(self, params: Tensor, generator: torch.Generator | None = None) -> Tensor:
+        """A draw x ~ p(x|z), of the shape of params; not clipped to [0, 1]."""
+        noise = torch.randn(params.shape, generator=generator, device=params.device, dtype=params.dtype)
+        return self.mean(params) + self.log_sigma.exp() * noise
+
+
+class OptimalGaussian(Gaussian):
+    """The Gaussian whose shared σ² is the mean squared error, its maximum-likelihood value.
+
+    In training mode σ is that of the batch, and gradients flow through it; a running mean of σ² is
+    kept for evaluation, so that a reported log p(x|z) is a density with one σ. Source: Rybkin et al. 2021.
+    """
+
+    _MOMENTUM = 0.02
+
+    def __init__(self) -> None:
+        super().__init__(sigma=1.0)
+
+    def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
+        """log p(x|z) in nats, a density. Shapes: x and params (..., C, H, W) → (...)."""
+        if not self.training:
+            return super().log_prob(x, params)
+        variance = (x - self.mean(params)).square().mean() + _SMALLEST_VARIANCE
+        with torch.no_grad():
+            kept = torch.exp(2 * self.log_sigma)
+            self.log_sigma.copy_(0.5 * torch.log(kept.lerp(variance, self._MOMENTUM)))
+        return self._log_prob(x, params, 0.5 * torch.log(variance))
+
+
+LIKELIHOODS = ("bernoulli", "gaussian", "gaussian-optimal")
+
+
+def make(name: str, sigma: float) -> Bernoulli | Gaussian | OptimalGaussian:
+    """The likelihood called `name`, one of LIKELIHOODS; `sigma` is used by 'gaussian' alone."""
+    if name == "bernoulli":
+        return Bernoulli()
+    return Gaussian(sigma) if name == "gaussian" else OptimalGaussian()

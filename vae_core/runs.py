@@ -1,0 +1,266 @@
+"""A run is a directory: a process of its own trains into it, and pages or scripts read and steer it."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from vae_core.errors import UserError
+from vae_core.files import read_json, write_json
+from vae_core.model import ModelConfig
+from vae_core.train import TrainConfig, check_range
+
+__all__ = ["LIVE", "Metrics", "Run", "RunConfig", "create", "find", "launch", "list_runs", "runs_folder"]
+
+LIVE = ("queued", "starting", "running", "paused")
+_STARTING_SECONDS = 60.0
+_PRIORITY = 5  # the trainer gives way to the pages that watch it
+
+
+def runs_folder() -> Path:
+    """The folder that holds the runs: $VAE_RUNS, or runs/ in the working folder."""
+    return Path(os.environ.get("VAE_RUNS") or "runs")
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What makes a run: the model and the training. Equal configs are the same run."""
+
+    model: ModelConfig
+    train: TrainConfig
+
+    @property
+    def name(self) -> str:
+        """A readable name that ends in a hash of everything in the config."""
+        text = json.dumps(self.to_dict(), sort_keys=True)
+        digest = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+        data = re.sub(r"[^A-Za-z0-9-]+", "-", Path(self.train.dataset).name)[:24].strip("-") or "images"
+        return f"{data}-{self.model.arch}-d{self.model.latent_dim}-beta{self.train.beta:g}-{digest}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """The config as JSON values."""
+        return {"model": self.model.to_dict(), "train": self.train.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "RunConfig":
+        """The config that `to_dict` wrote. Raises UserError where something is missing or out of range."""
+        try:
+            return cls(ModelConfig(**values["model"]), TrainConfig(**values["train"]))
+        except (KeyError, TypeError) as error:
+            raise UserError(f"The run's config cannot be read: {error}. Delete the run and start it again.") from error
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """What a run has written of itself: progress records and events ('steered', with the new values), in order.
+
+    A record holds the fields of `train.Progress`; an event {"event", "step", "epoch", ...}.
+    """
+
+    records: list[dict[str, Any]] = field(default_factory=list)
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def tests(self) -> list[dict[str, Any]]:
+        """The records that carry a test evaluation: one an epoch."""
+        return [record for record in self.records if record.get("test")]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run's directory. Everything is read from disk at each call; nothing is kept."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The directory's name."""
+        return self.path.name
+
+    @property
+    def checkpoint(self) -> Path:
+        """The latest weights with their latent snapshot; there once the first epoch is done."""
+        return self.path / "checkpoint.safetensors"
+
+    @property
+    def training(self) -> Path:
+        """All that is needed to go on: weights, optimiser, generators, position."""
+        return self.path / "training.safetensors"
+
+    def config(self) -> RunConfig:
+        """How the run was made. Raises UserError where it cannot be read."""
+        return RunConfig.from_dict(read_json(self.path / "config.json"))
+
+    def state(self) -> dict[str, Any]:
+        """The run's status and message: {"status", "message", "pid", "device", "epoch", "seconds", "updated", …}.
+
+        The statuses are queued, starting, running, paused, finished, stopped, failed, and interrupted: a run
+        whose process is gone without having said so.
+        """
+        try:
+            state = read_json(self.path / "state.json")
+        except UserError:
+            state = {"status": "stopped", "message": "", "updated": 0.0, "epoch": 0}
+        if state.get("status") in LIVE and not self._lives(state):
+            state |= {"status": "interrupted", "message": "The training process ended without a word. Resume it."}
+        return state
+
+    def _lives(self, state: dict[str, Any]) -> bool:
+        starting = state["status"] in ("starting", "queued")
+        if starting and time.time() - state.get("updated", 0.0) < _STARTING_SECONDS:
+            return _process_exists(state.get("pid"))
+        try:
+            with FileLock(self.path / "lock", timeout=0):
+                return False
+        except Timeout:
+            return True
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the run for training; the system lets go when the process ends, however it ends."""
+        try:
+            with FileLock(self.path / "lock", timeout=5):
+                yield
+        except Timeout as error:
+            raise UserError(f"{self.name} is being trained already. Watch it, or stop it first.") from error
+
+    def write_state(self, **changes: Any) -> None:
+        """Update state.json, whole."""
+        with suppress(UserError):
+            changes = read_json(self.path / "state.json") | changes
+        write_json(self.path / "state.json", changes | {"updated": time.time()})
+
+    def metrics(self) -> Metrics:
+        """Records and events so far; a line that is still being written is left out."""
+        metrics = Metrics()
+        with suppress(FileNotFoundError):
+            for line in (self.path / "metrics.jsonl").read_bytes().split(b"\n")[:-1]:
+                with suppress(ValueError):
+                    entry = json.loads(line)
+                    (metrics.events if "event" in entry else metrics.records).append(entry)
+        return metrics
+
+    def previews(self) -> list[Path]:
+        """One file for each epoch that was previewed, in order; see `worker.write_preview`."""
+        return sorted((self.path / "previews").glob("epoch_*.safetensors"))
+
+    def control(self) -> dict[str, Any]:
+        """What the trainer has been asked for: {"command", "beta", "learning_rate"}."""
+        with suppress(UserError):
+            return read_json(self.path / "control.json")
+        return {"command": "run"}
+
+    def _ask(self, **changes: Any) -> None:
+        write_json(self.path / "control.json", self.control() | changes)
+
+    def pause(self) -> None:
+        """Ask the trainer to wait at its next record."""
+        self._ask(command="pause")
+
+    def step_epoch(self) -> None:
+        """Ask the trainer to go on to the end of the epoch and wait there."""
+        self._ask(command="epoch")
+
+    def stop(self) -> None:
+        """Ask the trainer to save and end; the run can be resumed later."""
+        self._ask(command="stop")
+
+    def steer(self, *, beta: float | None = None, learning_rate: float | None = None) -> None:
+        """Change β or the learning rate while the run trains; None leaves a value as it is."""
+        if beta is not None:
+            check_range("β", float(beta), 0.0, 1000.0)
+            self._ask(beta=float(beta))
+        if learning_rate is not None:
+            check_range("learning rate", float(learning_rate), 1e-6, 1.0)
+            self._ask(learning_rate=float(learning_rate))
+
+    def go_on(self) -> None:
+        """Let a paused trainer go on."""
+        self._ask(command="run")
+
+    def delete(self) -> None:
+        """Remove the directory. Raises UserError while the run is live."""
+        if self.state()["status"] in LIVE:
+            raise UserError(f"{self.name} is being trained. Stop it before deleting it.")
+        shutil.rmtree(self.path)
+
+
+def _process_exists(pid: int | None) -> bool:
+    if not pid:
+        return True
+    with suppress(ChildProcessError, OSError):
+        os.waitpid(pid, os.WNOHANG)  # a child that has ended would otherwise linger and look alive
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def create(config: RunConfig, path: Path | None = None) -> Run:
+    """The run of this config in the runs folder (or at `path`), made where it is new.
+
+    Raises UserError where `path` holds a run of another config.
+    """
+    run = Run(Path(path) if path else runs_folder() / config.name)
+    if (run.path / "config.json").exists():
+        if run.config() != config:
+            raise UserError(
+                f"The folder {run.name} holds a run with other settings. Name another folder, or delete that run."
+            )
+        return run
+    write_json(run.path / "config.json", config.to_dict())
+    run.write_state(status="stopped", message="", epoch=0, created=time.time())
+    return run
+
+
+def launch(run: Run) -> None:
+    """Train the run in a process of its own, from where it stands; it outlives the caller."""
+    run.go_on()
+    with (run.path / "log.txt").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "vae_core", "resume", str(run.path.resolve())],
+            cwd=Path(__file__).resolve().parent.parent,
+            env=os.environ | {"VAE_RUNS": str(runs_folder().resolve())},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    run.write_state(status="starting", message="", pid=process.pid)
+    if hasattr(os, "setpriority"):
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, process.pid, _PRIORITY)
+
+
+def find(name: str) -> Run:
+    """The run called `name` in the runs folder, or in the folder `name`. Raises UserError where there is none."""
+    for path in (runs_folder() / name, Path(name)):
+        if (path / "config.json").is_file():
+            return Run(path)
+    raise UserError(f"There is no run {name!r}. List the runs with: python -m vae_core runs")
+
+
+def list_runs() -> list[Run]:
+    """All runs in the runs folder, the newest first."""
+    paths = [path.parent for path in runs_folder().glob("*/config.json")]
+    return [Run(path) for path in sorted(paths, key=_created, reverse=True)]
+
+
+def _created(path: Path) -> float:
+    with suppress(OSError):
+        return (path / "config.json").stat().st_mtime
+    return 0.0

@@ -1,0 +1,267 @@
+"""The trainer: a plain generator of progress records, seeded and resumable bit for bit."""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vae_core import device as devices
+from vae_core.data import Dataset
+from vae_core.errors import UserError
+from vae_core.evaluate import Evaluation, evaluate, to_unit
+from vae_core.model import VAE, ModelConfig
+from vae_core.objective import elbo_terms, loss, warmed_up
+
+__all__ = ["Diverged", "Progress", "TrainConfig", "Trainer"]
+
+_REPORT_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model is trained.
+
+    beta weighs the KL (0 is the plain autoencoder); kl_warmup is in epochs; free_bits in nats a dimension;
+    binarize draws every pixel from Bernoulli(grey value) anew each time it is shown. Raises UserError for a
+    value out of range.
+    """
+
+    dataset: str = "digits"
+    epochs: int = 60
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    beta: float = 1.0
+    kl_warmup: float = 0.0
+    free_bits: float = 0.0
+    binarize: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value, low, high in (
+            ("number of epochs", self.epochs, 1, 100_000),
+            ("batch size", self.batch_size, 1, 65_536),
+            ("learning rate", self.learning_rate, 1e-6, 1.0),
+            ("β", self.beta, 0.0, 1000.0),
+            ("KL warm-up", self.kl_warmup, 0.0, 100_000.0),
+            ("free bits", self.free_bits, 0.0, 100.0),
+            ("seed", self.seed, 0, 2**31 - 1),
+        ):
+            check_range(name, value, low, high)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The config as JSON values."""
+        return asdict(self)
+
+
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    """Raise UserError where `value` is not a number from `low` to `high`; whole where `low` is an int."""
+    whole = isinstance(low, int)
+    number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
+    if not (number and low <= value <= high):
+        kind = "a whole number" if whole else "a number"
+        raise UserError(f"The {name} {value!r} is not {kind} from {low:g} to {high:g}.")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What the trainer yields a few times a second and at the end of each epoch.
+
+    epoch counts with its fraction; reconstruction, kl, kl_per_dimension (d,) and loss are means over the
+    training images since the last record, in nats; loss = reconstruction + β·KL with the β in force (after
+    warm-up), which is `beta`; gradient_norm is that of the last step; images_per_second counts training steps
+    only; seconds is the time spent in them so far. `test` is the test set's evaluation, at the end of an epoch.
+    """
+
+    step: int
+    epoch: float
+    images_per_second: float
+    loss: float
+    reconstruction: float
+    kl: float
+    kl_per_dimension: tuple[float, ...]
+    gradient_norm: float
+    learning_rate: float
+    beta: float
+    seconds: float
+    test: Evaluation | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as JSON values."""
+        return asdict(self)
+
+
+class Diverged(UserError):
+    """Training left the numbers a float can hold, or the loss ran away; the last good weights are back."""
+
+
+class Trainer:
+    """Trains one model on one data set. `beta` and `learning_rate` may be changed between two records."""
+
+    def __init__(
+        self, model: ModelConfig, train: TrainConfig, dataset: Dataset, device: torch.device | None = None
+    ) -> None:
+        if tuple(model.image_shape) != tuple(dataset.image_shape):
+            raise UserError(
+                f"The model takes pictures of shape {model.image_shape}, but {dataset.name} has "
+                f"{dataset.image_shape}. Choose another data set or model."
+            )
+        self.config = train
+        self.dataset = dataset
+        self.device = device or devices.pick()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(train.seed)
+            self.model = VAE(model).to(self.device)
+        self.learning_rate = train.learning_rate
+        self.beta = train.beta
+        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=self.learning_rate, fused=True)
+        self.images = torch.tensor(dataset.train.images, device=self.device)
+        self.noise = torch.Generator(device=self.device).manual_seed(train.seed)
+        self.batch_size = min(train.batch_size, len(self.images))
+        self.batches = len(self.images) // self.batch_size
+        self.epoch = self.batch = 0
+        self.seconds = 0.0
+        self._first_loss: float | None = None
+        self._keep()
+        self._begin_record()
+
+    @property
+    def step(self) -> int:
+        """Optimiser steps taken so far."""
+        return self.epoch * self.batches + self.batch
+
+    @property
+    def total_steps(self) -> int:
+        """Optimiser steps of the whole training."""
+        return self.config.epochs * self.batches
+
+    def run(self) -> Iterator[Progress]:
+        """Train from where it stands to the last epoch, yielding records.
+
+        Raises Diverged, with the last good weights back in the model, when a loss is not finite or runs away.
+        """
+        self.model.train()
+        while self.epoch < self.config.epochs:
+            order = self._order()
+            while self.batch < self.batches:
+                self._train_step(order[self.batch * self.batch_size : (self.batch + 1) * self.batch_size])
+                self.batch += 1
+                if time.perf_counter() - self._since >= _REPORT_SECONDS and self.batch < self.batches:
+                    yield self._record()
+                    self._begin_record()
+            record = self._record(at_epoch_end=True)
+            self.epoch, self.batch = self.epoch + 1, 0
+            yield record
+            self._begin_record()
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that the rest of the training depends on, as tensors and JSON values."""
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        for index, slots in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{index}.{name}": value for name, value in slots.items()}
+        tensors["noise"] = self.noise.get_state()
+        position = {
+            "epoch": self.epoch,
+            "batch": self.batch,
+            "seconds": self.seconds,
+            "beta": self.beta,
+            "learning_rate": self.learning_rate,
+            "first_loss": self._first_loss,
+        }
+        return tensors, position
+
+    def restore(self, tensors: dict[str, Tensor], position: dict[str, Any]) -> None:
+        """Go back to where `state` was taken."""
+        self.model.load_state_dict(_part(tensors, "model."))
+        slots: dict[int, dict[str, Tensor]] = {}
+        for name, value in _part(tensors, "optimiser.").items():
+            index, _, slot = name.partition(".")
+            slots.setdefault(int(index), {})[slot] = value
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": slots, "param_groups": groups})
+        self.noise.set_state(tensors["noise"])
+        self.epoch, self.batch = position["epoch"], position["batch"]
+        self.seconds = position["seconds"]
+        self.beta, self.learning_rate = position["beta"], position["learning_rate"]
+        self._first_loss = position["first_loss"]
+        self._keep()
+        self._begin_record()
+
+    def _order(self) -> Tensor:
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.epoch)
+        return torch.randperm(len(self.images), generator=generator).to(self.device)
+
+    def _beta_now(self) -> float:
+        return warmed_up(self.beta, self.step / self.batches, self.config.kl_warmup)
+
+    def _train_step(self, index: Tensor) -> None:
+        x = to_unit(self.images.index_select(0, index), self.device)
+        if self.config.binarize:
+            x = torch.bernoulli(x, generator=self.noise)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.learning_rate
+        terms = elbo_terms(self.model, x, self.noise)
+        value = loss(terms, self._beta_now(), self.config.free_bits)
+        self.optimiser.zero_grad()
+        value.backward()
+        self.optimiser.step()
+        with torch.no_grad():
+            self._loss += value
+            self._reconstruction += terms.reconstruction.mean()
+            self._kl += terms.kl.mean(0)
+        self._steps += 1
+
+    def _begin_record(self) -> None:
+        self._loss = torch.zeros((), device=self.device)
+        self._reconstruction = torch.zeros((), device=self.device)
+        self._kl = torch.zeros(self.model.config.latent_dim, device=self.device)
+        self._steps = 0
+        self._since = time.perf_counter()
+
+    def _record(self, *, at_epoch_end: bool = False) -> Progress:
+        reconstruction = self._reconstruction.item() / self._steps
+        kl = tuple((self._kl / self._steps).tolist())
+        seconds = time.perf_counter() - self._since
+        self.seconds += seconds
+        self._check(reconstruction + sum(kl))
+        norm = torch.nn.utils.get_total_norm(p.grad for p in self.model.parameters() if p.grad is not None)
+        return Progress(
+            step=self.step,
+            epoch=self.step / self.batches,
+            images_per_second=self._steps * self.batch_size / seconds,
+            loss=self._loss.item() / self._steps,
+            reconstruction=reconstruction,
+            kl=sum(kl),
+            kl_per_dimension=kl,
+            gradient_norm=norm.item(),
+            learning_rate=self.learning_rate,
+            beta=self._beta_now(),
+            seconds=self.seconds,
+            test=evaluate(self.model, self.dataset.test.images) if at_epoch_end else None,
+        )
+
+    def _check(self, negative_elbo: float) -> None:
+        if self._first_loss is None:
+            self._first_loss = negative_elbo
+        limit = self._first_loss + 10 * max(abs(self._first_loss), 100.0)
+        if not math.isfinite(negative_elbo) or negative_elbo > limit:
+            at = f"epoch {self.step / self.batches:.1f}"
+            self.model.load_state_dict(self._good)
+            raise Diverged(
+                f"The loss ran away to {negative_elbo:.4g} nats at {at} and training was stopped; the last good "
+                f"weights are kept. Try a learning rate below {self.learning_rate:g} or a longer KL warm-up."
+            )
+        if negative_elbo <= self._first_loss:
+            self._keep()
+
+    def _keep(self) -> None:
+        weights = {name: value.clone() for name, value in self.model.state_dict().items()}
+        if all(value.isfinite().all() for value in weights.values()):
+            self._good = weights
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -1,0 +1,232 @@
+"""Training into a run's directory: metrics, checkpoints, previews, and what control.json asks for."""
+
+import io
+import json
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vae_core import data, imaging
+from vae_core import device as devices
+from vae_core.checkpoint import Checkpoint, read_tensors, save, write_tensors
+from vae_core.data import Dataset
+from vae_core.errors import UserError
+from vae_core.evaluate import encode, snapshot, to_unit
+from vae_core.files import write_whole
+from vae_core.runs import Run
+from vae_core.train import Diverged, Progress, Trainer
+
+__all__ = ["PREVIEW_IMAGES", "SNAPSHOT_IMAGES", "read_preview", "train_run", "write_preview"]
+
+SNAPSHOT_IMAGES = 5000
+PREVIEW_IMAGES = 16
+_PREVIEW_POINTS = 1000
+_SAVE_SECONDS = 10.0  # the longest time between two saves: what a crash may cost
+_EPOCH_SAVE_SECONDS = 1.0
+_STATE_SECONDS = 1.0
+_POLL_SECONDS = 0.05
+
+
+def train_run(run: Run, report: Callable[[Progress, Trainer], None] | None = None, device: str | None = None) -> str:
+    """Train `run` from where it stands; returns its last status: finished or stopped.
+
+    `report` sees every progress record. Raises UserError for a mistake of the user's (a data set that is not
+    there, a diverging loss); the run's state.json then says 'failed' and why.
+    """
+    with run.held():
+        try:
+            return _Session(run, report, device).train()
+        except UserError as error:
+            run.write_state(status="failed", message=str(error))
+            raise
+
+
+class _Session:
+    """One process's work on one run."""
+
+    def __init__(self, run: Run, report: Callable[[Progress, Trainer], None] | None, device: str | None) -> None:
+        self.run, self.report = run, report
+        run.write_state(status="starting", message="Loading the images.", pid=None)
+        self.config = run.config()
+        self.dataset = data.load(self.config.train.dataset)
+        self.trainer = Trainer(self.config.model, self.config.train, self.dataset, devices.pick(device))
+        if run.training.exists():
+            self._restore()
+        _cut_metrics(run.path / "metrics.jsonl", self.trainer.step)
+        self.saved = self.stated = time.monotonic()
+        self.tested: dict[str, Any] | None = None
+        self.terminated = False
+        self.metrics = (run.path / "metrics.jsonl").open("ab")
+
+    def train(self) -> str:
+        """The loop: one turn a progress record."""
+        previous = _on_terminate(self._terminate)
+        try:
+            self._say("running")
+            if not self.trainer.step:
+                write_preview(self.run, self.trainer, 0)
+            for progress in self.trainer.run():
+                self._after(progress)
+                if self._obey(epoch_ended=progress.test is not None) == "stop":
+                    self._save()
+                    self._say("stopped")
+                    return "stopped"
+            self._save(final=True)
+            self._say("finished")
+            return "finished"
+        except Diverged:
+            self._save_checkpoint()
+            raise
+        finally:
+            self.metrics.close()
+            _on_terminate(previous)
+
+    def _terminate(self, *_: Any) -> None:
+        self.terminated = True
+
+    def _after(self, progress: Progress) -> None:
+        self._append(progress.to_dict())
+        now = time.monotonic()
+        if progress.test is not None:
+            self.tested = progress.test.to_dict()
+            write_preview(self.run, self.trainer, self.trainer.epoch)
+            if now - self.saved > _EPOCH_SAVE_SECONDS:
+                self._save()
+        elif now - self.saved > _SAVE_SECONDS:
+            self._save()
+        if now - self.stated > _STATE_SECONDS:
+            self._say("running")
+        if self.report:
+            self.report(progress, self.trainer)
+
+    def _append(self, entry: dict[str, Any]) -> None:
+        self.metrics.write((json.dumps(entry) + "\n").encode())
+        self.metrics.flush()
+
+    def _say(self, status: str, message: str = "") -> None:
+        self.stated = time.monotonic()
+        self.run.write_state(
+            status=status,
+            message=message,
+            epoch=self.trainer.epoch,
+            step=self.trainer.step,
+            total_steps=self.trainer.total_steps,
+            seconds=self.trainer.seconds,
+            device=devices.describe(self.trainer.device),
+            beta=self.trainer.beta,
+            learning_rate=self.trainer.learning_rate,
+        )
+
+    def _obey(self, *, epoch_ended: bool) -> str:
+        """Steer, wait while paused, and return the command that stands: run, epoch or stop."""
+        control = self._steered()
+        if control["command"] == "epoch" and epoch_ended:
+            self.run.pause()
+            control = self.run.control()
+        if control["command"] == "pause" and not self.terminated:
+            self._save()
+            self._say("paused")
+            while control["command"] == "pause" and not self.terminated:
+                time.sleep(_POLL_SECONDS)
+                control = self._steered()
+            if control["command"] != "stop" and not self.terminated:
+                self._say("running")
+        return "stop" if self.terminated else control["command"]
+
+    def _steered(self) -> dict[str, Any]:
+        control = self.run.control()
+        trainer = self.trainer
+        beta, rate = control.get("beta", trainer.beta), control.get("learning_rate", trainer.learning_rate)
+        if (beta, rate) != (trainer.beta, trainer.learning_rate):
+            trainer.beta, trainer.learning_rate = beta, rate
+            where = {"step": trainer.step, "epoch": trainer.step / trainer.batches}
+            self._append({"event": "steered", **where, "beta": beta, "learning_rate": rate})
+        return control
+
+    def _save(self, *, final: bool = False) -> None:
+        tensors, position = self.trainer.state()
+        write_tensors(self.run.training, tensors, {"position": position, "tested": self.tested})
+        self._save_checkpoint(final=final)
+        self.saved = time.monotonic()
+
+    def _save_checkpoint(self, *, final: bool = False) -> None:
+        images = SNAPSHOT_IMAGES if final else _PREVIEW_POINTS
+        save(self.run.checkpoint, Checkpoint(
+            self.trainer.model, self._record(), snapshot(self.trainer.model, self.dataset.test, images)
+        ))
+
+    def _record(self) -> dict[str, Any]:
+        trainer = self.trainer
+        return {
+            "name": self.run.name,
+            "train": self.config.train.to_dict(),
+            "dataset": self.dataset.name,
+            "class_names": list(self.dataset.class_names),
+            "factor_names": list(self.dataset.factor_names),
+            "epoch": trainer.epoch,
+            "step": trainer.step,
+            "seconds": trainer.seconds,
+            "beta": trainer.beta,
+            "device": devices.describe(trainer.device),
+            "torch": torch.__version__,
+            "test": self.tested,
+        }
+
+    def _restore(self) -> None:
+        tensors, header = read_tensors(self.run.training)
+        self.trainer.restore(tensors, header["position"])
+        self.tested = header.get("tested")
+
+
+def _on_terminate(handler: Any) -> Any:
+    try:
+        return signal.signal(signal.SIGTERM, handler)
+    except ValueError:  # not in the main thread: nobody sends it signals
+        return None
+
+
+def _cut_metrics(path: Path, step: int) -> None:
+    """Drop what was recorded after `step`: a resumed run will record it again."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_bytes().splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + b"\n")
+        except (ValueError, KeyError):
+            continue
+    write_whole(path, b"".join(kept))
+
+
+@torch.inference_mode()
+def write_preview(run: Run, trainer: Trainer, epoch: int) -> None:
+    """Write previews/epoch_NNN.safetensors (reconstruction and samples, uint8 (16, C, H, W); mu (≤1000, d)) and the
+    same pictures as epoch_NNN.png: test images, their reconstructions below, samples from fixed noise at the bottom.
+    """
+    model = trainer.model.eval()
+    given = trainer.dataset.test.images[:PREVIEW_IMAGES]
+    mu, _ = model.encode(to_unit(given, trainer.device))
+    noise = torch.Generator().manual_seed(trainer.config.seed)
+    z = torch.randn(PREVIEW_IMAGES, model.config.latent_dim, generator=noise).to(trainer.device)
+    reconstruction, samples = (imaging.to_uint8(model.decode_mean(point).cpu().numpy()) for point in (mu, z))
+    points, _ = encode(model, trainer.dataset.test.images[:_PREVIEW_POINTS])
+    model.train()
+    rows = [rows_of[i : i + 8] for i in (0, 8) for rows_of in (given, reconstruction)] + [samples]
+    picture = io.BytesIO()
+    imaging.grid(np.concatenate(rows), columns=8, scale=2, gap=2).save(picture, "PNG")
+    stem = run.path / "previews" / f"epoch_{epoch:03d}"
+    write_whole(stem.with_suffix(".png"), picture.getvalue())
+    arrays = {"reconstruction": reconstruction, "samples": samples, "mu": points}
+    write_tensors(stem.with_suffix(".safetensors"), {k: torch.from_numpy(v) for k, v in arrays.items()}, {"epoch": epoch})
+
+
+def read_preview(path: Path) -> dict[str, np.ndarray]:
+    """The arrays that `write_preview` wrote: reconstruction, samples, mu."""
+    tensors, _ = read_tensors(path)
+    return {name: tensor.numpy() for name, tensor in tensors.items()}
