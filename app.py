@@ -5,8 +5,10 @@ import streamlit as st
 from ui import caching, state
 
 st.set_page_config(
-    page_title="VAE laboratory", page_icon=":material/blur_on:", layout="wide", initial_sidebar_state="auto"
+    page_title="VAE laboratory", page_icon="ui/favicon.png", layout="wide", initial_sidebar_state="auto"
 )
+
+st.logo("ui/logo.svg", size="large")
 
 page = st.navigation(
     {

@@ -5,13 +5,18 @@ import streamlit as st
 
 from vae_core import imaging
 
-__all__ = ["head", "picture", "whole_scale"]
+__all__ = ["head", "nats", "picture", "whole_scale"]
 
 
 def head(title: str, about: str) -> None:
     """A page's title and the one sentence that says what it is for."""
     st.title(title, anchor=False)
     st.markdown(about)
+
+
+def nats(value: float, digits: int = 1) -> str:
+    """A number of nats for people: '−95.1 nats'."""
+    return f"{value:,.{digits}f} nats".replace("-", "−")
 
 
 def whole_scale(side: int, target: int) -> int:

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import streamlit as st
+import torch
 
 from ui import caching
 from vae_core import data, runs
-from vae_core.checkpoint import Checkpoint
+from vae_core.checkpoint import Checkpoint, LatentSnapshot
 from vae_core.errors import UserError
 from vae_core.evaluate import encode
+from vae_core.objective import kl_standard_normal
 
 __all__ = [
     "Entry",
@@ -21,10 +23,12 @@ __all__ = [
     "held_out",
     "keep_picture",
     "model_picker",
+    "picture_name",
     "pictures",
     "resolve",
     "selected",
     "send",
+    "snapshot_elbo",
     "title",
 ]
 
@@ -78,11 +82,16 @@ def model_picker() -> None:
     if not found:
         st.info("No model is here yet. Train one first.", icon=":material/model_training:")
         return
-    asked = st.query_params.get("model") or st.session_state.get("model")
-    if asked and asked not in found:
-        st.warning(f"The model “{asked[:80]}” is not here any more; “{next(iter(found))}” is shown instead.")
+    asked = st.session_state.get("model") or st.query_params.get("model")
+    if asked not in found:
+        if asked:
+            st.warning(f"The model “{asked[:80]}” is not here any more. Another one is shown.")
+        st.session_state["model"] = next(iter(found))
+    elif "model" not in st.session_state:
+        st.session_state["model"] = asked
     titles = {key: title(entry) for key, entry in found.items()}
-    st.selectbox("Model", list(found), format_func=titles.get, key="model", bind="query-params")
+    st.selectbox("Model", list(found), format_func=titles.get, key="model")
+    st.query_params["model"] = st.session_state["model"]
 
 
 def choose(model_id: str) -> None:
@@ -122,6 +131,19 @@ def pictures(checkpoint: Checkpoint, index: np.ndarray) -> tuple[np.ndarray, boo
     from vae_core.latent import decode
 
     return to_uint8(decode(checkpoint.model, checkpoint.snapshot.mu[index])), False
+
+
+def picture_name(checkpoint: Checkpoint, index: int) -> str:
+    """What to call held-out picture `index`: 'test image 3, a “7”'; says so where it is decoded."""
+    labels, names = checkpoint.snapshot.labels, checkpoint.record.get("class_names") or ()
+    text = f"test image {index}" if held_out(checkpoint) is not None else f"test image {index}, decoded"
+    return text if labels is None or not names else f"{text}, “{names[labels[index]]}”"
+
+
+def snapshot_elbo(snapshot: LatentSnapshot) -> np.ndarray:
+    """The ELBO of each held-out image of the snapshot (N,), in nats."""
+    kl = kl_standard_normal(torch.from_numpy(snapshot.mu), torch.from_numpy(snapshot.logvar)).sum(1).numpy()
+    return -(snapshot.reconstruction + kl)
 
 
 def keep_picture(picture: np.ndarray, label: str) -> str:

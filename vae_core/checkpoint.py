@@ -58,11 +58,14 @@ def _open(path: Path) -> Any:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"There is no checkpoint {path.name}. It may have been moved or deleted; choose another.")
-    size = path.stat().st_size
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(2)
+    except OSError as error:
+        raise UserError(f"{path.name} cannot be read: {error.strerror}. Choose another checkpoint.") from error
     if size > _MAX_BYTES:
         raise UserError(f"{path.name} has {size / 2**20:.0f} MB; checkpoints of up to {_MAX_BYTES >> 20} MB are read.")
-    with path.open("rb") as file:
-        start = file.read(2)
     if start == b"PK" or start[:1] == b"\x80":
         raise UserError(
             f"{path.name} is a pickle (a .pt or .pth file), which can run code when it is opened, so it is refused. "
@@ -85,7 +88,7 @@ def _header(file: Any, path: Path) -> dict[str, Any]:
         header = json.loads(metadata["header"])
         if not isinstance(header, dict):
             raise ValueError(header)
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, RecursionError) as error:
         raise UserError(
             f"{Path(path).name} is a safetensors file, but not a checkpoint of this project. "
             "Use one that was trained here."
@@ -155,18 +158,28 @@ def _build(header: dict[str, Any], tensors: dict[str, torch.Tensor], name: str) 
     return model
 
 
+_SNAPSHOT_ROWS = {  # name: type, dimensions
+    "mu": (np.float32, 2),
+    "logvar": (np.float32, 2),
+    "reconstruction": (np.float32, 1),
+    "labels": (np.int64, 1),
+    "factors": (np.float32, 2),
+}
+
+
 def _snapshot(model: VAE, tensors: dict[str, torch.Tensor], name: str) -> LatentSnapshot | None:
-    rows = {
-        key.removeprefix("snapshot."): value.numpy() for key, value in tensors.items() if key.startswith("snapshot.")
-    }
-    if not rows:
-        return None
+    prefix = "snapshot."
     try:
+        rows = {key.removeprefix(prefix): value.numpy() for key, value in tensors.items() if key.startswith(prefix)}
+        if not rows:
+            return None
         snapshot = LatentSnapshot(**rows)
         shape = (len(snapshot), model.config.latent_dim)
-        lengths = {len(row) for row in rows.values()}
-        if snapshot.mu.shape != shape or snapshot.logvar.shape != shape or lengths != {len(snapshot)}:
-            raise ValueError("rows that do not match")
+        if snapshot.mu.shape != shape or snapshot.logvar.shape != shape:
+            raise ValueError("another latent size")
+        for key, row in rows.items():
+            if (row.dtype, row.ndim, len(row)) != (*_SNAPSHOT_ROWS[key], len(snapshot)) or not np.isfinite(row).all():
+                raise ValueError(f"rows of {key} that do not match")
     except (TypeError, ValueError) as error:
         raise UserError(f"The latent snapshot in {name} is damaged. Download or train it again.") from error
     return snapshot

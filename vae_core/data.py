@@ -40,7 +40,7 @@ _DEFAULT_SIZE = 32
 _FEWEST = 10
 _TITLES = {"digits": "Digits (8 px)", "sprites": "Sprites (32 px)", "sprites-64": "Sprites (64 px)"}
 _UPLOAD = re.compile(r"upload:([0-9a-f]{16})")
-_SIZED = re.compile(r"(.+)@(\d+)", re.DOTALL)
+_SIZED = re.compile(r"(.+)@([0-9]{1,5})", re.DOTALL)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +97,7 @@ def available(name: str) -> bool:
         return downloads.present(name, data_folder())
     if upload := _UPLOAD.fullmatch(name):
         return _upload_path(upload[1]).is_file()
-    return name in NAMES or _split_size(name)[0].is_dir()
+    return name in NAMES or (_is_folder(name) and _split_size(name)[1] in SIZES)
 
 
 def title(name: str) -> str:
@@ -115,14 +115,15 @@ def title(name: str) -> str:
 def load(name_or_folder: str, *, download: bool = False, progress: Progress | None = None) -> Dataset:
     """Load a data set by its name; the `name` of what is returned loads the same again, anywhere.
 
-    - one of NAMES. `digits`, `sprites` and `sprites-64` are embedded; the others are read from
-    `data_folder()` and fetched first where `download` is true. - "FOLDER" or "FOLDER@SIZE", a folder of
-    pictures, resized and centre-cropped to 28, 32 (the default) or 64 pixels; sub-folders are classes.
-    Split 90 to 10. Files that cannot be read are left out. - "upload:" and 16 hexadecimal digits, what
-    `save_upload` returned.
+    - One of NAMES. `digits`, `sprites` and `sprites-64` are embedded; the others are read from
+      `data_folder()`, and fetched first where they are missing or damaged and `download` is true.
+    - "FOLDER" or "FOLDER@SIZE": a folder of pictures, resized and centre-cropped to 28, 32 (the default) or
+      64 pixels; the sub-folders below what all pictures share are classes. Split 90 to 10. Files that cannot
+      be read are left out, which the last call of `progress` says.
+    - "upload:" and 16 hexadecimal digits: what `save_upload` returned.
 
     `progress` is called with (fraction 0 … 1, text) while something is fetched or a folder is read. Sets are
-    kept in memory once loaded (the last few of each kind).
+    kept in memory once loaded: the embedded ones, and the last four of the others.
 
     Raises UserError where the name is unknown, files are missing or damaged, or a folder has too few
     pictures.
@@ -136,9 +137,10 @@ def load(name_or_folder: str, *, download: bool = False, progress: Progress | No
         return _downloaded(name, download, progress)
     if upload := _UPLOAD.fullmatch(name):
         return _uploaded(upload[1])
-    folder, size = _split_size(name)
-    if not folder.is_dir():
+    if not _is_folder(name):
         raise UserError(_unknown(name))
+    folder, size = _split_size(name)
+    _check_size(size)
     return _folder(folder, size, progress)
 
 
@@ -185,9 +187,7 @@ def _digits() -> Dataset:
 
     bunch = load_digits()
     images = np.round(bunch.images * (255 / 16)).astype(np.uint8)[:, None]
-    train, test = train_test_split(
-        np.arange(len(images)), test_size=297, random_state=0, stratify=bunch.target
-    )
+    train, test = train_test_split(np.arange(len(images)), test_size=297, random_state=0, stratify=bunch.target)
     labels = bunch.target.astype(np.int64)
     return Dataset(
         "digits",
@@ -217,9 +217,7 @@ def _downloaded(name: str, download: bool, progress: Progress | None) -> Dataset
 
     def make() -> Dataset:
         train, train_labels, test, test_labels = downloads.read(name, root, shown, download, progress)
-        return Dataset(
-            name, Split(train, train_labels), Split(test, test_labels), downloads.SOURCES[name].class_names
-        )
+        return Dataset(name, Split(train, train_labels), Split(test, test_labels), downloads.SOURCES[name].class_names)
 
     return _keep((name, root), make)
 
@@ -233,10 +231,7 @@ def _folder(folder: Path, size: int, progress: Progress | None) -> Dataset:
 
     def make() -> Dataset:
         inside = [path.relative_to(folder).as_posix() for path in found]
-        jobs = [
-            (name, functools.partial(_read_file, path, name))
-            for name, path in zip(inside, found, strict=True)
-        ]
+        jobs = [(name, functools.partial(_read_file, path, name)) for name, path in zip(inside, found, strict=True)]
         images, names, problems = _read_all(jobs, size, progress)
         _enough(len(images), f"the folder {folder.name}", problems)
         if progress and problems:
@@ -255,6 +250,8 @@ def _uploaded(digest: str) -> Dataset:
 
         try:
             data = path.read_bytes()
+            if _digest(data) != digest:
+                raise ValueError("the content is not what the name says")
             header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
             class_names = tuple(json.loads(header["__metadata__"]["class_names"]))
             arrays = load_arrays(data)
@@ -264,11 +261,7 @@ def _uploaded(digest: str) -> Dataset:
                 "These uploaded pictures are no longer here. Upload them again, or choose another data set."
             ) from error
         except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
-            raise UserError(
-                f"The file {path.name} of uploaded pictures is damaged. Upload them again."
-            ) from error
-        if _digest(data) != digest:
-            raise UserError(f"The file {path.name} of uploaded pictures was changed. Upload them again.")
+            raise UserError(f"The file {path.name} of uploaded pictures is damaged. Upload them again.") from error
         return Dataset(f"upload:{digest}", *splits, class_names)
 
     return _keep(path, make)
@@ -376,11 +369,17 @@ def _upload_path(digest: str) -> Path:
 
 
 def _split_size(name: str) -> tuple[Path, int]:
-    """The folder and the size that "cats@64" names. Raises UserError for a size that is not offered."""
+    """The folder and the size that "cats@64" names."""
     sized = _SIZED.fullmatch(name)
     folder, size = (sized[1], int(sized[2])) if sized else (name, _DEFAULT_SIZE)
-    _check_size(size)
-    return Path(folder).expanduser().absolute(), size
+    return Path(os.path.expanduser(folder)).absolute(), size  # noqa: PTH111 (unlike Path's, it never raises)
+
+
+def _is_folder(name: str) -> bool:
+    try:
+        return bool(name) and _split_size(name)[0].is_dir()
+    except (OSError, ValueError):  # a name that no file system would take
+        return False
 
 
 def _check_size(size: int) -> None:
@@ -394,9 +393,5 @@ def _hidden(path: Path, folder: Path) -> bool:
 
 def _unknown(name: str) -> str:
     close = difflib.get_close_matches(name.lower(), NAMES, n=1)
-    hint = (
-        f"Did you mean {close[0]}?"
-        if close
-        else f"Choose one of {', '.join(NAMES)}, or a folder of pictures."
-    )
-    return f'There is no data set and no folder called "{name}". {hint}'
+    hint = f"Did you mean {close[0]}?" if close else f"Choose one of {', '.join(NAMES)}, or a folder of pictures."
+    return f'There is no data set and no folder called "{name[:80]}". {hint}'

@@ -1,5 +1,6 @@
 """MNIST, Fashion-MNIST and CIFAR-10, fetched from where torchvision says and kept in its folder layout."""
 
+import functools
 import gzip
 import hashlib
 import http.client
@@ -51,9 +52,7 @@ class Source:
 
 
 SOURCES = {
-    "mnist": Source(
-        "MNIST", "MNIST", "MNIST/raw", (9_912_422, 28_881, 1_648_877, 4_542), tuple("0123456789")
-    ),
+    "mnist": Source("MNIST", "MNIST", "MNIST/raw", (9_912_422, 28_881, 1_648_877, 4_542), tuple("0123456789")),
     "fashion-mnist": Source(
         "Fashion-MNIST",
         "FashionMNIST",
@@ -117,8 +116,7 @@ def read(name: str, root: Path, shown: str, download: bool, progress: Progress |
         reason = getattr(error, "reason", error)
         reason = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
         raise UserError(
-            f"{source.title} could not be downloaded ({reason}): "
-            f"put its unpacked files into {place}, {instead}."
+            f"{source.title} could not be downloaded ({reason}): put its unpacked files into {place}, {instead}."
         ) from error
     except OSError as error:
         raise UserError(
@@ -177,11 +175,11 @@ def _download(name: str, root: Path, progress: Progress) -> None:
     source = SOURCES[name]
     known = getattr(datasets, source.torchvision_class)
     folder = root / source.folder
-    total, done = sum(source.download_bytes), 0
+    total = sum(source.download_bytes)
 
-    def report(received: int) -> None:
-        text = f"Downloading {source.title}: {(done + received) / 1e6:.1f} of {total / 1e6:.1f} MB"
-        progress(min((done + received) / total, 0.99), text)
+    def report(received: int, file: int = 0) -> None:
+        done = sum(source.download_bytes[:file]) + min(received, source.download_bytes[file])
+        progress(0.99 * done / total, f"Downloading {source.title}: {done / 1e6:.1f} of {total / 1e6:.1f} MB")
 
     if name == "cifar10":
         archive = root / known.filename
@@ -191,13 +189,13 @@ def _download(name: str, root: Path, progress: Progress) -> None:
         if fetched:
             archive.unlink()
     else:
-        for (file, md5), size in zip(known.resources, source.download_bytes, strict=True):
+        for number, (file, md5) in enumerate(known.resources):
             packed = folder / file
-            fetched = _fetch([mirror + file for mirror in known.mirrors], packed, md5, report)
+            urls = [mirror + file for mirror in known.mirrors]
+            fetched = _fetch(urls, packed, md5, functools.partial(report, file=number))
             write_whole(packed.with_suffix(""), gzip.decompress(packed.read_bytes()))
             if fetched:
                 packed.unlink()
-            done += size
     progress(1.0, f"{source.title} is here")
 
 

@@ -79,8 +79,8 @@ def tsne(
 
     250 iterations with early exaggeration 12, then 500 without, Barnes–Hut gradients (van der Maaten 2014) in
     openTSNE (Poličar et al. 2024), PCA start (Kobak & Berens 2019). Stop by not asking for the next map: each
-    is complete. The same seed gives the same map. The perplexity defaults to `default_perplexity(N)` and is at
-    most (N − 1) / 3, because three times as many neighbours of each point are looked at.
+    is complete. The same seed gives the same map. The perplexity defaults to `default_perplexity(N)` and is
+    at most (N − 1) / 3, because three times as many neighbours of each point are looked at.
     Raises UserError for fewer than five points, codes that are not finite, or a perplexity below 1.
     """
     _check(mu, at_least=_FEWEST_POINTS)

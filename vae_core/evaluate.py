@@ -1,7 +1,9 @@
 """What a trained model does to images: posteriors, ELBO terms, active units, the latent snapshot."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -10,14 +12,16 @@ from torch import Tensor
 from vae_core.checkpoint import LatentSnapshot
 from vae_core.data import Split
 from vae_core.model import VAE
-from vae_core.objective import elbo_terms
+from vae_core.objective import kl_standard_normal, reparameterise
 
 __all__ = [
     "ACTIVE_VARIANCE",
     "Evaluation",
     "active_units",
+    "binarise",
     "encode",
     "evaluate",
+    "inference",
     "per_image_terms",
     "rank",
     "snapshot",
@@ -46,57 +50,81 @@ class Evaluation:
         return asdict(self)
 
 
+class _Encoded(NamedTuple):
+    mu: np.ndarray
+    logvar: np.ndarray
+    reconstruction: np.ndarray
+    kl: np.ndarray
+
+
 def to_unit(images: np.ndarray | Tensor, device: torch.device | str = "cpu") -> Tensor:
     """uint8 images (N, C, H, W) as float32 in [0, 1] on `device`."""
     return torch.as_tensor(images, device=device).float().div_(255)
 
 
-def _device(model: VAE) -> torch.device:
-    return next(model.parameters()).device
+def binarise(images: np.ndarray | Tensor, seed: int) -> np.ndarray:
+    """Every pixel of uint8 images drawn once from Bernoulli(grey value / 255): 255 where it came up, else 0.
+
+    The same seed draws the same pixels on every device, and the first n images as they are drawn among more.
+    Source: Salakhutdinov & Murray 2008.
+    """
+    images = np.asarray(images)
+    threshold = np.random.default_rng(seed).integers(0, 255, size=images.shape, dtype=np.uint8)
+    return np.where(threshold < images, np.uint8(255), np.uint8(0))
 
 
-def _generator(device: torch.device, seed: int) -> torch.Generator:
-    return torch.Generator(device=device).manual_seed(seed)
-
-
-@torch.inference_mode()
-def encode(model: VAE, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Posterior means and log-variances of uint8 images (N, C, H, W): two float32 arrays (N, d)."""
-    parts = [model.encode(to_unit(images[i : i + _BATCH], _device(model))) for i in _starts(images)]
-    mu, logvar = (torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True))
-    return mu, logvar
+@contextmanager
+def inference(model: VAE) -> Iterator[tuple[torch.device, VAE]]:
+    """The model's device and the model in evaluation mode without gradients; its mode is put back after."""
+    was_training = model.training
+    try:
+        with torch.inference_mode():
+            yield next(model.parameters()).device, model.eval()
+    finally:
+        model.train(was_training)
 
 
 def _starts(images: np.ndarray | Tensor) -> range:
     return range(0, len(images), _BATCH)
 
 
-@torch.inference_mode()
+def _columns(parts: list[tuple[Tensor, ...]]) -> list[np.ndarray]:
+    return [torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)]
+
+
+def encode(model: VAE, images: np.ndarray | Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Posterior means and log-variances of uint8 images (N, C, H, W): two float32 arrays (N, d)."""
+    with inference(model) as (device, _):
+        parts = [model.encode(to_unit(images[i : i + _BATCH], device)) for i in _starts(images)]
+    mu, logvar = _columns(parts)
+    return mu, logvar
+
+
+def _encode_and_decode(model: VAE, images: np.ndarray | Tensor, samples: int, seed: int) -> _Encoded:
+    parts = []
+    with inference(model) as (device, _):
+        generator = torch.Generator(device=device).manual_seed(seed)
+        for start in _starts(images):
+            x = to_unit(images[start : start + _BATCH], device)
+            mu, logvar = model.encode(x)
+            draws = [
+                -model.likelihood.log_prob(x, model.decode(reparameterise(mu, logvar, generator)))
+                for _ in range(samples)
+            ]
+            parts.append((mu, logvar, torch.stack(draws).mean(0), kl_standard_normal(mu, logvar)))
+    return _Encoded(*_columns(parts))
+
+
 def per_image_terms(
     model: VAE, images: np.ndarray | Tensor, *, samples: int = 1, seed: int = 0, binarize: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
     """Both terms of the negative ELBO for each image, in nats.
 
     Shapes: images uint8 (N, C, H, W) → reconstruction (N,), averaged over `samples` posterior draws, and
-    kl (N, d), exact. With `binarize`, pixels are first drawn from Bernoulli(grey value) with `seed`.
+    kl (N, d), exact. With `binarize`, pixels are first drawn by `binarise` with `seed`.
     """
-    was_training = model.training
-    model.eval()
-    device = _device(model)
-    generator = _generator(device, seed)
-    reconstruction, kl = [], []
-    for start in _starts(images):
-        x = to_unit(images[start : start + _BATCH], device)
-        if binarize:
-            x = torch.bernoulli(x, generator=generator)
-        first = elbo_terms(model, x, generator)
-        draws = [first.reconstruction] + [
-            elbo_terms(model, x, generator).reconstruction for _ in range(samples - 1)
-        ]
-        reconstruction.append(torch.stack(draws).mean(0))
-        kl.append(first.kl)
-    model.train(was_training)
-    return torch.cat(reconstruction).cpu().numpy(), torch.cat(kl).cpu().numpy()
+    encoded = _encode_and_decode(model, binarise(images, seed) if binarize else images, samples, seed)
+    return encoded.reconstruction, encoded.kl
 
 
 def active_units(mu: np.ndarray) -> int:
@@ -108,28 +136,25 @@ def evaluate(
     model: VAE, images: np.ndarray | Tensor, *, samples: int = 1, seed: int = 0, binarize: bool = False
 ) -> Evaluation:
     """ELBO and its terms, averaged over uint8 images (N, C, H, W); see `per_image_terms`."""
-    reconstruction, kl = per_image_terms(model, images, samples=samples, seed=seed, binarize=binarize)
-    mu, _ = encode(model, images)
-    per_dimension = kl.mean(0, dtype=np.float64)
-    distortion, rate = float(reconstruction.mean(dtype=np.float64)), float(per_dimension.sum())
+    encoded = _encode_and_decode(model, binarise(images, seed) if binarize else images, samples, seed)
+    per_dimension = encoded.kl.mean(0, dtype=np.float64)
+    distortion, rate = float(encoded.reconstruction.mean(dtype=np.float64)), float(per_dimension.sum())
     return Evaluation(
         elbo=-(distortion + rate),
         reconstruction=distortion,
         kl=rate,
         kl_per_dimension=tuple(float(value) for value in per_dimension),
-        active_units=active_units(mu),
+        active_units=active_units(encoded.mu),
     )
 
 
 def snapshot(model: VAE, split: Split, limit: int, *, seed: int = 0) -> LatentSnapshot:
     """The latent snapshot of the first `limit` images of `split`."""
-    images = split.images[:limit]
-    reconstruction, _ = per_image_terms(model, images, seed=seed)
-    mu, logvar = encode(model, images)
+    encoded = _encode_and_decode(model, split.images[:limit], samples=1, seed=seed)
     return LatentSnapshot(
-        mu=mu,
-        logvar=logvar,
-        reconstruction=reconstruction,
+        mu=encoded.mu,
+        logvar=encoded.logvar,
+        reconstruction=encoded.reconstruction,
         labels=None if split.labels is None else split.labels[:limit],
         factors=None if split.factors is None else split.factors[:limit],
     )

@@ -61,13 +61,15 @@ class OptimalGaussian(Gaussian):
     """The Gaussian whose shared σ² is the mean squared error, its maximum-likelihood value.
 
     In training mode σ is that of the batch, and gradients flow through it; a running mean of σ² is
-    kept for evaluation, so that a reported log p(x|z) is a density with one σ. Source: Rybkin et al. 2021.
+    kept for evaluation, so that a reported log p(x|z) is a density with one σ. The first batches are averaged
+    evenly, so that the mean forgets its start. Source: Rybkin et al. 2021.
     """
 
     _MOMENTUM = 0.02
 
     def __init__(self) -> None:
         super().__init__(sigma=1.0)
+        self.register_buffer("batches", torch.zeros(()))
 
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
         """log p(x|z) in nats, a density. Shapes: x and params (..., C, H, W) → (...)."""
@@ -76,7 +78,9 @@ class OptimalGaussian(Gaussian):
         variance = (x - self.mean(params)).square().mean() + _SMALLEST_VARIANCE
         with torch.no_grad():
             kept = torch.exp(2 * self.log_sigma)
-            self.log_sigma.copy_(0.5 * torch.log(kept.lerp(variance, self._MOMENTUM)))
+            self.batches += 1
+            share = (1 / self.batches).clamp(min=self._MOMENTUM)
+            self.log_sigma.copy_(0.5 * torch.log(kept.lerp(variance, share.to(variance.dtype))))
         return self._log_prob(x, params, 0.5 * torch.log(variance))
 
 

@@ -178,9 +178,7 @@ def centre_like_mnist(image: Image.Image, size: int = 28, *, invert: bool | None
     ink = 255 - pixels if dark else pixels
     ink = np.clip(ink - _border(ink[None]), 0, None)
     if ink.max() < 16:
-        raise UserError(
-            "There is nothing drawn in this picture. Draw on it, or choose one with more contrast."
-        )
+        raise UserError("There is nothing drawn in this picture. Draw on it, or choose one with more contrast.")
     ink *= 255 / ink.max()
     rows, columns = np.flatnonzero((ink > 64).any(1)), np.flatnonzero((ink > 64).any(0))
     crop = Image.fromarray(ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].round().astype(np.uint8))
@@ -211,8 +209,7 @@ def read_zip(data: bytes, name: str = "The archive") -> tuple[list[tuple[str, by
     name = _shown(name)
     if len(data) > MAX_ARCHIVE_BYTES:
         raise UserError(
-            f"{name} has {len(data) / 2**20:.0f} MB; {MAX_ARCHIVE_BYTES // 2**20} MB is the most for a zip. "
-            "Split it."
+            f"{name} has {len(data) / 2**20:.0f} MB; {MAX_ARCHIVE_BYTES // 2**20} MB is the most for a zip. Split it."
         )
     # Every directory entry begins with these bytes, so this bounds their number before any is parsed.
     if data.count(b"PK\x01\x02") > MAX_FILES:
@@ -372,9 +369,7 @@ def _limit() -> str:
 
 def _check_pixels(size: tuple[int, int], name: str) -> None:
     if _pixels(size) > MAX_PIXELS:
-        raise UserError(
-            f"{name} has {size[0]:,} × {size[1]:,} pixels; {_limit()} is the most. Make it smaller first."
-        )
+        raise UserError(f"{name} has {size[0]:,} × {size[1]:,} pixels; {_limit()} is the most. Make it smaller first.")
 
 
 def _what_is_wrong(data: bytes, name: str, error: Exception) -> str:

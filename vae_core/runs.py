@@ -108,18 +108,19 @@ class Run:
         The statuses are queued, starting, running, paused, finished, stopped, failed, and interrupted: a run
         whose process is gone without having said so.
         """
-        try:
-            state = read_json(self.path / "state.json")
-        except UserError:
-            state = {"status": "stopped", "message": "", "updated": 0.0, "epoch": 0}
+        state = {"status": "stopped", "message": "", "updated": 0.0, "epoch": 0}
+        state |= self._read("state.json")
         if state.get("status") in LIVE and not self._lives(state):
             state |= {"status": "interrupted", "message": "The training process ended without a word. Resume it."}
         return state
 
     def _lives(self, state: dict[str, Any]) -> bool:
         starting = state["status"] in ("starting", "queued")
-        if starting and time.time() - state.get("updated", 0.0) < _STARTING_SECONDS:
-            return _process_exists(state.get("pid"))
+        recent = time.time() - state["updated"] < _STARTING_SECONDS
+        return self.is_held() or (starting and recent and _process_exists(state.get("pid")))
+
+    def is_held(self) -> bool:
+        """Whether a process is training the run at this moment."""
         try:
             with FileLock(self.path / "lock", timeout=0):
                 return False
@@ -137,9 +138,14 @@ class Run:
 
     def write_state(self, **changes: Any) -> None:
         """Update state.json, whole."""
+        write_json(self.path / "state.json", self._read("state.json") | changes | {"updated": time.time()})
+
+    def _read(self, name: str) -> dict[str, Any]:
+        """A JSON file's object; an empty one where the file is gone or damaged."""
+        value = None
         with suppress(UserError):
-            changes = read_json(self.path / "state.json") | changes
-        write_json(self.path / "state.json", changes | {"updated": time.time()})
+            value = read_json(self.path / name)
+        return value if isinstance(value, dict) else {}
 
     def metrics(self) -> Metrics:
         """Records and events so far; a line that is still being written is left out."""
@@ -153,13 +159,12 @@ class Run:
 
     def previews(self) -> list[Path]:
         """One file for each epoch that was previewed, in order; see `worker.write_preview`."""
-        return sorted((self.path / "previews").glob("epoch_*.safetensors"))
+        found = (self.path / "previews").glob("epoch_*.safetensors")
+        return sorted(found, key=lambda path: (len(path.name), path.name))
 
     def control(self) -> dict[str, Any]:
         """What the trainer has been asked for: {"command", "beta", "learning_rate"}."""
-        with suppress(UserError):
-            return read_json(self.path / "control.json")
-        return {"command": "run"}
+        return {"command": "run"} | self._read("control.json")
 
     def _ask(self, **changes: Any) -> None:
         write_json(self.path / "control.json", self.control() | changes)

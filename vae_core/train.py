@@ -51,6 +51,8 @@ class TrainConfig:
             ("seed", self.seed, 0, 2**31 - 1),
         ):
             check_range(name, value, low, high)
+        for name in ("learning_rate", "beta", "kl_warmup", "free_bits"):  # 1 and 1.0 are the same run
+            object.__setattr__(self, name, float(getattr(self, name)))
 
     def to_dict(self) -> dict[str, Any]:
         """The config as JSON values."""
@@ -124,8 +126,8 @@ class Trainer:
         self.batches = len(self.images) // self.batch_size
         self.epoch = self.batch = 0
         self.seconds = 0.0
-        self._first_loss: float | None = None
-        self._keep()
+        self._first_reconstruction: float | None = None
+        self._good = self._weights()
         self._begin_record()
 
     @property
@@ -137,6 +139,11 @@ class Trainer:
     def total_steps(self) -> int:
         """Optimiser steps of the whole training."""
         return self.config.epochs * self.batches
+
+    @property
+    def images_per_second(self) -> float:
+        """Images trained on a second, over the whole training so far; 0 before it began."""
+        return self.step * self.batch_size / self.seconds if self.seconds else 0.0
 
     def run(self) -> Iterator[Progress]:
         """Train from where it stands to the last epoch, yielding records.
@@ -169,25 +176,26 @@ class Trainer:
             "seconds": self.seconds,
             "beta": self.beta,
             "learning_rate": self.learning_rate,
-            "first_loss": self._first_loss,
+            "first_reconstruction": self._first_reconstruction,
         }
         return tensors, position
 
     def restore(self, tensors: dict[str, Tensor], position: dict[str, Any]) -> None:
         """Go back to where `state` was taken."""
         self.model.load_state_dict(_part(tensors, "model."))
+        parameters = list(self.model.parameters())
         slots: dict[int, dict[str, Tensor]] = {}
         for name, value in _part(tensors, "optimiser.").items():
             index, _, slot = name.partition(".")
-            slots.setdefault(int(index), {})[slot] = value
+            slots.setdefault(int(index), {})[slot] = _laid_out_like(parameters[int(index)], value)
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": slots, "param_groups": groups})
         self.noise.set_state(tensors["noise"])
         self.epoch, self.batch = position["epoch"], position["batch"]
         self.seconds = position["seconds"]
         self.beta, self.learning_rate = position["beta"], position["learning_rate"]
-        self._first_loss = position["first_loss"]
-        self._keep()
+        self._first_reconstruction = position["first_reconstruction"]
+        self._good = self._weights()
         self._begin_record()
 
     def _order(self) -> Tensor:
@@ -208,6 +216,8 @@ class Trainer:
         self.optimiser.zero_grad()
         value.backward()
         self.optimiser.step()
+        if self._first_reconstruction is None:
+            self._first_reconstruction = terms.reconstruction.mean().item()
         with torch.no_grad():
             self._loss += value
             self._reconstruction += terms.reconstruction.mean()
@@ -226,7 +236,7 @@ class Trainer:
         kl = tuple((self._kl / self._steps).tolist())
         seconds = time.perf_counter() - self._since
         self.seconds += seconds
-        self._check(reconstruction + sum(kl))
+        self._check(reconstruction, sum(kl))
         norm = torch.nn.utils.get_total_norm(p.grad for p in self.model.parameters() if p.grad is not None)
         return Progress(
             step=self.step,
@@ -243,24 +253,31 @@ class Trainer:
             test=evaluate(self.model, self.dataset.test.images) if at_epoch_end else None,
         )
 
-    def _check(self, negative_elbo: float) -> None:
-        if self._first_loss is None:
-            self._first_loss = negative_elbo
-        limit = self._first_loss + 10 * max(abs(self._first_loss), 100.0)
-        if not math.isfinite(negative_elbo) or negative_elbo > limit:
-            at = f"epoch {self.step / self.batches:.1f}"
+    def _check(self, reconstruction: float, kl: float) -> None:
+        """Keep good weights, and give up where they are lost.
+
+        The KL may grow without being a failure (with β = 0 nothing holds it), so only the reconstruction is
+        compared with where training began.
+        """
+        first, weights = self._first_reconstruction, self._weights()
+        finite = math.isfinite(reconstruction + kl) and all(value.isfinite().all() for value in weights.values())
+        if not finite or reconstruction > first + 10 * max(abs(first), 100.0):
+            what = f"ran away to {reconstruction:.4g} nats" if finite else "is not a finite number any more"
             self.model.load_state_dict(self._good)
             raise Diverged(
-                f"The loss ran away to {negative_elbo:.4g} nats at {at} and training was stopped; the last good "
+                f"The loss {what} in epoch {self.epoch + 1} and training was stopped; the last good "
                 f"weights are kept. Try a learning rate below {self.learning_rate:g} or a longer KL warm-up."
             )
-        if negative_elbo <= self._first_loss:
-            self._keep()
-
-    def _keep(self) -> None:
-        weights = {name: value.clone() for name, value in self.model.state_dict().items()}
-        if all(value.isfinite().all() for value in weights.values()):
+        if reconstruction <= first:
             self._good = weights
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {name: value.clone() for name, value in self.model.state_dict().items()}
+
+
+def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
+    """`value` in the memory layout of `parameter`, which the fused optimiser takes for granted."""
+    return value if value.shape != parameter.shape else torch.empty_like(parameter).copy_(value)
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

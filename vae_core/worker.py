@@ -2,9 +2,11 @@
 
 import io
 import json
+import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,6 @@ import torch
 from vae_core import data, imaging
 from vae_core import device as devices
 from vae_core.checkpoint import Checkpoint, read_tensors, save, write_tensors
-from vae_core.data import Dataset
 from vae_core.errors import UserError
 from vae_core.evaluate import encode, snapshot, to_unit
 from vae_core.files import write_whole
@@ -42,8 +43,23 @@ def train_run(run: Run, report: Callable[[Progress, Trainer], None] | None = Non
         try:
             return _Session(run, report, device).train()
         except UserError as error:
-            run.write_state(status="failed", message=str(error))
+            _say_failed(run, error)
             raise
+        except (OSError, MemoryError, torch.OutOfMemoryError) as error:
+            problem = UserError(f"Training had to stop: {_what_ran_out(error)}")
+            _say_failed(run, problem)
+            raise problem from error
+
+
+def _say_failed(run: Run, error: UserError) -> None:
+    with suppress(UserError):  # where the disk is full, this cannot be written either
+        run.write_state(status="failed", message=str(error))
+
+
+def _what_ran_out(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}. Free some disk space, then resume it."
+    return "the memory is used up. Choose a smaller batch or a smaller network."
 
 
 class _Session:
@@ -51,21 +67,23 @@ class _Session:
 
     def __init__(self, run: Run, report: Callable[[Progress, Trainer], None] | None, device: str | None) -> None:
         self.run, self.report = run, report
-        run.write_state(status="starting", message="Loading the images.", pid=None)
+        run.write_state(status="starting", message="Loading the images.", pid=os.getpid())
+        for left in run.path.glob("**/.*.safetensors.*"):  # of a process that was killed while it wrote
+            left.unlink(missing_ok=True)
         self.config = run.config()
         self.dataset = data.load(self.config.train.dataset)
         self.trainer = Trainer(self.config.model, self.config.train, self.dataset, devices.pick(device))
+        self.tested: dict[str, Any] | None = None
         if run.training.exists():
             self._restore()
         _cut_metrics(run.path / "metrics.jsonl", self.trainer.step)
         self.saved = self.stated = time.monotonic()
-        self.tested: dict[str, Any] | None = None
         self.terminated = False
         self.metrics = (run.path / "metrics.jsonl").open("ab")
 
     def train(self) -> str:
         """The loop: one turn a progress record."""
-        previous = _on_terminate(self._terminate)
+        previous = {number: _handle(number, self._terminate) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             self._say("running")
             if not self.trainer.step:
@@ -84,10 +102,15 @@ class _Session:
             raise
         finally:
             self.metrics.close()
-            _on_terminate(previous)
+            for number, handler in previous.items():
+                if handler is not None:
+                    _handle(number, handler)
 
-    def _terminate(self, *_: Any) -> None:
+    def _terminate(self, number: int, _: Any) -> None:
+        """Save and end at the next record; a second Ctrl-C ends at once."""
         self.terminated = True
+        if number == signal.SIGINT:
+            signal.signal(number, signal.default_int_handler)
 
     def _after(self, progress: Progress) -> None:
         self._append(progress.to_dict())
@@ -125,6 +148,8 @@ class _Session:
     def _obey(self, *, epoch_ended: bool) -> str:
         """Steer, wait while paused, and return the command that stands: run, epoch or stop."""
         control = self._steered()
+        if self.trainer.step == self.trainer.total_steps:
+            return "run"
         if control["command"] == "epoch" and epoch_ended:
             self.run.pause()
             control = self.run.control()
@@ -156,9 +181,10 @@ class _Session:
 
     def _save_checkpoint(self, *, final: bool = False) -> None:
         images = SNAPSHOT_IMAGES if final else _PREVIEW_POINTS
-        save(self.run.checkpoint, Checkpoint(
-            self.trainer.model, self._record(), snapshot(self.trainer.model, self.dataset.test, images)
-        ))
+        save(
+            self.run.checkpoint,
+            Checkpoint(self.trainer.model, self._record(), snapshot(self.trainer.model, self.dataset.test, images)),
+        )
 
     def _record(self) -> dict[str, Any]:
         trainer = self.trainer
@@ -171,6 +197,7 @@ class _Session:
             "epoch": trainer.epoch,
             "step": trainer.step,
             "seconds": trainer.seconds,
+            "images_per_second": trainer.images_per_second,
             "beta": trainer.beta,
             "device": devices.describe(trainer.device),
             "torch": torch.__version__,
@@ -179,13 +206,18 @@ class _Session:
 
     def _restore(self) -> None:
         tensors, header = read_tensors(self.run.training)
-        self.trainer.restore(tensors, header["position"])
+        try:
+            self.trainer.restore(tensors, header["position"])
+        except (KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
+            raise UserError(
+                f"{self.run.training.name} does not fit the run {self.run.name}. Delete the run and start it again."
+            ) from error
         self.tested = header.get("tested")
 
 
-def _on_terminate(handler: Any) -> Any:
+def _handle(number: int, handler: Any) -> Any:
     try:
-        return signal.signal(signal.SIGTERM, handler)
+        return signal.signal(number, handler)
     except ValueError:  # not in the main thread: nobody sends it signals
         return None
 
@@ -223,7 +255,8 @@ def write_preview(run: Run, trainer: Trainer, epoch: int) -> None:
     stem = run.path / "previews" / f"epoch_{epoch:03d}"
     write_whole(stem.with_suffix(".png"), picture.getvalue())
     arrays = {"reconstruction": reconstruction, "samples": samples, "mu": points}
-    write_tensors(stem.with_suffix(".safetensors"), {k: torch.from_numpy(v) for k, v in arrays.items()}, {"epoch": epoch})
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    write_tensors(stem.with_suffix(".safetensors"), tensors, {"epoch": epoch})
 
 
 def read_preview(path: Path) -> dict[str, np.ndarray]:

@@ -1,7 +1,22 @@
+"""Latent space: posterior means of the test images in the plane, and everything that can be asked of them."""
+
 import streamlit as st
 
-from ui import state
+from ui import latent_panels, latent_view, layout, state
+from vae_core.errors import UserError
 
 entry, checkpoint = state.selected()
-st.title("soon")
-st.write(checkpoint.record)
+layout.head(
+    "Latent space",
+    "Each dot is the mean μ of q(z|x) for one test image. Images that the model takes for similar lie together.",
+)
+images = state.held_out(checkpoint)
+snapshot = checkpoint.snapshot
+try:
+    larger = images is not None and (snapshot is None or len(images) > len(snapshot))
+    most = min(len(images), latent_view.MOST_POINTS) if larger else 0
+    whole = larger and st.toggle(f"All {most:,} test images", key="map_whole", bind="query-params")
+    found = latent_view.codes(entry, checkpoint, whole=whole)
+    latent_panels.explorer(checkpoint, found, latent_panels.settings(found))
+except UserError as error:
+    st.error(str(error), icon=":material/error:")

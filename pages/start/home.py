@@ -1,7 +1,69 @@
+"""Home: what this is, the selected model as a living diagram, and ways into every page."""
+
+import numpy as np
 import streamlit as st
 
-from ui import state
+from ui import layout, state
+from ui.components.diagram import diagram
+from ui.components.picture_grid import picture_grid
+from vae_core.evaluate import rank
+from vae_core.posterior import posterior
+
+CHOICES, DRAWS, ROWS, CLOUD = 14, 32, 16, 1200
+WAYS = (
+    ("pages/train/train.py", "Train", ":material/model_training:", "Watch the loss split in two."),
+    ("pages/explore/latent_space.py", "Latent space", ":material/scatter_plot:", "Walk the map of codes."),
+    ("pages/explore/interpolate.py", "Interpolate", ":material/linear_scale:", "Drag from one picture to another."),
+    ("pages/explore/generate.py", "Generate", ":material/casino:", "Draw new pictures from the prior."),
+    ("pages/explore/reconstruct.py", "Reconstruct", ":material/image_search:", "Give it a picture of your own."),
+)
+
+layout.head(
+    "A laboratory for variational autoencoders",
+    "A VAE learns to draw pictures from a few hidden numbers z: an encoder guesses which z a picture x came from, "
+    "and a decoder draws x again from z. Training pulls two ways, towards faithful reconstruction and towards "
+    "simple codes, and the balance of the two is the evidence lower bound, the ELBO. "
+    "Watch that tug of war here, turn its weight β, and touch everything that it leaves behind.",
+)
 
 entry, checkpoint = state.selected()
-st.title("soon")
-st.write(checkpoint.record)
+snapshot = checkpoint.snapshot
+images, real = state.pictures(checkpoint, np.arange(min(CHOICES, len(snapshot))))
+
+scale = layout.whole_scale(images.shape[-1], 56)
+chosen = picture_grid(images, key="home_picture", label="A picture to follow", selected=0, scale=scale) or 0
+if not real:
+    st.caption("The data set is not at hand: these pictures are decoded from stored posterior means.")
+
+seen = posterior(checkpoint.model, images[chosen], samples=DRAWS)
+diagram(
+    images[chosen],
+    seen.decoded,
+    key="home_diagram",
+    caption=state.picture_name(checkpoint, chosen),
+    z=seen.z,
+    reconstruction=seen.reconstruction,
+    mu=seen.mu,
+    sigma=seen.sigma,
+    cloud=snapshot.mu[:CLOUD],
+    labels=None if snapshot.labels is None else snapshot.labels[:CLOUD],
+    names=[str(j) for j in np.argsort(-seen.kl)[:ROWS]],
+)
+
+elbo, reconstruction, kl, place = st.columns(4)
+elbo.metric("ELBO", layout.nats(seen.elbo), help="−(reconstruction + KL). Higher is better.")
+reconstruction.metric(
+    "Reconstruction", layout.nats(seen.reconstruction.mean()), help="−log p(x|z), averaged over z ~ q(z|x)."
+)
+kl.metric("KL", layout.nats(seen.kl.sum(), 2), help="KL(q(z|x) ‖ p(z)): what it costs to say z beyond the prior.")
+place.metric(
+    "Stranger than",
+    f"{rank(seen.elbo, state.snapshot_elbo(snapshot)):.0%} of the test set",
+    help="The share of held-out pictures with a higher ELBO than this one.",
+)
+
+st.subheader("Where to go", anchor=False)
+for column, (path, label, icon, about) in zip(st.columns(len(WAYS)), WAYS, strict=True):
+    with column.container(border=True, height="stretch"):
+        st.page_link(path, label=f"**{label}**", icon=icon)
+        st.caption(about)

@@ -21,7 +21,7 @@ rng = np.random.default_rng(0)
 labels = rng.integers(0, 5, N)
 angle = 2 * np.pi * labels / 5
 positions = 2 * np.stack([np.cos(angle), np.sin(angle)], 1) + 0.5 * rng.standard_normal((N, 2))
-positions[0] = 0, 0
+positions[:3] = (0, 0), (-4, -4), (4, 4)  # so that point 0 lies in the middle of the first view
 tiles = np.zeros((N, 1, 8, 8), np.uint8)
 tiles[np.arange(N), 0, labels] = 255
 

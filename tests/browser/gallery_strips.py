@@ -1,4 +1,4 @@
-"""Every strip, grid and pad on one page, for the browser tests: `streamlit run tests/browser/gallery_strips.py`.
+"""Every strip, grid and pad on one page, for the browser tests.
 
 With `?beat` in the address the script runs every 0.4 s, each time with new frames.
 """

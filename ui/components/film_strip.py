@@ -1,6 +1,6 @@
 """A slider that moves a picture while it is dragged, and tells Python where it was let go."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,10 @@ __all__ = ["FilmStripResult", "film_strip", "film_strip_index", "film_strip_prop
 _component = st.components.v2.component(
     "vae_laboratory.film_strip", js=script("film_strip"), css=style("film_strip")
 )
+
+
+def _nothing() -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,7 @@ def film_strip(
     scale: int = 4,
     fps: int = 12,
     compact: bool = False,
+    on_release: Callable[[], None] = _nothing,
 ) -> FilmStripResult:
     """Draw a film strip and return where its thumb was let go.
 
@@ -51,6 +56,8 @@ def film_strip(
     scale: screen pixels for a picture's pixel, or the largest whole number that fits.
     fps: frames a second while it plays.
     compact: one line, for lists of strips: label, slider, value, a small picture; no play button.
+    on_release: called before the script runs again when a visitor has moved the thumb; `film_strip_index(key)` is
+        then where it is.
     Raises UserError for frames that cannot be drawn, a label too many or too few, or an impossible index.
     """
     digest, picture = sheet(frames)
@@ -68,7 +75,7 @@ def film_strip(
         fps=fps,
         compact=compact,
     )
-    _component(key=key, data=props, on_released_change=lambda: None)
+    _component(key=key, data=props, on_released_change=on_release)
     return FilmStripResult(position.index, position.index if position.by_visitor else None)
 
 

@@ -243,6 +243,7 @@ class LatentMap {
 
   reset() {
     this.moved = false;
+    this.fit();
     this.invalidate();
   }
 

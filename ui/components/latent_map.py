@@ -31,9 +31,7 @@ __all__ = [
 _PAGE_SIDE = 4096  # pixels; larger textures and canvases fail on phones
 _THUMBNAIL_SIDE = 32
 
-_map = st.components.v2.component(
-    "vae_laboratory.latent_map", js=script("latent_map"), css=style("latent_map")
-)
+_map = st.components.v2.component("vae_laboratory.latent_map", js=script("latent_map"), css=style("latent_map"))
 _atlas = st.components.v2.component("vae_laboratory.latent_atlas", js=script("latent_atlas"))
 
 
@@ -102,8 +100,8 @@ class Selection:
 def build_atlas(images: np.ndarray) -> Atlas:
     """Pack images (N, C, H, W), uint8 or float in [0, 1], C = 1 or 3, into a few sprite images.
 
-    Pages are lossy WebP (about 120 bytes a digit) of at most 4096 pixels a side; images of more than 32 pixels
-    a side are reduced.
+    Pages are lossy WebP (about 120 bytes a digit) of at most 4096 pixels a side; images of more than
+    32 pixels a side are reduced.
     """
     images = to_uint8(images)
     n, _, height, width = images.shape
@@ -111,9 +109,7 @@ def build_atlas(images: np.ndarray) -> Atlas:
     tile_height, tile_width = height // shrink, width // shrink
     columns = min(_PAGE_SIDE // tile_width, max(1, int(np.ceil(n**0.5))))
     per_page = columns * min(_PAGE_SIDE // tile_height, -(-n // columns))
-    pages = tuple(
-        _webp(_reduce(images[start : start + per_page], shrink), columns) for start in range(0, n, per_page)
-    )
+    pages = tuple(_webp(_reduce(images[start : start + per_page], shrink), columns) for start in range(0, n, per_page))
     return Atlas(content_digest(images), (tile_width, tile_height), columns, per_page, pages)
 
 
@@ -182,7 +178,8 @@ def read_selection(value: Any, *, id: str, count: int) -> Selection | None:
         return None
     if not all(isinstance(v, int | float) and np.isfinite(v) for v in place):
         return None
-    if not {"point": len(indices) == 1, "lasso": len(indices) > 0, "place": not indices}.get(kind, False):
+    fits = {"point": len(indices) == 1, "lasso": len(indices) > 0, "place": not indices}
+    if not isinstance(kind, str) or not fits.get(kind, False):
         return None
     return Selection(kind, tuple(indices), float(place[0]), float(place[1]))
 
@@ -223,9 +220,7 @@ def _webp(images: np.ndarray, columns: int) -> bytes:
     full = np.zeros((rows * columns, channels, height, width), np.uint8)
     full[:n] = images
     page = full.reshape(rows, columns, channels, height, width).transpose(0, 3, 1, 4, 2)
-    return _encode(
-        page.reshape(rows * height, columns * width, channels).squeeze(-1 if channels == 1 else ()), "WEBP"
-    )
+    return _encode(page.reshape(rows * height, columns * width, channels).squeeze(-1 if channels == 1 else ()), "WEBP")
 
 
 def _encode(image: np.ndarray, format: str) -> bytes:

@@ -57,8 +57,11 @@ class PictureGrid {
   layOut() {
     const room = this.root.clientWidth;
     if (!room || !this.data) return;
-    const { frame, scale } = this.data;
-    for (const { picture } of this.tiles) picture.resize(frame, wholeScale(scale, frame.width, room - 8));
+    const { frame, scale, columns } = this.data;
+    const each = columns ? (room - 4 * (columns - 1)) / columns : room; // less the gaps between them
+    this.pictures.style.gridTemplateColumns = columns ? `repeat(${columns}, max-content)` : "";
+    this.pictures.classList.toggle("fixed", Boolean(columns));
+    for (const { picture } of this.tiles) picture.resize(frame, wholeScale(scale, frame.width, each - 8));
   }
 
   mark() {

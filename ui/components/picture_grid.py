@@ -1,21 +1,25 @@
 """A grid of pictures of which the visitor selects one."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import streamlit as st
 
-from ui.components.position import Position, settle_in_session
+from ui.components.position import Position, current_index, settle_in_session
 from ui.components.scripts import script, style
 from ui.components.sheets import sheet
 from vae_core.errors import UserError
 from vae_core.imaging import Sheet
 
-__all__ = ["picture_grid", "picture_grid_props"]
+__all__ = ["picture_grid", "picture_grid_index", "picture_grid_props"]
 
 _component = st.components.v2.component(
     "vae_laboratory.picture_grid", js=script("picture_grid"), css=style("picture_grid")
 )
+
+
+def _nothing() -> None:
+    pass
 
 
 def picture_grid(
@@ -26,6 +30,8 @@ def picture_grid(
     captions: Sequence[str] | None = None,
     selected: int | None = None,
     scale: int = 2,
+    columns: int | None = None,
+    on_pick: Callable[[], None] = _nothing,
 ) -> int | None:
     """Draw a grid of pictures and return the index of the selected one, or None.
 
@@ -33,6 +39,9 @@ def picture_grid(
     label: what the grid is, read aloud. captions: one short text a picture.
     selected: the index selected at first; later, a different one than in the run before is selected.
     scale: screen pixels for a picture's pixel, or the largest whole number that fits.
+    columns: pictures in a row; as many as fit if None.
+    on_pick: called before the script runs again when a visitor has selected another picture;
+        `picture_grid_index(key)` is then which.
     Raises UserError for images that cannot be drawn, a caption too many or too few, or an impossible index.
     """
     digest, picture = sheet(images)
@@ -40,9 +49,14 @@ def picture_grid(
     position = settle_in_session(
         key, "picked", content=digest, count=picture.count, given=selected, start=None, keep=False
     )
-    props = picture_grid_props(picture, position, key=key, label=label, captions=captions, scale=scale)
-    _component(key=key, data=props, on_picked_change=lambda: None)
+    props = picture_grid_props(picture, position, key=key, label=label, captions=captions, scale=scale, columns=columns)
+    _component(key=key, data=props, on_picked_change=on_pick)
     return position.index
+
+
+def picture_grid_index(key: str) -> int | None:
+    """Which picture of the grid `key` is selected, for callbacks and for what is drawn above it."""
+    return current_index(key, "picked")
 
 
 def picture_grid_props(
@@ -53,6 +67,7 @@ def picture_grid_props(
     label: str,
     captions: Sequence[str] | None,
     scale: int,
+    columns: int | None = None,
 ) -> dict:
     """What the browser is given: the same bytes until pictures, texts or Python's own selection change."""
     return {
@@ -65,6 +80,7 @@ def picture_grid_props(
         "index": position.sent,
         "version": position.version,
         "scale": scale,
+        "columns": columns,
     }
 
 

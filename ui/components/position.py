@@ -43,7 +43,7 @@ def settle(
     reported: what the browser says, {"index", "version"}; anything else counts as nothing.
     count: frames or pictures there are now.
     given: where the caller wants it: its place at first (`start` if None), and a command whenever it differs
-        from the last one given. What the visitor has just done wins over it.
+        from the last one given (None unselects, but moves no slider). What the visitor has just done wins.
     keep: new pictures leave it where it is (a slider) instead of starting over (a selection).
     """
     report = _parsed(reported)
@@ -56,7 +56,7 @@ def settle(
     index, version, by_visitor = previous.index, previous.version, previous.by_visitor
     if report and report[1] == version and report[0] != index:
         index, by_visitor = report[0], True
-    elif given not in (None, index, previous.given):
+    elif given not in (index, previous.given) and not (given is None and keep):
         index, version, by_visitor = given, version + 1, False
     index = _within(index, count)
     unchanged = content == previous.content and version == previous.version

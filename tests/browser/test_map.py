@@ -1,0 +1,274 @@
+"""The latent map under a mouse, a finger and a keyboard, over 10,000 points."""
+
+import base64
+import io
+import re
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.browser.conftest import serve, settle
+
+
+@pytest.fixture(scope="module")
+def address():
+    with serve("tests/browser/gallery_map.py") as url:
+        yield url
+
+
+@pytest.fixture
+def gallery(open_page, address):
+    page = open_page(address)
+    ready(page)
+    return page
+
+
+def ready(page):
+    page.get_by_test_id("latent-map").locator("canvas").first.wait_for()
+    page.wait_for_function("latentAtlases.size && [...latentAtlases.values()][0].pages.length")
+    still(page)
+
+
+def still(page):
+    """Wait until the map has drawn and moves no more."""
+    count = -1
+    while count != (count := redraws(page)) or count == 0:
+        page.wait_for_timeout(450)
+
+
+def redraws(page) -> int:
+    return int(page.get_by_test_id("latent-map").get_attribute("data-redraws"))
+
+
+def centre(page) -> tuple[float, float]:
+    """The middle of the plot, where the gallery's point 0 lies, in pixels of the page."""
+    box = page.get_by_test_id("latent-map").locator(".stage").bounding_box()
+    return box["x"] + 50 + (box["width"] - 60) / 2, box["y"] + 10 + (box["height"] - 54) / 2
+
+
+def dots(page) -> np.ndarray:
+    """What the visitor sees of the map, as RGB."""
+    return np.asarray(Image.open(io.BytesIO(page.get_by_test_id("latent-map").screenshot())).convert("RGB"))
+
+
+def near(picture: np.ndarray, colour: tuple[int, int, int]) -> int:
+    """Pixels of about this colour."""
+    return int((abs(picture.astype(int) - colour).max(2) < 24).sum())
+
+
+def differing(a: np.ndarray, b: np.ndarray) -> float:
+    """The share of pixels that differ clearly."""
+    return float((abs(a.astype(int) - b).max(2) > 48).mean())
+
+
+def toggle(page, label: str):
+    page.get_by_text(label, exact=True).click()
+    settle(page)
+    still(page)
+
+
+def test_ten_thousand_points_are_drawn_in_their_colours(gallery):
+    assert gallery.get_by_test_id("latent-map").get_attribute("data-points") == "10000"
+    picture = dots(gallery)
+    for colour in [(68, 119, 170), (238, 102, 119), (34, 136, 51), (204, 187, 68), (102, 204, 238)]:
+        assert near(picture, colour) > 500
+    assert near(picture, (170, 51, 119)) == 0
+
+
+def test_a_click_tells_python_once_which_point(gallery):
+    gallery.mouse.click(*centre(gallery))
+    gallery.get_by_text("Selected point: 1 points, first 0").wait_for()
+    gallery.get_by_text("At 0.00, 0.00").wait_for()
+    gallery.keyboard.press("Escape")
+    gallery.get_by_text("Nothing selected").wait_for()
+
+
+def test_hover_shows_the_points_own_picture_without_the_server(gallery):
+    sent = []
+    gallery.on("websocket", lambda socket: socket.on("framesent", sent.append))
+    gallery.mouse.move(*centre(gallery))
+    tooltip = gallery.get_by_test_id("latent-map").get_by_role("status")
+    tooltip.get_by_text("Image 0").wait_for()
+    name = ["zero", "one", "two", "three", "four"]
+    data = tooltip.locator("canvas").evaluate("canvas => canvas.toDataURL()")
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(data.split(",")[1]))).convert("L"))
+    assert picture.shape == (8, 8)
+    tooltip.get_by_text(name[int(picture.mean(1).argmax())], exact=True).wait_for()
+    gallery.mouse.move(5, 5)
+    tooltip.wait_for(state="hidden")
+    assert not sent
+
+
+def test_dragging_pans_smoothly_and_sends_nothing(gallery):
+    x, y = centre(gallery)
+    before, start, first = dots(gallery), time.monotonic(), redraws(gallery)
+    gallery.mouse.move(x, y)
+    gallery.mouse.down()
+    while time.monotonic() - start < 2:
+        phase = 6 * (time.monotonic() - start)
+        gallery.mouse.move(x + 80 * np.sin(phase), y + 40 * np.cos(phase))
+    gallery.mouse.move(x + 120, y)
+    rate = (redraws(gallery) - first) / (time.monotonic() - start)
+    gallery.mouse.up()
+    gallery.mouse.move(5, 5)
+    still(gallery)
+    assert rate >= 15, f"{rate:.0f} redraws/s"
+    after = dots(gallery)
+    assert differing(before[100:500, 300:600], after[100:500, 420:720]) < 0.01
+    assert differing(before[100:500, 300:600], after[100:500, 300:600]) > 0.05
+    gallery.get_by_text("Nothing selected").wait_for()
+
+
+def test_the_wheel_zooms_about_the_pointer_and_reset_undoes_it(gallery):
+    before = dots(gallery)
+    x, y = centre(gallery)
+    gallery.mouse.move(x, y)
+    for _ in range(5):
+        gallery.mouse.wheel(0, -240)
+    still(gallery)
+    gallery.mouse.click(x, y)
+    gallery.get_by_text("Selected point: 1 points, first 0").wait_for()
+    gallery.keyboard.press("Escape")
+    gallery.get_by_text("Nothing selected").wait_for()
+    gallery.get_by_role("button", name="Show all points").click()
+    gallery.mouse.move(5, 5)
+    still(gallery)
+    assert differing(before[100:500, 100:700], dots(gallery)[100:500, 100:700]) < 0.001
+
+
+@pytest.mark.parametrize("with_shift", [True, False])
+def test_a_lasso_gives_python_the_points_inside(gallery, with_shift):
+    x, y = centre(gallery)
+    if with_shift:
+        gallery.keyboard.down("Shift")
+    else:
+        gallery.get_by_role("button", name=re.compile("^Lasso")).click()
+    gallery.mouse.move(x + 20, y - 20)
+    gallery.mouse.down()
+    for dx, dy in [(200, -30), (200, -250), (20, -250), (20, -20)]:
+        gallery.mouse.move(x + dx, y + dy, steps=4)
+    gallery.mouse.up()
+    gallery.keyboard.up("Shift")
+    gallery.get_by_text(re.compile(r"Selected lasso: \d{3,4} points")).wait_for()
+    gallery.get_by_text(re.compile(r"Classes in the lasso: \[(0, )?1")).wait_for()
+    still(gallery)
+    assert near(dots(gallery), (34, 136, 51)) < 200, "points outside the lasso fade"
+
+
+def test_the_legend_hides_and_shows_a_class(gallery):
+    assert near(dots(gallery)[:500], (34, 136, 51)) > 500
+    gallery.get_by_role("button", name="two").click()
+    still(gallery)
+    assert near(dots(gallery)[:500], (34, 136, 51)) == 0
+    gallery.get_by_role("button", name="two").click()
+    still(gallery)
+    assert near(dots(gallery)[:500], (34, 136, 51)) > 500
+
+
+def test_moved_points_glide_and_keep_the_view(gallery):
+    x, y = centre(gallery)
+    gallery.mouse.move(x, y)
+    gallery.mouse.wheel(0, -400)
+    gallery.mouse.move(5, 5)
+    still(gallery)
+    first, before = redraws(gallery), dots(gallery)
+    toggle(gallery, "Move the points")
+    assert redraws(gallery) - first >= 5, "the points move over several frames"
+    toggle(gallery, "Move the points")
+    assert differing(before[100:500, 100:700], dots(gallery)[100:500, 100:700]) < 0.001
+
+
+def test_a_rerun_with_the_same_data_redraws_nothing(gallery):
+    first = redraws(gallery)
+    gallery.get_by_role("button", name="Rerun").click()
+    gallery.get_by_text("Reruns: 1").wait_for()
+    settle(gallery)
+    assert redraws(gallery) == first
+
+
+def test_thumbnails_take_the_place_of_dots_and_grow_denser(gallery):
+    toggle(gallery, "Thumbnails")
+    few = near(dots(gallery), (0, 0, 0))
+    assert few > 5_000
+    gallery.mouse.move(*centre(gallery))
+    gallery.mouse.wheel(0, -800)
+    gallery.mouse.move(5, 5)
+    still(gallery)
+    assert near(dots(gallery), (0, 0, 0)) > few
+    toggle(gallery, "Thumbnails")
+    assert near(dots(gallery)[100:500], (0, 0, 0)) == 0
+
+
+def test_colour_bar_background_contours_and_a_click_on_an_empty_place(gallery):
+    toggle(gallery, "Colour by value")
+    gallery.get_by_test_id("latent-map").get_by_text("First dimension").wait_for()
+    toggle(gallery, "Background")
+    assert near(dots(gallery), (217, 217, 217)) + near(dots(gallery), (150, 150, 150)) > 20_000
+    x, y = centre(gallery)
+    gallery.mouse.click(x + 400, y + 200)
+    gallery.get_by_text("Selected place: 0 points, first None").wait_for()
+    assert float(gallery.get_by_text(re.compile("^At")).inner_text().split()[1].strip(",")) > 4
+
+
+def test_the_keyboard_pans_zooms_and_selects(gallery):
+    gallery.get_by_test_id("latent-map").get_by_role("application").focus()
+    before = dots(gallery)
+    gallery.keyboard.press("ArrowLeft")
+    gallery.keyboard.press("+")
+    still(gallery)
+    assert abs(dots(gallery).astype(int) - before).max() > 100
+    gallery.keyboard.press("0")
+    gallery.keyboard.press("Enter")
+    gallery.get_by_text("Selected point: 1 points, first 0").wait_for()
+
+
+def test_a_tap_and_a_pinch_on_a_phone(open_page, address):
+    page = open_page(address, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    ready(page)
+    stage = page.get_by_test_id("latent-map").locator(".stage").bounding_box()
+    assert abs(stage["width"] - stage["height"]) < 1, "square on a narrow screen"
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    x, y = centre(page)
+    page.touchscreen.tap(x, y)
+    page.get_by_text("Selected point: 1 points, first 0").wait_for()
+    before = redraws(page)
+    touch = page.context.new_cdp_session(page)
+    for kind, gap in [("touchStart", 30), ("touchMove", 60), ("touchMove", 110), ("touchEnd", None)]:
+        points = [] if gap is None else [{"x": x - gap, "y": y, "id": 0}, {"x": x + gap, "y": y, "id": 1}]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    still(page)
+    assert redraws(page) > before
+    page.touchscreen.tap(x, y)
+    page.wait_for_timeout(300)
+    page.get_by_text("Selected point: 1 points, first 0").wait_for()
+
+
+def test_the_picture_can_be_downloaded(gallery):
+    with gallery.expect_download() as download:
+        gallery.get_by_role("button", name=re.compile("^Download this picture")).click()
+    assert download.value.suggested_filename == "latent-map.png"
+    picture = np.asarray(Image.open(download.value.path()).convert("RGB"))
+    assert near(picture, (34, 136, 51)) > 500
+
+
+def test_without_webgl_the_points_are_drawn_all_the_same(browser, address):
+    page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+    page.add_init_script(
+        "const get = HTMLCanvasElement.prototype.getContext;"
+        "HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {"
+        "  return kind === 'webgl' ? null : get.call(this, kind, ...rest); };"
+    )
+    page.goto(address)
+    ready(page)
+    assert near(dots(page), (34, 136, 51)) > 500
+    page.context.close()
+
+
+def test_it_reads_in_the_dark(open_page, address):
+    page = open_page(address, color_scheme="dark")
+    ready(page)
+    picture = dots(page)
+    assert np.median(picture) < 60
+    assert near(picture, (34, 136, 51)) > 500

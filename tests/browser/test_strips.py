@@ -1,0 +1,371 @@
+"""Film strips, drawing pads and picture grids under mouse, keyboard and finger, in a real browser."""
+
+import re
+import time
+
+import pytest
+
+from tests.browser.conftest import serve, settle
+
+pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+from playwright.sync_api import expect
+
+# What a run that changes no picture may send: texts, references to what the browser has, widget states.
+_QUIET_BYTES = 30_000
+
+
+@pytest.fixture(scope="module")
+def gallery(browser):  # noqa: ARG001 (no browser, no server)
+    with serve("tests/browser/gallery_strips.py") as url:
+        yield url
+
+
+class Traffic:
+    """Counts what a page and its server say to one another."""
+
+    def __init__(self, page):
+        self.sent, self.received = [], []
+        page.on("websocket", self._listen)
+
+    def _listen(self, socket):
+        socket.on("framesent", lambda frame: self.sent.append(len(frame)))
+        socket.on("framereceived", lambda frame: self.received.append(len(frame)))
+
+    def forget(self):
+        self.sent.clear()
+        self.received.clear()
+
+
+@pytest.fixture
+def page(open_page, gallery):
+    return open_page(gallery)
+
+
+@pytest.fixture
+def watched(open_page, gallery):
+    """A page and its traffic; loaded twice, for the traffic is watched from before the connection is made."""
+    page = open_page(gallery)
+    traffic = Traffic(page)
+    page.reload()
+    settle(page)
+    ready(page)
+    return page, traffic
+
+
+def strip(page, label):
+    return page.get_by_test_id("film-strip").filter(has=page.get_by_label(label, exact=True)).first
+
+
+def ready(page):
+    """Wait until every strip has drawn its first frame."""
+    page.wait_for_function(
+        """() => {
+            const hosts = [...document.querySelectorAll('[data-testid="stBidiComponentIsolated"]')];
+            const strips = hosts.map((host) => host.shadowRoot?.querySelector('[data-testid="film-strip"]'));
+            const drawn = strips.filter((root) => root && Number(root.dataset.redraws) > 0);
+            return drawn.length === 18;
+        }"""
+    )
+
+
+def redraws(root):
+    return int(root.get_attribute("data-redraws"))
+
+
+def runs(page):
+    return int(page.get_by_text(re.compile(r"^runs \d+$")).inner_text().split()[1])
+
+
+def frame_point(slider, index, count=64):
+    """Where on the screen the thumb stands for frame `index`."""
+    box = slider.bounding_box()
+    size = 16
+    return box["x"] + size / 2 + index / (count - 1) * (box["width"] - size), box["y"] + box["height"] / 2
+
+
+def pixels(canvas):
+    return canvas.evaluate("node => node.toDataURL()")
+
+
+def test_dragging_redraws_at_the_displays_rate_and_reports_once(watched):
+    page, traffic = watched
+    root = strip(page, "Interpolation")
+    slider = root.get_by_role("slider")
+    before = pixels(root.locator("canvas"))
+    page.mouse.move(*frame_point(slider, 10))
+    page.mouse.down()
+    traffic.forget()
+    ran, drawn, start = runs(page), redraws(root), time.perf_counter()
+    moves = 0
+    while time.perf_counter() - start < 1.5:
+        moves += 1
+        target = moves % 126
+        page.mouse.move(*frame_point(slider, target if target < 63 else 126 - target))
+    seconds = time.perf_counter() - start
+    drawn = redraws(root) - drawn
+    page.mouse.move(*frame_point(slider, 40))
+    assert not traffic.sent
+    assert not traffic.received
+    page.mouse.up()
+    expect(page.get_by_text("one: 40, released 40")).to_be_visible()
+    settle(page)
+    assert drawn >= 0.9 * moves  # one for each move that the browser was given; a busy machine gives fewer
+    assert drawn / seconds >= 15
+    assert len(traffic.sent) == 1
+    assert runs(page) == ran + 1
+    assert pixels(root.locator("canvas")) != before
+    assert sum(traffic.received) < _QUIET_BYTES
+    expect(slider).to_have_attribute("aria-valuetext", "0.63")
+
+
+def test_a_click_on_the_frame_it_stands_on_reports_nothing(watched):
+    page, traffic = watched
+    traffic.forget()
+    page.mouse.click(*frame_point(strip(page, "Interpolation").get_by_role("slider"), 10))
+    page.wait_for_timeout(600)
+    assert not traffic.sent
+
+
+def test_keys_move_it_and_report_once_for_a_burst(watched):
+    page, traffic = watched
+    slider = strip(page, "Interpolation").get_by_role("slider")
+    slider.focus()
+    traffic.forget()
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+    expect(page.get_by_text("one: 15, released 15")).to_be_visible()
+    settle(page)
+    assert len(traffic.sent) == 1
+    page.keyboard.press("End")
+    expect(page.get_by_text("one: 63, released 63")).to_be_visible()
+    page.keyboard.press("Home")
+    expect(page.get_by_text("one: 0, released 0")).to_be_visible()
+    expect(slider).to_be_focused()
+
+
+def test_a_finger_moves_it(open_page, gallery):
+    page = open_page(gallery, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    ready(page)
+    root = strip(page, "Interpolation")
+    slider = root.get_by_role("slider")
+    slider.scroll_into_view_if_needed()
+    drawn = redraws(root)
+    session = page.context.new_cdp_session(page)
+
+    def touch(kind, *points):
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": list(points)})
+
+    x, y = frame_point(slider, 10)
+    touch("touchStart", {"x": x, "y": y})
+    for step in range(1, 31):
+        touch("touchMove", {"x": x + 4 * step, "y": y})
+        page.wait_for_timeout(16)
+    touch("touchEnd")
+    expect(page.get_by_text(re.compile(r"^one: \d+, released \d+$"))).to_be_visible()
+    assert redraws(root) - drawn >= 15
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    width = root.locator("canvas").bounding_box()["width"]
+    assert width % 28 == 0
+
+
+def test_play_runs_to_the_end_and_reports_once(watched):
+    page, traffic = watched
+    root = strip(page, "Interpolation")
+    page.mouse.click(*frame_point(root.get_by_role("slider"), 50))
+    expect(page.get_by_text("one: 50, released 50")).to_be_visible()
+    traffic.forget()
+    root.get_by_role("button", name="Play").click()
+    expect(root.get_by_role("button", name="Pause")).to_be_visible()
+    expect(page.get_by_text("one: 63, released 63")).to_be_visible()
+    expect(root.get_by_role("button", name="Play")).to_be_visible()
+    assert len(traffic.sent) == 1
+
+
+def test_nothing_plays_by_itself(open_page, gallery):
+    page = open_page(gallery, reduced_motion="reduce")
+    ready(page)
+    root = strip(page, "Interpolation")
+    drawn = redraws(root)
+    page.wait_for_timeout(500)
+    assert redraws(root) == drawn
+
+
+def test_strips_are_independent(page):
+    ready(page)
+    roots = [strip(page, label) for label in ("Interpolation", "β", "z3 · 0.75 nats")]
+    still = [redraws(root) for root in roots]
+    roots[1].get_by_role("slider").press("ArrowRight")
+    expect(page.get_by_text("two: 1, released 1")).to_be_visible()
+    assert redraws(roots[1]) > still[1]
+    expect(page.get_by_text("one: 10, released None")).to_be_visible()
+    expect(roots[2].get_by_role("slider")).to_have_js_property("value", "15")
+
+
+def test_unchanged_pictures_are_not_sent_again(watched):
+    page, traffic = watched
+    first = sum(traffic.received)
+    traffic.forget()
+    page.get_by_role("button", name="Run again").click()
+    expect(page.get_by_text("runs 2", exact=True)).to_be_visible()
+    settle(page)
+    assert sum(traffic.received) < min(_QUIET_BYTES, first / 5)
+    traffic.forget()
+    page.get_by_role("button", name="New frames").click()
+    expect(page.get_by_text("runs 3", exact=True)).to_be_visible()
+    settle(page)
+    assert max(traffic.received) > 20_000  # the check above would see pictures if they were sent
+
+
+def test_new_frames_leave_the_thumb_and_python_moves_it(page):
+    ready(page)
+    root = strip(page, "Interpolation")
+    slider = root.get_by_role("slider")
+    page.mouse.click(*frame_point(slider, 30))
+    expect(page.get_by_text("one: 30, released 30")).to_be_visible()
+    old = pixels(root.locator("canvas"))
+    page.get_by_role("button", name="New frames").click()
+    expect(page.get_by_text("runs 3", exact=True)).to_be_visible()
+    expect(page.get_by_text("before: 30", exact=True)).to_be_visible()
+    expect(slider).to_have_js_property("value", "30")
+    page.wait_for_function(
+        "([node, old]) => node.toDataURL() !== old", arg=[root.locator("canvas").element_handle(), old]
+    )
+    page.get_by_role("button", name="To frame 3").click()
+    expect(page.get_by_text("one: 3, released None")).to_be_visible()
+    expect(slider).to_have_js_property("value", "3")
+    page.mouse.click(*frame_point(slider, 20))
+    expect(page.get_by_text("one: 20, released 20")).to_be_visible()
+
+
+def test_a_drag_outlives_runs_of_the_script(open_page, gallery):
+    page = open_page_beating(open_page, gallery)
+    root = strip(page, "Interpolation")
+    slider = root.get_by_role("slider")
+    page.mouse.move(*frame_point(slider, 10))
+    page.mouse.down()
+    page.mouse.move(*frame_point(slider, 30))
+    began = runs(page)
+    page.mouse.move(*frame_point(slider, 45), steps=10)
+    page.get_by_text(re.compile(f"^runs ({began + 4}|{began + 5}|{began + 6})$")).wait_for()
+    expect(slider).to_have_attribute("aria-valuetext", "0.71")
+    page.mouse.up()
+    expect(page.get_by_text("one: 45, released 45")).to_be_visible()
+
+
+def open_page_beating(open_page, gallery):
+    page = open_page(gallery)
+    page.goto(f"{gallery}/?beat=1")
+    page.wait_for_selector("text=/^runs [2-9]/")
+    return page
+
+
+def test_a_drawing_arrives_and_can_be_taken_back(watched):
+    page, traffic = watched
+    pad = page.get_by_test_id("draw-pad")
+    canvas = pad.get_by_role("img")
+    canvas.scroll_into_view_if_needed()
+    traffic.forget()
+    draw(page, canvas, (60, 60), (200, 60), (120, 220))
+    draw(page, canvas, (80, 140), (180, 140))
+    expect(page.get_by_text(re.compile(r"^drawing: [1-9]\d+ bytes$"))).to_be_visible()
+    settle(page)
+    assert len(traffic.sent) == 1  # the second stroke followed within the pause
+    expect(pad).to_have_attribute("data-strokes", "2")
+    whole = pixels(canvas)
+    pad.get_by_role("button", name="Undo").click()
+    expect(pad).to_have_attribute("data-strokes", "1")
+    assert pixels(canvas) != whole
+    pad.get_by_role("button", name="Clear").press("Enter")
+    expect(page.get_by_text("drawing: 0 bytes")).to_be_visible()
+    expect(pad.get_by_role("button", name="Clear")).to_be_disabled()
+    expect(canvas).to_be_focused()
+
+
+def test_the_keyboard_undoes_and_clears_a_drawing(page):
+    pad = page.get_by_test_id("draw-pad")
+    canvas = pad.get_by_role("img")
+    canvas.scroll_into_view_if_needed()
+    for y in (60, 120, 180):
+        draw(page, canvas, (60, y), (200, y))
+    canvas.focus()
+    page.keyboard.press("Control+z")
+    expect(pad).to_have_attribute("data-strokes", "2")
+    page.keyboard.press("Delete")
+    expect(pad).to_have_attribute("data-strokes", "0")
+
+
+def test_a_finger_draws_without_scrolling(open_page, gallery):
+    page = open_page(gallery, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    pad = page.get_by_test_id("draw-pad")
+    canvas = pad.get_by_role("img")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    session = page.context.new_cdp_session(page)
+    x, y = box["x"] + 100, box["y"] + 60
+    session.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+    for step in range(1, 16):
+        point = {"x": x, "y": y + 8 * step}
+        session.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [point]})
+    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    expect(page.get_by_text(re.compile(r"^drawing: [1-9]\d+ bytes$"))).to_be_visible()
+    expect(pad).to_have_attribute("data-strokes", "1")
+    assert canvas.evaluate("node => node.getContext('2d').getImageData(100, 120, 1, 1).data[0]") == 255
+
+
+def draw(page, canvas, *points):
+    box = canvas.bounding_box()
+    for place, (x, y) in enumerate(points):
+        page.mouse.move(box["x"] + x, box["y"] + y, steps=6)
+        if place == 0:
+            page.mouse.down()
+    page.mouse.up()
+
+
+def test_a_click_selects_a_picture_and_new_pictures_clear_it(watched):
+    page, traffic = watched
+    grid = page.get_by_role("group", name="Samples")
+    tile = grid.get_by_role("button", name="picture 12, 1.1")
+    traffic.forget()
+    tile.click()
+    expect(page.get_by_text("chosen: 11", exact=True)).to_be_visible()
+    expect(tile).to_have_attribute("aria-pressed", "true")
+    expect(grid.locator('[aria-pressed="true"]')).to_have_count(1)
+    settle(page)
+    assert len(traffic.sent) == 1
+    assert sum(traffic.received) < _QUIET_BYTES
+    expect(page.get_by_text("plain: 2", exact=True)).to_be_visible()
+    page.get_by_role("button", name="New frames").click()
+    expect(page.get_by_text("chosen: None", exact=True)).to_be_visible()
+    expect(grid.locator('[aria-pressed="true"]')).to_have_count(0)
+
+
+def test_the_grid_is_one_stop_of_the_tab_key_and_arrows_walk_it(page):
+    grid = page.get_by_role("group", name="Digits")
+    first = grid.get_by_role("button", name="picture 3", exact=True)
+    assert grid.locator('button[tabindex="0"]').count() == 1
+    first.focus()
+    page.keyboard.press("ArrowRight")
+    expect(grid.get_by_role("button", name="picture 4", exact=True)).to_be_focused()
+    page.keyboard.press("End")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("plain: 11", exact=True)).to_be_visible()
+    page.keyboard.press("Home")
+    page.keyboard.press(" ")
+    expect(page.get_by_text("plain: 0", exact=True)).to_be_visible()
+
+
+def test_every_tile_shows_its_own_picture(page):
+    tiles = page.get_by_role("group", name="Samples").locator("canvas")
+    expect(tiles).to_have_count(60)
+    page.wait_for_function(
+        "node => node.getContext('2d').getImageData(0, 0, 28, 28).data.some((v, i) => i % 4 < 3 && v > 200)",
+        arg=tiles.last.element_handle(),
+    )
+    brightest = tiles.evaluate_all(
+        """nodes => nodes.map((node) => {
+            const data = node.getContext('2d').getImageData(0, 0, 28, 28).data.filter((_, i) => i % 4 === 0);
+            return data.indexOf(Math.max(...data));
+        })"""
+    )
+    assert len(set(brightest[:59])) > 30
+    assert brightest[0] == brightest[59]  # the ring closes

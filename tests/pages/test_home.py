@@ -1,0 +1,68 @@
+"""The frame and the home page, run as Streamlit runs them."""
+
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+ROOT = Path(__file__).resolve().parents[2]
+CHECKPOINTS = sorted(path.stem for path in (ROOT / "checkpoints").glob("*.safetensors"))
+PAGES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "pages").rglob("*.py"))
+
+
+def _app(model: str | None = None) -> AppTest:
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90)
+    if model:
+        app.query_params["model"] = model
+    return app
+
+
+def test_models_ship():
+    assert "mnist-d2" in CHECKPOINTS
+
+
+@pytest.mark.parametrize("model", CHECKPOINTS)
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_runs_with_every_shipped_model(page, model):
+    app = _app(model).switch_page(page).run()
+    assert not app.exception
+    assert not app.error
+    assert app.session_state["model"] == model
+
+
+def test_the_default_model_is_mnist():
+    app = _app().run()
+    assert app.session_state["model"] == "mnist-d2"
+    assert [metric.label for metric in app.metric] == ["ELBO", "Reconstruction", "KL", "Stranger than"]
+
+
+def test_the_numbers_on_the_page_add_up():
+    app = _app().run()
+    elbo, reconstruction, kl = (
+        float(metric.value.removesuffix(" nats").replace("−", "-").replace(",", "")) for metric in app.metric[:3]
+    )
+    assert elbo == pytest.approx(-(reconstruction + kl), abs=0.11)  # each is rounded to 0.1 or 0.01 nats
+
+
+def test_a_model_that_is_gone_is_said_in_a_sentence():
+    app = _app("run-gone").run()
+    assert not app.exception
+    assert any("run-gone" in warning.value for warning in app.warning)
+    assert app.session_state["model"] == "mnist-d2"
+
+
+def test_no_models_at_all_is_said_in_a_sentence(monkeypatch, tmp_path):
+    monkeypatch.setattr("ui.state.SHIPPED", tmp_path)
+    monkeypatch.setenv("VAE_RUNS", str(tmp_path))
+    app = _app().run()
+    assert not app.exception
+    assert any("Train" in info.value for info in app.info)
+
+
+def test_a_damaged_checkpoint_is_said_in_a_sentence(monkeypatch, tmp_path):
+    (tmp_path / "broken.safetensors").write_bytes(b"not a checkpoint")
+    monkeypatch.setattr("ui.state.SHIPPED", tmp_path)
+    monkeypatch.setenv("VAE_RUNS", str(tmp_path))
+    app = _app().run()
+    assert not app.exception
+    assert any("broken.safetensors" in error.value for error in app.error)

@@ -1,0 +1,171 @@
+"""What the latent map sends to the browser, and what it believes of what comes back."""
+
+import base64
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ui.components.latent_map import (
+    Background,
+    ByClass,
+    ByValue,
+    Mark,
+    Selection,
+    build_atlas,
+    latent_map_props,
+    read_selection,
+)
+
+POSITIONS = np.array([[0.5, -1.25], [3.0, 4.0], [-2.0, 0.0]])
+CLASSES = ByClass(np.array([0, 1, 0]), ["cat", "dog"], ["#000000", "#ffffff"])
+NAMED = {"id": "points", "view": "plane", "axes": ("z₁", "z₂")}
+
+
+def numbers(text: str, dtype: str) -> list[float]:
+    """The array that the browser unpacks from base64."""
+    return np.frombuffer(base64.b64decode(text), dtype).tolist()
+
+
+def test_props_are_json_with_exact_float32_positions():
+    props = json.loads(json.dumps(latent_map_props(POSITIONS, CLASSES, **NAMED)))
+    assert numbers(props["positions"], "<f4") == POSITIONS.ravel().tolist()
+    assert numbers(props["colour"]["index"], "<u2") == [0, 1, 0]
+    assert props["colour"]["names"] == ["cat", "dog"]
+    assert props["axes"] == ["z₁", "z₂"]
+    assert props["background"] is None
+    assert props["fit"] == []
+
+
+def test_ten_thousand_points_are_a_small_message():
+    positions = np.random.default_rng(0).standard_normal((10_000, 2))
+    colour = ByClass(np.zeros(10_000, int), ["all"], ["#000000"])
+    assert len(json.dumps(latent_map_props(positions, colour, **NAMED))) < 150_000
+
+
+def test_moved_points_change_nothing_but_their_positions():
+    before = latent_map_props(POSITIONS, CLASSES, **NAMED)
+    after = latent_map_props(POSITIONS + 1, CLASSES, **NAMED)
+    assert {name for name in before if before[name] != after[name]} == {"positions"}
+
+
+def test_a_colour_bar_ignores_outliers_and_missing_values():
+    values = np.concatenate([np.linspace(0, 100, 1_001), [1e9, np.nan, np.inf]])
+    props = latent_map_props(np.zeros((1_004, 2)), ByValue(values, "ELBO (nats)", ["#000000", "#ffffff"]), **NAMED)
+    assert props["colour"]["low"] == pytest.approx(1, abs=0.2)
+    assert props["colour"]["high"] == pytest.approx(99, abs=0.3)
+    assert props["colour"]["title"] == "ELBO (nats)"
+
+
+def test_a_colour_bar_without_any_number_still_has_ends():
+    props = latent_map_props(POSITIONS, ByValue(np.full(3, np.nan), "x", ["#000000", "#ffffff"]), **NAMED)
+    assert (props["colour"]["low"], props["colour"]["high"]) == (0, 1)
+
+
+def test_the_background_travels_without_loss():
+    image = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    props = latent_map_props(
+        POSITIONS,
+        CLASSES,
+        **NAMED,
+        background=Background(image, (-3, 3, -2, 2)),
+        contours=True,
+        marks=[Mark(9, 9, "A")],
+    )
+    kind, data = props["background"]["image"].split(",")
+    assert kind == "data:image/png;base64"
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))), image)
+    assert props["background"]["extent"] == [-3, 3, -2, 2]
+    assert props["marks"] == [{"x": 9.0, "y": 9.0, "label": "A"}]
+    assert [9.0, 9.0] in props["fit"], "the first view includes the marks"
+    assert [3.0, 3.0] in props["fit"], "and the 3 σ circle"
+
+
+@pytest.mark.parametrize(
+    ("positions", "colour"),
+    [
+        (np.zeros((3, 3)), CLASSES),
+        (np.zeros(6), CLASSES),
+        (np.zeros((4, 2)), CLASSES),
+        (np.zeros((4, 2)), ByValue(np.zeros(3), "x", ["#000000"])),
+    ],
+)
+def test_lengths_must_agree(positions, colour):
+    with pytest.raises(ValueError, match=r"positions|colours"):
+        latent_map_props(positions, colour, **NAMED)
+
+
+def tile(atlas, index: int) -> np.ndarray:
+    """Cut tile `index` out of the atlas as the browser does."""
+    page = np.asarray(Image.open(io.BytesIO(atlas.pages[index // atlas.per_page])).convert("RGB"))
+    row, column = divmod(index % atlas.per_page, atlas.columns)
+    width, height = atlas.tile
+    return page[row * height : (row + 1) * height, column * width : (column + 1) * width]
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 16), (3, 16, 16), (1, 20, 12), (3, 64, 64)])
+def test_every_tile_is_where_the_browser_looks_for_it(shape):
+    rng = np.random.default_rng(0)
+    grey = rng.integers(0, 256, 37)
+    images = np.broadcast_to(grey[:, None, None, None], (37, *shape)).astype(np.uint8)
+    atlas = build_atlas(images)
+    for index in (0, 5, 6, 7, 36):
+        assert abs(tile(atlas, index).mean() - grey[index]) < 8, "lossy, but the same picture"
+    assert max(atlas.tile) <= 32
+
+
+def test_large_sets_are_split_over_pages_that_every_device_draws():
+    images = np.zeros((20_000, 1, 32, 32), np.uint8)
+    images[19_999] = 255
+    atlas = build_atlas(images)
+    assert len(atlas.pages) == 2
+    for page in atlas.pages:
+        assert max(Image.open(io.BytesIO(page)).size) <= 4096
+    assert tile(atlas, 19_999).mean() > 240
+    assert tile(atlas, 19_998).mean() < 15
+
+
+def test_an_atlas_is_named_by_what_it_shows():
+    images = np.zeros((4, 1, 8, 8), np.uint8)
+    assert build_atlas(images).id == build_atlas(images.copy()).id
+    assert build_atlas(images).id != build_atlas(images + 1).id
+
+
+GOOD = {"id": "points", "kind": "point", "indices": [2], "x": 1.5, "y": -2}
+
+
+def test_a_selection_is_read():
+    assert read_selection(GOOD, id="points", count=3) == Selection("point", (2,), 1.5, -2.0)
+    lasso = GOOD | {"kind": "lasso", "indices": [0, 1]}
+    assert read_selection(lasso, id="points", count=3).indices == (0, 1)
+    place = GOOD | {"kind": "place", "indices": []}
+    assert read_selection(place, id="points", count=3) == Selection("place", (), 1.5, -2.0)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": "another model"},
+        {"indices": [3]},
+        {"indices": [-1]},
+        {"indices": [True]},
+        {"indices": ["0"]},
+        {"indices": [0, 1]},
+        {"indices": "2"},
+        {"kind": "lasso", "indices": []},
+        {"kind": "drop table"},
+        {"kind": []},
+        {"x": float("nan")},
+        {"x": "1"},
+        {"y": None},
+    ],
+)
+def test_a_forged_selection_is_no_selection(change):
+    assert read_selection(GOOD | change, id="points", count=3) is None
+
+
+@pytest.mark.parametrize("value", [None, "point", 3, []])
+def test_anything_else_is_no_selection(value):
+    assert read_selection(value, id="points", count=3) is None

@@ -1,0 +1,490 @@
+"""The reader of people's own pictures: a valid one fits the model, any other raises a sentence."""
+
+import io
+import stat
+import struct
+import zipfile
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from PIL import Image, ImageDraw
+
+from vae_core import data, pictures
+from vae_core.errors import UserError
+
+MODES = [mode for mode in Image.MODES if mode != "I;16N"]
+SHAPES = [(1, 28, 28), (3, 32, 32), (1, 8, 8), (3, 20, 64), (1, 64, 20)]
+slow = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def gradient(width: int = 40, height: int = 30) -> Image.Image:
+    rows, columns = np.mgrid[:height, :width]
+    pixels = np.stack([columns * 255 // (width - 1), rows * 255 // (height - 1), (rows + columns) % 256], axis=-1)
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
+def noise(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+
+
+def rough() -> Image.Image:
+    return Image.fromarray(noise((30, 40, 3)))
+
+
+def zipped(members: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", compression) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return file.getvalue()
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that claims a size and has next to nothing in it."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+
+
+# Any bytes
+
+
+@slow
+@given(st.binary(max_size=400))
+def test_random_bytes_raise_nothing_but_a_sentence(content):
+    try:
+        image = pictures.read(content, "thing.png")
+    except UserError as error:
+        assert "thing.png" in str(error)
+    else:
+        assert image.mode in ("L", "RGB")
+
+
+HEADS = [
+    encoded(gradient(), kind) for kind in ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "ICO", "PPM", "TGA", "QOI")
+]
+
+
+@settings(slow, max_examples=200)
+@given(
+    st.sampled_from(HEADS),
+    st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=12),
+    st.floats(0, 1),
+)
+def test_damaged_files_raise_nothing_but_a_sentence(content, changes, kept):
+    broken = bytearray(content)
+    for place, value in changes:
+        broken[min(int(place * len(broken)), len(broken) - 1)] = value
+    broken = bytes(broken[: max(1, int(kept * len(broken)))])
+    try:
+        image = pictures.read(broken, "thing")
+    except UserError as error:
+        assert "thing" in str(error)
+    else:
+        assert pictures.fit(image, (1, 28, 28)).shape == (1, 28, 28)
+
+
+@slow
+@given(st.sampled_from(MODES), st.integers(1, 90), st.integers(1, 90), st.sampled_from(SHAPES), st.booleans())
+def test_every_mode_and_size_gives_the_shape_asked_for(mode, width, height, shape, invert):
+    fitted = pictures.fit(Image.new(mode, (width, height)), shape, invert=invert)
+    assert fitted.shape == shape
+    assert fitted.dtype == np.uint8
+    assert fitted.flags.c_contiguous
+
+
+@slow
+@given(
+    hnp.arrays(np.uint8, st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(3))),
+    st.sampled_from(["PNG", "TIFF", "BMP", "PPM", "TGA", "QOI"]),
+)
+def test_lossless_formats_give_back_their_pixels(pixels, kind):
+    image = pictures.read(encoded(Image.fromarray(pixels), kind), "a")
+    fitted = pictures.fit(image, (3, *pixels.shape[:2]))
+    np.testing.assert_array_equal(fitted, pixels.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize(
+    "kind", ["PNG", "JPEG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "JPEG2000", "PPM", "ICO", "PCX", "SGI"]
+)
+def test_formats_show_the_same_picture(kind):
+    image = pictures.read(encoded(gradient(64, 64), kind), f"a.{kind}")
+    expected = pictures.fit(gradient(64, 64), (3, 28, 28)).astype(int)
+    assert np.abs(pictures.fit(image, (3, 28, 28)) - expected).mean() < 6
+
+
+def test_formats_that_run_other_programs_are_not_opened():
+    assert not {"EPS", "WMF", "PDF"} & set(pictures.FORMATS)
+    with pytest.raises(UserError, match="PostScript"):
+        pictures.read(encoded(gradient(), "EPS"), "a.eps")
+
+
+# Modes
+
+
+def test_one_pixel():
+    assert (pictures.fit(pictures.read(encoded(Image.new("L", (1, 1), 200)), "a"), (1, 28, 28)) == 200).all()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_are_scaled(kind):
+    deep = np.array([[0, 257, 32896, 65535]], np.uint16)
+    image = pictures.read(encoded(Image.fromarray(deep), kind), "a")
+    assert np.asarray(image).tolist() == [[0, 1, 128, 255]]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.array([[0.0, 0.5, 1.0]], np.float32), [0, 128, 255]),
+        (np.array([[0.0, 100.0, 255.0]], np.float32), [0, 100, 255]),
+        (np.array([[-1.0, np.nan, 1.0]], np.float32), [0, 128, 255]),
+        (np.array([[0, 32896, 65535]], np.int32), [0, 128, 255]),
+        (np.array([[0, 50_000, 100_000]], np.int32), [0, 128, 255]),
+    ],
+)
+def test_deep_tiffs_are_scaled(values, expected):
+    image = pictures.read(encoded(Image.fromarray(values), "TIFF"), "a")
+    assert np.asarray(image).tolist() == [expected]
+
+
+def test_cmyk():
+    image = pictures.read(encoded(Image.new("CMYK", (9, 9), (0, 255, 255, 0)), "TIFF"), "a")
+    red, green, blue = np.asarray(image)[0, 0]
+    assert red > 200
+    assert max(green, blue) < 60
+
+
+def test_palette_with_transparency():
+    image = Image.new("P", (8, 8), 0)
+    image.putpalette([255, 0, 0, 250, 250, 250])
+    image.paste(1, (0, 0, 4, 8))
+    pixels = np.asarray(pictures.read(encoded(image, transparency=0), "a"))
+    assert pixels[0, 0].tolist() == [250, 250, 250]
+    assert pixels[0, 7].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(("ink", "background"), [((255, 255, 255), 0), ((0, 0, 0), 255), ((20, 20, 90), 255)])
+def test_transparent_drawings_stay_visible(ink, background):
+    image = Image.new("RGBA", (20, 20))
+    ImageDraw.Draw(image).rectangle((5, 5, 14, 14), fill=(*ink, 255))
+    pixels = np.asarray(pictures.read(encoded(image), "a"))
+    assert pixels[10, 10].tolist() == list(ink)
+    assert (pixels[0, 0] == background).all()
+
+
+def test_wholly_transparent_is_black():
+    assert not pictures.fit(Image.new("RGBA", (5, 5), (90, 200, 10, 0)), (3, 8, 8)).any()
+
+
+def test_animations_show_their_first_frame():
+    frames = [Image.new("RGB", (6, 6), colour) for colour in ("red", "lime", "blue")]
+    for kind in ("GIF", "WEBP", "PNG", "TIFF"):
+        content = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
+        assert np.asarray(pictures.read(content, "a"))[3, 3, 0] > 200
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("size", [(40, 30), (2400, 1600)])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_exif_orientation_is_honoured(orientation, size, kind):
+    undo = [None, *(Image.Transpose(method) for method in (0, 3, 1, 5, 2, 6, 4))][orientation - 1]
+    upright = gradient(*size)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored = upright if undo is None else upright.transpose(undo)
+    image = pictures.read(encoded(stored, kind, exif=exif), "photo")
+    expected = pictures.fit(upright, (3, 20, 30)).astype(int)
+    assert np.abs(pictures.fit(image, (3, 20, 30)) - expected).mean() < 6
+
+
+def test_large_photos_are_decoded_small_enough():
+    image = pictures.read(encoded(gradient(6000, 4000), "JPEG"), "photo.jpg")
+    assert 512 <= min(image.size) < 1024
+
+
+# What cannot be read
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "empty"),
+        (b"hello, I am a text file\n" * 20, "not a picture"),
+        (b"%PDF-1.7 and so on", "PDF"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "HEIC"),
+        (b'<?xml version="1.0"?><svg/>', "SVG"),
+        (encoded(rough())[:900], "cut off"),
+        (encoded(rough(), "JPEG")[:900], "cut off"),
+        (encoded(rough(), "GIF")[:900], "cut off|damaged"),
+        (png_header(20_000, 20_000), "enormous picture; 50 million"),
+        (png_header(8_000, 8_000), r"8,000 × 8,000 pixels"),
+        (png_header(30, 30), "cut off"),
+    ],
+)
+def test_what_is_wrong_is_said(content, reason):
+    with pytest.raises(UserError, match=reason) as caught:
+        pictures.read(content, "mine.png")
+    assert "mine.png" in str(caught.value)
+    assert str(caught.value).count(". ") >= 1  # what was wrong, and what to do
+
+
+def test_a_real_picture_of_20_000_by_20_000_is_refused_before_it_is_decoded(monkeypatch):
+    content = encoded(Image.new("1", (20_000, 20_000)))
+    monkeypatch.setattr(Image.Image, "load", lambda _: pytest.fail("was decoded"))
+    with pytest.raises(UserError, match="enormous picture; 50 million"):
+        pictures.read(content, "wide.png")
+
+
+def test_the_bomb_warning_is_an_error(monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # a warning from 1000 pixels on, an error from 2000
+    with pytest.raises(UserError, match="enormous"):
+        pictures.read(encoded(gradient(40, 30)), "bomb.png")
+    with pytest.raises(UserError, match="enormous"):
+        pictures.read(encoded(gradient(60, 60)), "bomb.png")
+
+
+def test_files_over_the_cap_are_refused(monkeypatch):
+    monkeypatch.setattr(pictures, "MAX_FILE_BYTES", 100)
+    with pytest.raises(UserError, match="heavy"):
+        pictures.read(encoded(gradient()), "heavy.png")
+
+
+def test_names_in_messages_are_short_and_printable():
+    with pytest.raises(UserError) as caught:
+        pictures.read(b"", "\x1b[31m" + "a" * 500)
+    assert "\x1b" not in str(caught.value)
+    assert len(str(caught.value)) < 120
+
+
+def test_a_model_with_two_channels_is_refused():
+    with pytest.raises(UserError, match="2"):
+        pictures.fit(gradient(), (2, 28, 28))
+
+
+# Fitting
+
+
+def test_the_middle_is_kept_with_its_aspect():
+    image = Image.new("L", (300, 100), 0)
+    image.paste(255, (100, 0, 200, 100))
+    assert pictures.fit(image, (1, 50, 50)).mean() > 250
+
+
+def test_small_lines_survive_the_resize():
+    """Nearest-neighbour would drop them; an anti-aliased resize keeps their mean."""
+    stripes = np.tile(np.array([0, 255], np.uint8), (128, 64))
+    assert np.abs(pictures.fit(Image.fromarray(stripes), (1, 32, 32))[0, 4:-4, 4:-4] - 127.0).max() < 20
+
+
+def test_invert():
+    plain, swapped = (pictures.fit(gradient(), (3, 16, 16), invert=invert) for invert in (False, True))
+    np.testing.assert_array_equal(plain, 255 - swapped)
+
+
+def test_fit_leaves_the_picture_alone():
+    image = gradient()
+    before = image.tobytes()
+    pictures.fit(image, (1, 28, 28), invert=True)
+    pictures.centre_like_mnist(image)
+    assert image.tobytes() == before
+
+
+# Dark and light
+
+
+def drawing(ink: int, paper: int, size: int = 200) -> Image.Image:
+    image = Image.new("L", (size, size), paper)
+    ImageDraw.Draw(image).line((60, 30, 110, 30, 110, 170), fill=ink, width=12)
+    return image
+
+
+def test_ink_on_paper_is_inverted_for_digits_and_nothing_is_for_photographs():
+    digits = data.load("digits").test.images[:100]
+    assert pictures.is_dark_on_light(drawing(20, 240))
+    assert pictures.suggest_invert(drawing(20, 240), digits)
+    assert not pictures.suggest_invert(drawing(240, 20), digits)
+    assert pictures.suggest_invert(drawing(240, 20), 255 - digits)
+    photographs = noise((100, 3, 32, 32))
+    assert not pictures.suggest_invert(drawing(20, 240), photographs)
+
+
+@pytest.mark.parametrize("size", [8, 28, 32, 64])
+@pytest.mark.parametrize("invert", [False, None])
+def test_a_drawing_is_centred(size, invert):
+    field = pictures.centre_like_mnist(drawing(250, 10), size, invert=invert)
+    assert field.shape == (1, size, size)
+    assert field.dtype == np.uint8
+    mass = field[0].astype(float)
+    index = np.arange(size) + 0.5
+    for axis in (0, 1):
+        centre = (mass.sum(axis) @ index) / mass.sum()
+        assert centre == pytest.approx(size * 14.5 / 28, abs=0.6)
+    rows = np.flatnonzero((mass > 64).any(1))
+    assert np.ptp(rows) + 1 == pytest.approx(size * 20 / 28, abs=1.5)
+
+
+def test_place_size_and_polarity_of_a_drawing_do_not_matter():
+    plain = pictures.centre_like_mnist(drawing(255, 0)).astype(int)
+    assert np.abs(pictures.centre_like_mnist(drawing(0, 255)) - plain).max() <= 1
+    moved = Image.new("L", (300, 260))
+    moved.paste(drawing(255, 0), (70, 5))
+    assert np.abs(pictures.centre_like_mnist(moved) - plain).mean() < 2
+    doubled = drawing(255, 0).resize((400, 400), Image.Resampling.BICUBIC)
+    assert np.abs(pictures.centre_like_mnist(doubled) - plain).mean() < 6
+
+
+def test_an_empty_canvas_is_a_sentence():
+    with pytest.raises(UserError, match="nothing drawn"):
+        pictures.centre_like_mnist(Image.new("RGBA", (280, 280)))
+
+
+@slow
+@given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 60), st.integers(1, 60))), st.sampled_from([8, 28, 64]))
+def test_any_drawing_is_centred_or_refused(pixels, size):
+    try:
+        field = pictures.centre_like_mnist(Image.fromarray(pixels), size)
+    except UserError as error:
+        assert "nothing drawn" in str(error)
+    else:
+        assert field.shape == (1, size, size)
+
+
+@pytest.mark.skipif(not data.available("mnist"), reason="the MNIST files are not in the data folder")
+def test_mnist_itself_is_left_as_it_is():
+    """Its makers' recipe, applied to their own result, changes next to nothing."""
+    images = data.load("mnist").test.images[:200]
+    again = np.stack([pictures.centre_like_mnist(Image.fromarray(image[0]), invert=False) for image in images])
+    assert np.median(np.abs(again.astype(int) - images).mean((1, 2, 3))) < 0.5
+    moved = np.pad(images, ((0, 0), (0, 0), (3, 9), (12, 0)))
+    again_moved = [pictures.centre_like_mnist(Image.fromarray(image[0]), invert=False) for image in moved]
+    np.testing.assert_array_equal(again, again_moved)
+
+
+# Zip archives
+
+
+def test_a_zip_is_read_in_memory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    members = {
+        "b/2.png": b"two",
+        "a/1.png": b"one",
+        "__MACOSX/a/._1.png": b"",
+        "a/.DS_Store": b"",
+        "a/Thumbs.db": b"",
+    }
+    found, problems = pictures.read_zip(zipped(members), "pets.zip")
+    assert found == [("a/1.png", b"one"), ("b/2.png", b"two")]
+    assert problems == []
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["../evil.png", "a/../../evil.png", "/etc/evil.png", "C:\\evil.png", "..\\evil.png"])
+def test_names_that_climb_out_are_skipped(name, tmp_path, monkeypatch):
+    (tmp_path / "inner").mkdir()
+    monkeypatch.chdir(tmp_path / "inner")
+    found, problems = pictures.read_zip(zipped({name: b"evil", "good.png": b"good"}))
+    assert found == [("good.png", b"good")]
+    assert len(problems) == 1
+    assert "outside" in problems[0]
+    assert [path.name for path in tmp_path.rglob("*")] == ["inner"]
+
+
+def test_links_are_skipped():
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        link = zipfile.ZipInfo("link.png")
+        link.external_attr = (stat.S_IFLNK | 0o777) << 16
+        archive.writestr(link, "/etc/passwd")
+    found, problems = pictures.read_zip(file.getvalue())
+    assert found == []
+    assert "link" in problems[0]
+
+
+def test_archives_within_and_unusual_packing_are_skipped():
+    members = {"inner.zip": zipped({"a.png": b""}), "b.tar.gz": b"x"}
+    assert [problem.split()[0] for problem in pictures.read_zip(zipped(members))[1]] == [
+        "b.tar.gz",
+        "inner.zip",
+    ]
+    found, problems = pictures.read_zip(zipped({"a.png": b"a" * 999}, zipfile.ZIP_LZMA))
+    assert found == []
+    assert "unusual" in problems[0]
+
+
+def test_locked_and_damaged_members_are_skipped():
+    content = bytearray(zipped({"a.png": noise((600,)).tobytes(), "b.png": b"fine"}))
+    content[60] ^= 255
+    found, problems = pictures.read_zip(bytes(content))
+    assert found == [("b.png", b"fine")]
+    assert "damaged" in problems[0]
+    locked = bytearray(zipped({"a.png": b"x"}))
+    locked[locked.rindex(b"PK\x01\x02") + 8] |= 1
+    assert "password" in pictures.read_zip(bytes(locked))[1][0]
+
+
+def test_huge_expansion_is_refused():
+    zeros = bytes(30 * 2**20)
+    bomb = zipped({f"{i}.bmp": zeros for i in range(18)})
+    assert len(bomb) < 2**20
+    with pytest.raises(UserError, match="unpack to over 500 MB"):
+        pictures.read_zip(bomb, "bomb.zip")
+
+
+def test_members_that_lie_about_their_size_are_not_believed(monkeypatch):
+    monkeypatch.setattr(pictures, "MAX_FILE_BYTES", 1000)
+    liar = bytearray(zipped({"a.bmp": bytes(10**6)}))
+    entry = liar.rindex(b"PK\x01\x02")
+    liar[entry + 24 : entry + 28] = struct.pack("<I", 10)
+    found, problems = pictures.read_zip(bytes(liar))
+    assert len(problems) == 1 or len(found[0][1]) <= 1000
+
+
+def test_too_many_members_and_too_large_archives_are_refused(monkeypatch):
+    content = zipped({f"{i}.png": b"" for i in range(50)})
+    monkeypatch.setattr(pictures, "MAX_FILES", 49)
+    with pytest.raises(UserError, match="over 49 files"):
+        pictures.read_zip(content)
+    monkeypatch.setattr(pictures, "MAX_ARCHIVE_BYTES", 100)
+    with pytest.raises(UserError, match=r"heavy\.zip"):
+        pictures.read_zip(content, "heavy.zip")
+
+
+@slow
+@given(st.binary(max_size=300), st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), max_size=10))
+def test_any_bytes_as_a_zip_raise_nothing_but_a_sentence(content, changes):
+    broken = bytearray(zipped({"a/1.png": b"one" * 50, "b.png": content}))
+    for place, value in changes:
+        broken[min(int(place * len(broken)), len(broken) - 1)] = value
+    for candidate in (content, bytes(broken)):
+        try:
+            pictures.read_zip(candidate, "z.zip")
+        except UserError as error:
+            assert "z.zip" in str(error)
+
+
+def test_uploads_may_be_mixed():
+    files = [
+        ("loose.png", b"1"),
+        ("cats.zip", zipped({"c.png": b"2"})),
+        ("folder/.DS_Store", b"x"),
+        ("broken.zip", b"no"),
+        ("folder/d.png", b"3"),
+    ]
+    found, problems = pictures.unpack(files)
+    assert found == [("cats/c.png", b"2"), ("folder/d.png", b"3"), ("loose.png", b"1")]
+    assert len(problems) == 1
+    assert "broken.zip" in problems[0]

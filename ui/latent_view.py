@@ -1,0 +1,308 @@
+"""What the latent map is made of: codes of held-out images, their places in the plane, colours, pictures."""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.colors
+import plotly.graph_objects as go
+import streamlit as st
+import torch
+
+from ui import state, theme
+from ui.components.latent_map import Atlas, Background, ByClass, ByValue, build_atlas
+from ui.tsne_job import TsneJob
+from vae_core import data, embedding, evaluate, imaging, latent
+from vae_core.checkpoint import Checkpoint, LatentSnapshot
+from vae_core.errors import UserError
+from vae_core.objective import kl_standard_normal
+
+__all__ = [
+    "MOST_POINTS",
+    "Codes",
+    "Projection",
+    "atlas",
+    "class_counts",
+    "codes",
+    "colour",
+    "colour_titles",
+    "coordinates_csv",
+    "dimension_name",
+    "manifold",
+    "nearest_codes",
+    "posterior_figure",
+    "projection_titles",
+    "straight_projection",
+    "trustworthiness",
+    "tsne_projection",
+    "version",
+]
+
+MOST_POINTS = 10_000
+_MANIFOLD_PIXELS = 672
+_MANIFOLD_EXTENT = 3.0
+_SHOWN_DIMENSIONS = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Codes:
+    """Posteriors of N held-out images; row i is test image i. `key` names them, for caches.
+
+    mu, logvar, kl (N, d); reconstruction (N,); labels (N,) | None; factors (N, F) | None. Nats throughout.
+    """
+
+    key: str
+    mu: np.ndarray
+    logvar: np.ndarray
+    kl: np.ndarray
+    reconstruction: np.ndarray
+    labels: np.ndarray | None
+    factors: np.ndarray | None
+    class_names: tuple[str, ...]
+    factor_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.mu)
+
+    @property
+    def elbo(self) -> np.ndarray:
+        """−(reconstruction + KL) of each image, (N,), in nats."""
+        return -(self.reconstruction + self.kl.sum(1))
+
+    @property
+    def sigma(self) -> np.ndarray:
+        """The posteriors' standard deviations (N, d)."""
+        return np.exp(0.5 * self.logvar)
+
+    def class_name(self, index: int) -> str | None:
+        """The name of image `index`'s class, None where there are no classes."""
+        return None if self.labels is None else self.class_names[self.labels[index]]
+
+
+@dataclass(frozen=True, eq=False)
+class Projection:
+    """Places (N, 2) of the codes; `place` puts further codes (M, d) there too, None where it cannot yet.
+
+    `is_plane` says that places are latent coordinates, so that a place can be decoded.
+    """
+
+    key: str
+    positions: np.ndarray
+    axes: tuple[str, str]
+    place: Callable[[np.ndarray], np.ndarray] | None
+    dimensions: tuple[int, int] | None = None
+    is_plane: bool = False
+
+
+def version(entry: state.Entry) -> str:
+    """A name for exactly this checkpoint file, for caches."""
+    return f"{entry.id}:{entry.path.stat().st_mtime_ns}"
+
+
+def codes(entry: state.Entry, checkpoint: Checkpoint, *, whole: bool) -> Codes:
+    """The codes in the checkpoint's snapshot, or with `whole` of up to 10,000 test images, encoded once.
+
+    Raises UserError where the checkpoint has no snapshot and the data set is not at hand.
+    """
+    return _codes(f"{version(entry)}:{'whole' if whole else 'snapshot'}", checkpoint, whole)
+
+
+@st.cache_resource(max_entries=6, show_spinner="Encoding the test images …")
+def _codes(key: str, _checkpoint: Checkpoint, whole: bool) -> Codes:
+    record = _checkpoint.record
+    snapshot = _checkpoint.snapshot
+    if whole or snapshot is None:
+        snapshot = _encode(_checkpoint)
+    kl = kl_standard_normal(torch.from_numpy(snapshot.mu), torch.from_numpy(snapshot.logvar)).numpy()
+    names = tuple(record.get("class_names") or ())
+    if snapshot.labels is not None:
+        names += tuple(str(label) for label in range(len(names), int(snapshot.labels.max()) + 1))
+    return Codes(
+        key=key,
+        mu=snapshot.mu,
+        logvar=snapshot.logvar,
+        kl=kl,
+        reconstruction=snapshot.reconstruction,
+        labels=snapshot.labels,
+        factors=snapshot.factors,
+        class_names=names,
+        factor_names=tuple(record.get("factor_names") or ()),
+    )
+
+
+def _encode(checkpoint: Checkpoint) -> LatentSnapshot:
+    name = checkpoint.record.get("train", {}).get("dataset", "")
+    if state.held_out(checkpoint) is None:
+        raise UserError(
+            "This model carries no encoded images, and its data set is not here. Download the data set, "
+            "or choose another model."
+        )
+    return evaluate.snapshot(checkpoint.model, data.load(name).test, MOST_POINTS)
+
+
+def dimension_name(index: int) -> str:
+    """'z₁' for dimension 0."""
+    return "z" + "".join("₀₁₂₃₄₅₆₇₈₉"[int(digit)] for digit in str(index + 1))
+
+
+def projection_titles(latent_dim: int) -> dict[str, str]:
+    """The ways into the plane that a latent size allows, the default first."""
+    rest = {"pca": "PCA", "tsne": "t-SNE"}
+    if latent_dim == 1:
+        return {"plane": "Latent line"} | rest
+    if latent_dim == 2:
+        return {"plane": "Latent plane"} | rest
+    return {"pca": "PCA", "dimensions": "Two dimensions", "tsne": "t-SNE"}
+
+
+def straight_projection(found: Codes, kind: str, dimensions: tuple[int, int]) -> Projection:
+    """The "plane" itself, two "dimensions", or "pca"."""
+    if kind == "pca":
+        fit = embedding.pca(found.mu)
+        axes = tuple(f"PC {i + 1} ({share:.0%} of the variance)" for i, share in enumerate(fit.explained))
+        return Projection("pca", fit.map, axes, fit.project)
+    if found.mu.shape[1] == 1:
+        spread = np.random.default_rng(0).uniform(-1, 1, len(found))
+        positions = np.stack([found.mu[:, 0], spread], 1).astype(np.float32)
+        return Projection(
+            "line", positions, ("z₁", "spread at random"), lambda mu: np.pad(mu, ((0, 0), (0, 1))), is_plane=False
+        )
+    first, second = (0, 1) if kind == "plane" else dimensions
+    axes = (dimension_name(first), dimension_name(second))
+    chosen = [first, second]
+    return Projection(
+        f"dimensions {first} {second}",
+        found.mu[:, chosen],
+        axes,
+        lambda mu: mu[:, chosen],
+        (first, second),
+        is_plane=kind == "plane",
+    )
+
+
+def tsne_projection(job: TsneJob) -> Projection:
+    """The latest picture of a t-SNE job; places new codes once it has stopped moving."""
+    step = job.step
+    still = step.embedding is not None and not job.running
+    return Projection(
+        "tsne",
+        step.map,
+        ("t-SNE 1", "t-SNE 2"),
+        (lambda mu: embedding.place(step.embedding, mu)) if still else None,
+    )
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def trustworthiness(key: str, _mu: np.ndarray, _positions: np.ndarray) -> float:  # noqa: ARG001
+    """`vae_core.embedding.trustworthiness`, computed once for each `key`."""
+    return embedding.trustworthiness(_mu, _positions)
+
+
+def colour_titles(found: Codes) -> dict[str, str]:
+    """What the points can be coloured by, the default first."""
+    titles = {"class": "Class"} if found.labels is not None else {}
+    if found.factors is not None:
+        titles |= {f"factor-{j}": f"Factor: {name}" for j, name in enumerate(found.factor_names)}
+    titles |= {"elbo": "ELBO (nats)", "reconstruction": "Reconstruction (nats)", "kl": "KL (nats)"}
+    return titles | {f"z-{j + 1}": dimension_name(j) for j in range(found.mu.shape[1])}
+
+
+def colour(found: Codes, name: str) -> ByClass | ByValue:
+    """The colours that `colour_titles` names."""
+    if name == "class":
+        names = found.class_names
+        return ByClass(found.labels, names, [theme.class_colour(label) for label in range(len(names))])
+    kind, _, number = name.partition("-")
+    values = {
+        "elbo": lambda: found.elbo,
+        "reconstruction": lambda: found.reconstruction,
+        "kl": lambda: found.kl.sum(1),
+        "factor": lambda: found.factors[:, int(number)],
+        "z": lambda: found.mu[:, int(number) - 1],
+    }[kind]()
+    return ByValue(values, colour_titles(found)[name], _ramp())
+
+
+def _ramp() -> list[str]:
+    shades = plotly.colors.sample_colorscale(theme.CONTINUOUS, 16, colortype="tuple")
+    return ["#" + "".join(f"{round(255 * part):02x}" for part in shade) for shade in shades]
+
+
+@st.cache_resource(max_entries=4, show_spinner="Preparing thumbnails …")
+def atlas(key: str, _checkpoint: Checkpoint, count: int) -> tuple[Atlas, bool]:  # noqa: ARG001
+    """Thumbnails of the first `count` held-out images, and whether they are the images themselves."""
+    pictures, real = state.pictures(_checkpoint, np.arange(count))
+    return build_atlas(pictures), real
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def manifold(key: str, _checkpoint: Checkpoint, dimensions: tuple[int, int]) -> Background:  # noqa: ARG001
+    """What the decoder makes of the square ±3 of two dimensions, the others at 0, as one picture."""
+    _, height, width = _checkpoint.model.config.image_shape
+    n = int(np.clip(_MANIFOLD_PIXELS // max(height, width), 9, 31))
+    z = latent.plane(_MANIFOLD_EXTENT, n, np.zeros(_checkpoint.model.config.latent_dim), dimensions)
+    image = np.asarray(imaging.grid(latent.decode(_checkpoint.model, z), columns=n, gap=0))
+    edge = _MANIFOLD_EXTENT * n / (n - 1)  # pictures stand on their z, so the outer ones reach half a cell beyond
+    return Background(image, (-edge, edge, -edge, edge))
+
+
+def nearest_codes(found: Codes, z: np.ndarray, k: int, leave_out: int | None = None) -> np.ndarray:
+    """The k images whose posterior means lie nearest to z (d,), in latent space, nearest first."""
+    order = latent.nearest(found.mu, z[None], k + 1)[0][0]
+    return order[order != leave_out][:k] if leave_out is not None else order[:k]
+
+
+def posterior_figure(mu: np.ndarray, sigma: np.ndarray, kl: np.ndarray) -> go.Figure:
+    """μ ± σ of the dimensions with the largest KL, over the prior's ±1 band. Shapes: all (d,)."""
+    order = latent.rank_by_kl(kl)[:_SHOWN_DIMENSIONS]
+    chart = theme.figure("latent dimension, largest KL first", "μ ± σ", height=240, hovermode="closest")
+    chart.add_hrect(y0=-1, y1=1, line_width=0, fillcolor="rgba(128, 128, 128, 0.18)")
+    chart.add_scatter(
+        x=[dimension_name(j) for j in order],
+        y=mu[order],
+        error_y={"type": "data", "array": sigma[order], "thickness": 1.5},
+        mode="markers",
+        marker={"color": theme.TERM_COLOURS["kl"], "size": 8},
+        customdata=np.stack([sigma[order], kl[order]], 1),
+        hovertemplate="%{x}: μ %{y:.3f}, σ %{customdata[0]:.3f}, KL %{customdata[1]:.3f} nats<extra></extra>",
+        showlegend=False,
+    )
+    return chart
+
+
+def class_counts(found: Codes, indices: np.ndarray) -> go.Figure:
+    """How many of the chosen images each class has."""
+    counts = np.bincount(found.labels[indices], minlength=len(found.class_names))
+    chart = theme.figure("images", "class", height=70 + 24 * len(counts), hovermode="closest")
+    chart.add_bar(
+        y=[f" {name}" for name in found.class_names],  # with a space: names that are numbers are names too
+        x=counts,
+        orientation="h",
+        marker_color=[theme.class_colour(label) for label in range(len(counts))],
+        text=counts,
+        hovertemplate="%{y}: %{x} images<extra></extra>",
+        showlegend=False,
+    )
+    chart.update_yaxes(autorange="reversed", type="category")
+    return chart
+
+
+def coordinates_csv(found: Codes, projection: Projection) -> bytes:
+    """One row an image: its place in the map, class, factors, ELBO terms, posterior means."""
+    columns: dict[str, Any] = {
+        "image": np.arange(len(found)),
+        "x": projection.positions[:, 0],
+        "y": projection.positions[:, 1],
+    }
+    if found.labels is not None:
+        columns["class"] = [found.class_names[label] for label in found.labels]
+    if found.factors is not None:
+        columns |= {name: found.factors[:, j] for j, name in enumerate(found.factor_names)}
+    columns |= {"elbo": found.elbo, "reconstruction": found.reconstruction, "kl": found.kl.sum(1)}
+    columns |= {f"z{j + 1}": found.mu[:, j] for j in range(found.mu.shape[1])}
+    file = io.StringIO()
+    pd.DataFrame(columns).to_csv(file, index=False)
+    return file.getvalue().encode()
