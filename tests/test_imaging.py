@@ -114,9 +114,7 @@ def test_sheet_holds_every_frame_where_it_says(count, channels, height, width):
     assert picture.size == (sheet.columns * sheet.width, sheet.rows * sheet.height)
     assert max(picture.size) <= imaging.MAX_SIDE
     assert (sheet.count, sheet.height, sheet.width) == (count, height, width)
-    canvas = np.asarray(picture.convert("L" if channels == 1 else "RGB")).reshape(
-        *picture.size[::-1], channels
-    )
+    canvas = np.asarray(picture.convert("L" if channels == 1 else "RGB")).reshape(*picture.size[::-1], channels)
     for index, frame in enumerate(frames):
         assert np.array_equal(cell(canvas, index, sheet.columns, height, width), frame.transpose(1, 2, 0))
 

@@ -9,7 +9,7 @@ from vae_core import checkpoint, data, device
 from vae_core.checkpoint import Checkpoint
 from vae_core.errors import UserError
 
-__all__ = ["compute_device", "load_checkpoint", "read_header", "test_images", "train_images"]
+__all__ = ["compute_device", "load_checkpoint", "modified", "read_header", "test_images", "train_images"]
 
 
 @st.cache_resource(show_spinner=False)
@@ -28,7 +28,8 @@ def _header(path: str, modified: int) -> dict:
     return checkpoint.read_header(Path(path))
 
 
-def _modified(path: Path) -> int:
+def modified(path: Path) -> int:
+    """When the checkpoint at `path` was written, for caches. Raises UserError where it is gone."""
     try:
         return path.stat().st_mtime_ns
     except OSError as error:
@@ -37,12 +38,12 @@ def _modified(path: Path) -> int:
 
 def load_checkpoint(path: Path) -> Checkpoint:
     """The checkpoint at `path`, read once a version. Raises UserError where it cannot be read."""
-    return _checkpoint(str(path), _modified(path))
+    return _checkpoint(str(path), modified(path))
 
 
 def read_header(path: Path) -> dict:
     """The header of the checkpoint at `path`, read once a version. Raises UserError where it cannot be read."""
-    return _header(str(path), _modified(path))
+    return _header(str(path), modified(path))
 
 
 def test_images(name: str, image_shape: tuple[int, int, int]) -> np.ndarray | None:

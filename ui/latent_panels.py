@@ -1,35 +1,30 @@
-"""The latent space page's parts: its settings, the map with its live t-SNE, and what is selected in it."""
+"""The latent space page's parts: its settings, the map with its live t-SNE, and points of the visitor's own."""
 
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import streamlit as st
-from PIL import Image
 
 from ui import latent_view as view
-from ui import layout, state
+from ui import own_pictures, state
 from ui.components.latent_map import (
+    Atlas,
     Mark,
     Selection,
     latent_map,
     latent_map_props,
     thumbnail_atlas,
 )
+from ui.latent_selection import named_points, selection_panel
 from ui.latent_view import Codes, Projection
-from ui.theme import CHART_CONFIG
 from ui.tsne_job import TsneJob, tsne_jobs
-from vae_core import embedding, imaging, latent, pictures
+from vae_core import embedding, latent
 from vae_core.checkpoint import Checkpoint
 from vae_core.errors import UserError
-from vae_core.posterior import posterior
 
 __all__ = ["Settings", "explorer", "settings"]
 
 _LIVE_SECONDS = 0.5
-_NEIGHBOURS = 8
-_LASSO_PICTURES = 48
-_ENDS = ("A", "B")
 
 
 @dataclass(frozen=True)
@@ -106,50 +101,51 @@ def _pick_tsne(n: int) -> tuple[int, int]:
     return perplexity, seed
 
 
-def explorer(checkpoint: Checkpoint, found: Codes, chosen: Settings) -> None:
+def explorer(entry: state.Entry, checkpoint: Checkpoint, found: Codes, chosen: Settings) -> None:
     """Draw the map and, beside it, what is selected in it."""
-    atlas, real = view.atlas(found.key, checkpoint, len(found))
-    with st.container(gap=None):
-        thumbnail_atlas(atlas, key="map_atlas")
+    real = state.held_out(checkpoint) is not None
+    atlas = view.atlas(f"{found.key} {real}", checkpoint, len(found))
+    map_area = st.container(gap=None)
+    _own_point(checkpoint)  # drawn below the map, but known to it
+    if not real:
+        st.caption(
+            "The data set is not here, so thumbnails and pictures of test images are decoded from posterior means."
+        )
     job = None
     if chosen.kind == "tsne":
         key = (found.key, chosen.perplexity, chosen.seed)
         job = tsne_jobs().get(key, lambda: found.mu, chosen.perplexity, chosen.seed)
     live = job is not None and job.running
-    draw = st.fragment(_map_and_selection, run_every=_LIVE_SECONDS if live else None)
-    draw(checkpoint, found, chosen, job, atlas, live)
-    if not real:
-        st.caption(
-            "The data set is not here, so thumbnails and pictures of test images are decoded from posterior means."
-        )
+
+    @st.fragment(run_every=_LIVE_SECONDS if live else None)
+    def map_and_selection() -> None:
+        left, right = st.columns([3, 2], gap="medium")
+        points = named_points(checkpoint)
+        with left:
+            if job is not None:
+                _tsne_status(job)
+                if job.running != live:
+                    st.rerun()
+            projection = _projection(found, chosen, job)
+            selection = _map(checkpoint, found, chosen, projection, atlas, points)
+            _below(found, chosen, projection, job)
+        with right:
+            selection_panel(entry, checkpoint, found, selection, points)
+
+    with map_area:
+        thumbnail_atlas(atlas, key="map_atlas")
+        map_and_selection()
 
 
-def _map_and_selection(
-    checkpoint: Checkpoint, found: Codes, chosen: Settings, job: TsneJob | None, atlas, live
-) -> None:
-    left, right = st.columns([3, 2], gap="medium")
-    with left:
-        if job is not None:
-            if job.running:
-                job.watch()
-            _tsne_status(job)
-            if job.running != live:
-                st.rerun()
-        projection = (
-            view.tsne_projection(job) if job else view.straight_projection(found, chosen.kind, chosen.dimensions)
-        )
-        dropped = _dropped(checkpoint)
-        selection = _map(checkpoint, found, chosen, projection, atlas, dropped)
-        _below(found, chosen, projection, job)
-        _uploader()
-    with right:
-        _selection(checkpoint, found, projection, selection)
-        if dropped:
-            _dropped_picture(checkpoint, found, dropped)
-        _ends(checkpoint)
+def _projection(found: Codes, chosen: Settings, job: TsneJob | None) -> Projection:
+    if job is not None:
+        return view.tsne_projection(job)
+    return view.straight_projection(found, chosen.kind, chosen.dimensions)
 
 
 def _tsne_status(job: TsneJob) -> None:
+    if job.running:
+        job.watch()
     step = job.step
     text = f"Iteration {step.iteration} of {step.total}"
     if step.iteration:
@@ -169,7 +165,12 @@ def _tsne_status(job: TsneJob) -> None:
 
 
 def _map(
-    checkpoint: Checkpoint, found: Codes, chosen: Settings, projection: Projection, atlas, dropped
+    checkpoint: Checkpoint,
+    found: Codes,
+    chosen: Settings,
+    projection: Projection,
+    atlas: Atlas,
+    points: dict[str, state.Point],
 ) -> Selection | None:
     background = None
     if chosen.manifold and projection.dimensions:
@@ -188,29 +189,18 @@ def _map(
         atlas=atlas,
         background=background,
         contours=chosen.contours,
-        marks=_marks(checkpoint, projection, dropped),
+        marks=_marks(projection, points),
         placeable=projection.is_plane,
         thumbnails=chosen.thumbnails,
     )
     return latent_map(props, key="map_view")
 
 
-def _marks(checkpoint: Checkpoint, projection: Projection, dropped: tuple[str, np.ndarray] | None) -> list[Mark]:
-    specs = {end: spec for end in _ENDS if (spec := _end(end))}
-    if dropped:
-        specs["yours"] = dropped[0]
-    if not specs or projection.place is None:
+def _marks(projection: Projection, points: dict[str, state.Point]) -> list[Mark]:
+    if not points or projection.place is None:
         return []
-    z = {}
-    for label, spec in specs.items():
-        try:
-            z[label] = state.resolve(spec, checkpoint).z
-        except UserError:  # chosen with another model
-            continue
-    if not z:
-        return []
-    places = projection.place(np.stack(list(z.values())))
-    return [Mark(float(x), float(y), label) for label, (x, y) in zip(z, places, strict=True)]
+    places = projection.place(np.stack([point.z for point in points.values()]))
+    return [Mark(float(x), float(y), name) for name, (x, y) in zip(points, places, strict=True)]
 
 
 def _below(found: Codes, chosen: Settings, projection: Projection, job: TsneJob | None) -> None:
@@ -240,174 +230,41 @@ def _below(found: Codes, chosen: Settings, projection: Projection, job: TsneJob 
         )
 
 
-# ---- what is selected -----------------------------------------------------------------------------------------
-
-
-def _selection(checkpoint: Checkpoint, found: Codes, projection: Projection, selection: Selection | None) -> None:
-    if selection is None:
-        st.markdown(
-            "**Point** at a dot to see its picture. **Click** it for its reconstruction, its posterior and its "
-            "neighbours. **Lasso** a group, with the tool or while holding Shift, for its pictures and its mean. "
-            "**Drop** a picture below the map to see where it lands."
+def _own_point(checkpoint: Checkpoint) -> None:
+    """A picture of the visitor's, or any point by its name; it stands in the URL as ?map_point=…."""
+    drop, name = st.columns([3, 2], gap="medium")
+    with drop:
+        st.file_uploader(
+            "Drop a picture: it lands in the map",
+            key="map_file",
+            help="Cut to the middle, brought to the model's size and, where that suits the data, inverted and centred.",
+            on_change=lambda: _take(checkpoint),
         )
-    elif selection.kind == "point":
-        _test_image(checkpoint, found, selection.indices[0])
-    elif selection.kind == "lasso":
-        _group(checkpoint, found, np.array(selection.indices))
-    elif projection.is_plane:
-        _place(checkpoint, found, np.array([selection.x, selection.y], np.float32))
+        for problem in st.session_state.get("map_problems", ()):
+            st.error(own_pictures.plain(problem), icon=":material/error:")
+    with name:
+        spec = st.text_input(
+            "Or name a point",
+            key="map_point",
+            bind="query-params",
+            max_chars=4000,
+            placeholder="test:12",
+            help="test:12 is a test image, prior:7 the draw from N(0, I) with seed 7, z:0.5,-1 a point itself.",
+        )
+        try:
+            if spec:
+                state.resolve(spec, checkpoint)
+        except UserError as error:
+            st.error(str(error), icon=":material/error:")
 
 
-def _test_image(checkpoint: Checkpoint, found: Codes, index: int) -> None:
-    name = found.class_name(index)
-    st.subheader(f"Test image {index}" + (f" · class {name}" if name else ""), anchor=False)
-    shown, real = state.pictures(checkpoint, np.array([index]))
-    decoded = latent.decode(checkpoint.model, found.mu[index : index + 1])[0]
-    with st.container(horizontal=True):
-        if real:
-            layout.picture(shown[0], "image", target=112)
-        layout.picture(decoded, "reconstruction, decoded from μ", target=112)
-    _terms(found.elbo[index], found.reconstruction[index], found.kl[index].sum())
-    _posterior(found.mu[index], found.sigma[index], found.kl[index], key="map_posterior")
-    _neighbours(checkpoint, found, found.mu[index], leave_out=index)
-    in_snapshot = checkpoint.snapshot is not None and index < len(checkpoint.snapshot)
-    _send(f"test:{index}" if in_snapshot else _spec(found.mu[index]))
-
-
-def _group(checkpoint: Checkpoint, found: Codes, indices: np.ndarray) -> None:
-    st.subheader(f"{len(indices):,} images", anchor=False)
-    shown, _ = state.pictures(checkpoint, indices[:_LASSO_PICTURES])
-    scale = layout.whole_scale(shown.shape[-1], 28)
-    grid = imaging.grid(shown, columns=12 if shown.shape[-1] <= 32 else 6, scale=scale, gap=1)
-    more = f"the first {_LASSO_PICTURES} of them" if len(indices) > _LASSO_PICTURES else "all of them"
-    st.image(grid, caption=more, width=grid.width, output_format="PNG")
-    mean = found.mu[indices].mean(0)
-    layout.picture(latent.decode(checkpoint.model, mean[None])[0], "the group's mean, decoded", target=112)
-    st.caption(
-        f"On average: ELBO {layout.nats(found.elbo[indices].mean())}, reconstruction "
-        f"{layout.nats(found.reconstruction[indices].mean())}, KL {layout.nats(found.kl[indices].sum(1).mean())}."
-    )
-    if found.labels is not None:
-        st.plotly_chart(view.class_counts(found, indices), config=CHART_CONFIG, key="map_counts")
-    _send(_spec(mean))
-
-
-def _place(checkpoint: Checkpoint, found: Codes, z: np.ndarray) -> None:
-    st.subheader(f"z = ({z[0]:.2f}, {z[1]:.2f})".replace("-", "−"), anchor=False)
-    layout.picture(latent.decode(checkpoint.model, z[None])[0], "decoded", target=140)
-    radius = float(np.linalg.norm(z))
-    outside = np.exp(-(radius**2) / 2)  # of N(0, I) in the plane
-    st.caption(f"{radius:.2f} from the origin; {outside:.1%} of the prior lies farther out.")
-    _neighbours(checkpoint, found, z)
-    _send(_spec(z))
-
-
-def _dropped_picture(checkpoint: Checkpoint, found: Codes, dropped: tuple[str, np.ndarray]) -> None:
-    spec, image = dropped
-    seen = posterior(checkpoint.model, image)
-    st.subheader("Your picture", anchor=False)
-    with st.container(horizontal=True):
-        layout.picture(image, "as the model is given it", target=112)
-        layout.picture(seen.mean_picture, "reconstruction, decoded from μ", target=112)
-    _terms(seen.elbo, seen.reconstruction.mean(), seen.kl.sum())
-    _posterior(seen.mu, seen.sigma, seen.kl, key="map_dropped_posterior")
-    _neighbours(checkpoint, found, seen.mu)
-    _send(spec, key="dropped")
-
-
-def _terms(elbo: float, reconstruction: float, kl: float) -> None:
-    with st.container(horizontal=True):
-        for label, value in (("ELBO", elbo), ("Reconstruction", reconstruction), ("KL", kl)):
-            st.metric(f"{label} (nats)", f"{value:,.1f}".replace("-", "−"), width="content")
-
-
-def _posterior(mu: np.ndarray, sigma: np.ndarray, kl: np.ndarray, *, key: str) -> None:
-    if len(mu) > 2:
-        st.plotly_chart(view.posterior_figure(mu, sigma, kl), config=CHART_CONFIG, key=key)
-    order = latent.rank_by_kl(kl)
-    rows = pd.DataFrame(
-        {"μ": mu[order], "σ": sigma[order], "KL (nats)": kl[order]},
-        index=pd.Index([view.dimension_name(j) for j in order], name="Dimension"),
-    )
-    st.dataframe(rows.round(3), height=min(38 + 35 * len(mu), 178), key=f"{key}_table")
-
-
-def _neighbours(checkpoint: Checkpoint, found: Codes, z: np.ndarray, leave_out: int | None = None) -> None:
-    near = view.nearest_codes(found, z, _NEIGHBOURS, leave_out)
-    shown, _ = state.pictures(checkpoint, near)
-    grid = imaging.grid(shown, columns=_NEIGHBOURS, scale=layout.whole_scale(shown.shape[-1], 40), gap=1)
-    names = ", ".join(found.class_name(i) for i in near) if found.labels is not None else ""
-    st.image(
-        grid,
-        caption="nearest test images in latent space" + (f": {names}" if names else ""),
-        width=grid.width,
-        output_format="PNG",
-    )
-
-
-# ---- ends of an interpolation, and dropped pictures -----------------------------------------------------------
-
-
-def _spec(z: np.ndarray) -> str:
-    return "z:" + ",".join(f"{value:.4g}" for value in z)
-
-
-def _end(end: str) -> str | None:
-    return st.session_state.get("map_ends", {}).get(end)
-
-
-def _set_end(end: str, spec: str) -> None:
-    st.session_state["map_ends"] = st.session_state.get("map_ends", {}) | {end: spec}
-
-
-def _send(spec: str, key: str = "selected") -> None:
-    with st.container(horizontal=True):
-        for end in _ENDS:
-            st.button(
-                f"Use as {end}", icon=":material/flag:", key=f"map_{key}_{end}", on_click=_set_end, args=(end, spec),
-                help="One end of an interpolation.",
-            )  # fmt: skip
-
-
-def _ends(checkpoint: Checkpoint) -> None:
-    named = {}
-    for end in _ENDS:
-        if spec := _end(end):
-            try:
-                named[end] = state.resolve(spec, checkpoint)
-            except UserError:  # chosen with another model
-                continue
-    if not named:
-        return
-    st.subheader("Interpolate", anchor=False)
-    with st.container(horizontal=True):
-        for end, point in named.items():
-            layout.picture(latent.decode(checkpoint.model, point.z[None])[0], f"{end}: {point.label}", target=84)
-    chosen = {f"interpolate_{end.lower()}": _end(end) for end in named}
-    label = "Interpolate from A to B" if len(named) == 2 else f"Open Interpolate with {next(iter(named))}"
-    if st.button(label, icon=":material/linear_scale:", type="primary", key="map_interpolate"):
-        state.send("pages/explore/interpolate.py", **chosen)
-
-
-def _uploader() -> None:
-    st.file_uploader("Drop a picture into the map", type=_endings(), key="map_upload")
-
-
-def _endings() -> list[str]:
-    return [ending for ending, kind in Image.registered_extensions().items() if kind in pictures.FORMATS]
-
-
-def _dropped(checkpoint: Checkpoint) -> tuple[str, np.ndarray] | None:
-    """The visitor's picture as the model is given it, and the text that names it; None without one."""
-    file = st.session_state.get("map_upload")
-    if file is None:
-        return None
-    try:
-        image = pictures.read(file.getvalue(), file.name)
-        sample, _ = state.pictures(checkpoint, np.arange(64))
-        shape = checkpoint.model.config.image_shape
-        picture = pictures.fit(image, shape, invert=pictures.suggest_invert(image, sample))
-    except UserError as error:
-        st.error(str(error), icon=":material/error:")
-        return None
-    return state.keep_picture(picture, "your picture"), picture
+def _take(checkpoint: Checkpoint) -> None:
+    """Make the dropped picture the point that the map shows."""
+    file = st.session_state["map_file"]
+    found, problems = own_pictures.read_files([file] if file else [], key="map_pictures")
+    st.session_state["map_problems"] = problems
+    if found:
+        picture = own_pictures.prepare(found[0], checkpoint, own_pictures.suggest(found[0], checkpoint))
+        st.session_state["map_point"] = state.keep_picture(picture, found[0].name)
+    elif not file:
+        st.session_state["map_point"] = ""

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 import streamlit as st
 import torch
 
-from ui import state, theme
+from ui import caching, state, theme
 from ui.components.latent_map import Atlas, Background, ByClass, ByValue, build_atlas
 from ui.tsne_job import TsneJob
 from vae_core import data, embedding, evaluate, imaging, latent
@@ -99,7 +99,7 @@ class Projection:
 
 def version(entry: state.Entry) -> str:
     """A name for exactly this checkpoint file, for caches."""
-    return f"{entry.id}:{entry.path.stat().st_mtime_ns}"
+    return f"{entry.id}:{caching.modified(entry.path)}"
 
 
 def codes(entry: state.Entry, checkpoint: Checkpoint, *, whole: bool) -> Codes:
@@ -232,10 +232,9 @@ def _ramp() -> list[str]:
 
 
 @st.cache_resource(max_entries=4, show_spinner="Preparing thumbnails …")
-def atlas(key: str, _checkpoint: Checkpoint, count: int) -> tuple[Atlas, bool]:  # noqa: ARG001
-    """Thumbnails of the first `count` held-out images, and whether they are the images themselves."""
-    pictures, real = state.pictures(_checkpoint, np.arange(count))
-    return build_atlas(pictures), real
+def atlas(key: str, _checkpoint: Checkpoint, count: int) -> Atlas:  # noqa: ARG001
+    """Thumbnails of the first `count` held-out images, or of what is decoded for them; see `state.pictures`."""
+    return build_atlas(state.pictures(_checkpoint, np.arange(count))[0])
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)

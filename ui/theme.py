@@ -4,21 +4,9 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-__all__ = ["CHART_CONFIG", "CLASS_COLOURS", "CONTINUOUS", "TERM_COLOURS", "class_colour", "figure"]
+from vae_core.export import CLASS_COLOURS
 
-CLASS_COLOURS = (
-    "#3f90da",
-    "#ffa90e",
-    "#bd1f01",
-    "#94a4a2",
-    "#832db6",
-    "#a96b59",
-    "#e76300",
-    "#b9ac70",
-    "#717581",
-    "#92dadd",
-)
-"""Ten colours that people with colour-vision deficiencies tell apart. Source: Petroff 2021, arXiv 2107.02270."""
+__all__ = ["CHART_CONFIG", "CLASS_COLOURS", "CONTINUOUS", "TERM_COLOURS", "class_colour", "figure"]
 
 TERM_COLOURS = {"reconstruction": "#d9622b", "kl": "#2f7fc1", "total": "#8a93a3"}
 """The two terms of the ELBO, and their sum, on every page."""

@@ -61,12 +61,12 @@ def _open(path: Path) -> Any:
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            start = file.read(2)
+            start = file.read(9)
     except OSError as error:
         raise UserError(f"{path.name} cannot be read: {error.strerror}. Choose another checkpoint.") from error
     if size > _MAX_BYTES:
         raise UserError(f"{path.name} has {size / 2**20:.0f} MB; checkpoints of up to {_MAX_BYTES >> 20} MB are read.")
-    if start == b"PK" or start[:1] == b"\x80":
+    if start[:2] == b"PK" or (start[:1] == b"\x80" and start[8:] != b"{"):  # 0x80 may begin a header's length, too
         raise UserError(
             f"{path.name} is a pickle (a .pt or .pth file), which can run code when it is opened, so it is refused. "
             "Use a .safetensors checkpoint written by this project."
@@ -144,8 +144,8 @@ def _build(header: dict[str, Any], tensors: dict[str, torch.Tensor], name: str) 
     try:
         config = ModelConfig(**header["model"])
         with torch.device("meta"):  # shapes are compared before any memory is asked for
-            expected = {key: value.shape for key, value in VAE(config).state_dict().items()}
-        if expected != {key: value.shape for key, value in weights.items()}:
+            expected = {key: (value.shape, value.dtype) for key, value in VAE(config).state_dict().items()}
+        if expected != {key: (value.shape, value.dtype) for key, value in weights.items()}:
             raise ValueError("other shapes")
         if not all(torch.isfinite(value).all() for value in weights.values()):
             raise ValueError("weights that are not finite")

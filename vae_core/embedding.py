@@ -15,6 +15,7 @@ __all__ = ["Pca", "TsneStep", "default_perplexity", "pca", "place", "trustworthi
 
 _EXAGGERATION = 12.0
 _EARLY_ITERATIONS, _ITERATIONS = 250, 750
+_FIRST_MOVES = 5  # shown early, so that the map is seen to move
 _START_SCALE = 1e-4
 _FEWEST_POINTS = 5
 
@@ -75,7 +76,7 @@ def pca(mu: np.ndarray) -> Pca:
 def tsne(
     mu: np.ndarray, perplexity: float | None = None, seed: int = 0, *, every: int = 25, n_jobs: int = 2
 ) -> Iterator[TsneStep]:
-    """Maps of mu (N, d) while t-SNE optimises: the PCA start at once, then every `every` iterations.
+    """Maps of mu (N, d) while t-SNE optimises: the PCA start at once, then after 5 and every `every` iterations.
 
     250 iterations with early exaggeration 12, then 500 without, Barnes–Hut gradients (van der Maaten 2014) in
     openTSNE (Poličar et al. 2024), PCA start (Kobak & Berens 2019). Stop by not asking for the next map: each
@@ -103,9 +104,11 @@ def tsne(
     embedding = TSNE(negative_gradient_method="bh", n_jobs=n_jobs, random_state=seed).prepare_initial(
         affinities=affinities, initialization=start
     )
-    for iteration in range(every, _ITERATIONS + 1, every):
+    done = 0
+    for iteration in (_FIRST_MOVES, *range(every, _ITERATIONS + 1, every)):
         exaggeration = _EXAGGERATION if iteration <= _EARLY_ITERATIONS else None
-        embedding.optimize(every, inplace=True, exaggeration=exaggeration)
+        embedding.optimize(iteration - done, inplace=True, exaggeration=exaggeration)
+        done = iteration
         picture = np.asarray(embedding, np.float32)
         yield TsneStep(iteration, _ITERATIONS, picture, float(embedding.kl_divergence), embedding)
 

@@ -61,9 +61,7 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
     return np.round(np.clip(images, 0.0, 1.0) * 255.0).astype(np.uint8)
 
 
-def grid(
-    images: np.ndarray, columns: int, scale: int = 1, gap: int = 1, background: int = 128
-) -> Image.Image:
+def grid(images: np.ndarray, columns: int, scale: int = 1, gap: int = 1, background: int = 128) -> Image.Image:
     """Images (N, C, H, W) in rows of `columns`, each pixel drawn as a square of `scale` pixels.
 
     `gap` is the distance between neighbours in pixels of the images (so it grows with `scale`), and

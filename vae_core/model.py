@@ -1,5 +1,6 @@
 """The model: p(z) = N(0, I), p(x|z) by a decoder, q(z|x) = N(mu, diag exp(logvar)) by an encoder."""
 
+import itertools
 import math
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -57,9 +58,7 @@ class ModelConfig:
                 "and sides of 1 to 512 pixels."
             )
         if not _is_whole(self.latent_dim, 1, MAX_LATENT_DIM):
-            raise UserError(
-                f"The latent size {self.latent_dim!r} is not a whole number from 1 to {MAX_LATENT_DIM}."
-            )
+            raise UserError(f"The latent size {self.latent_dim!r} is not a whole number from 1 to {MAX_LATENT_DIM}.")
         if self.widths is None:
             object.__setattr__(self, "widths", default_widths(self.arch, shape))
         object.__setattr__(self, "widths", tuple(self.widths))
@@ -86,7 +85,7 @@ class _MLPEncoder(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         sizes = (math.prod(config.image_shape), *config.widths)
-        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
         self.head = nn.Linear(sizes[-1], 2 * config.latent_dim)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -101,7 +100,7 @@ class _MLPDecoder(nn.Module):
         super().__init__()
         self.image_shape = config.image_shape
         sizes = (config.latent_dim, *reversed(config.widths))
-        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
         self.head = nn.Linear(sizes[-1], math.prod(config.image_shape))
 
     def forward(self, z: Tensor) -> Tensor:
@@ -125,9 +124,7 @@ class _ConvEncoder(nn.Module):
         height, width = _coarse_size(config)
         stride = 2 ** len(config.widths)
         self.padding = (0, width * stride - config.image_shape[2], 0, height * stride - config.image_shape[1])
-        self.stages = nn.ModuleList(
-            nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in zip(channels, channels[1:], strict=False)
-        )
+        self.stages = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in itertools.pairwise(channels))
         self.squeeze = nn.Conv2d(channels[-1], _CONV_BOTTLENECK, 1)
         self.hidden = nn.Linear(_CONV_BOTTLENECK * height * width, _CONV_HIDDEN)
         self.head = nn.Linear(_CONV_HIDDEN, 2 * config.latent_dim)
@@ -157,7 +154,6 @@ class _Upsample(nn.Conv2d):
 
 
 class _ConvDecoder(nn.Module):
-
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.image_shape = config.image_shape
@@ -166,7 +162,7 @@ class _ConvDecoder(nn.Module):
         self.hidden = nn.Linear(config.latent_dim, _CONV_HIDDEN)
         self.spread = nn.Linear(_CONV_HIDDEN, math.prod(self.coarse))
         self.expand = nn.Conv2d(_CONV_BOTTLENECK, channels[0], 1)
-        self.stages = nn.ModuleList(_Upsample(a, b) for a, b in zip(channels, channels[1:], strict=False))
+        self.stages = nn.ModuleList(_Upsample(a, b) for a, b in itertools.pairwise(channels))
         self.head = nn.Conv2d(channels[-1], config.image_shape[0], 3, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:

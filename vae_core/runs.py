@@ -16,6 +16,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from vae_core import hosted
 from vae_core.errors import UserError
 from vae_core.files import read_json, write_json
 from vae_core.model import ModelConfig
@@ -153,8 +154,8 @@ class Run:
         with suppress(FileNotFoundError):
             for line in (self.path / "metrics.jsonl").read_bytes().split(b"\n")[:-1]:
                 with suppress(ValueError):
-                    entry = json.loads(line)
-                    (metrics.events if "event" in entry else metrics.records).append(entry)
+                    if isinstance(entry := json.loads(line), dict):
+                        (metrics.events if "event" in entry else metrics.records).append(entry)
         return metrics
 
     def previews(self) -> list[Path]:
@@ -233,11 +234,21 @@ def create(config: RunConfig, path: Path | None = None) -> Run:
 
 
 def launch(run: Run) -> None:
-    """Train the run in a process of its own, from where it stands; it outlives the caller."""
+    """Train the run in a process of its own, from where it stands; it outlives the caller.
+
+    On a public demo the process first waits for its turn; see `vae_core.queue`.
+    """
     run.go_on()
+    queued = hosted.active()
+    run.write_state(status="queued" if queued else "starting", message="", pid=None)
     with (run.path / "log.txt").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "vae_core", "resume", str(run.path.resolve())],
+            [
+                sys.executable,
+                "-m",
+                *(["vae_core.queue"] if queued else ["vae_core", "resume"]),
+                str(run.path.resolve()),
+            ],
             cwd=Path(__file__).resolve().parent.parent,
             env=os.environ | {"VAE_RUNS": str(runs_folder().resolve())},
             stdin=subprocess.DEVNULL,
@@ -245,7 +256,8 @@ def launch(run: Run) -> None:
             stderr=log,
             start_new_session=True,
         )
-    run.write_state(status="starting", message="", pid=process.pid)
+    if not queued:
+        run.write_state(pid=process.pid)
     if hasattr(os, "setpriority"):
         with suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, process.pid, _PRIORITY)

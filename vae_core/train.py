@@ -96,7 +96,7 @@ class Progress:
         return asdict(self)
 
 
-class Diverged(UserError):
+class Diverged(UserError):  # noqa: N818 (an end that training may have)
     """Training left the numbers a float can hold, or the loss ran away; the last good weights are back."""
 
 

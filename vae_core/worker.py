@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import signal
 import time
@@ -13,24 +14,35 @@ from typing import Any
 import numpy as np
 import torch
 
-from vae_core import data, imaging
+from vae_core import data, hosted, imaging
 from vae_core import device as devices
 from vae_core.checkpoint import Checkpoint, read_tensors, save, write_tensors
+from vae_core.data import Dataset
 from vae_core.errors import UserError
 from vae_core.evaluate import encode, snapshot, to_unit
 from vae_core.files import write_whole
 from vae_core.runs import Run
 from vae_core.train import Diverged, Progress, Trainer
 
-__all__ = ["PREVIEW_IMAGES", "SNAPSHOT_IMAGES", "read_preview", "train_run", "write_preview"]
+__all__ = [
+    "PREVIEW_IMAGES",
+    "SNAPSHOT_IMAGES",
+    "read_given",
+    "read_preview",
+    "train_run",
+    "write_given",
+    "write_preview",
+]
 
 SNAPSHOT_IMAGES = 5000
 PREVIEW_IMAGES = 16
 _PREVIEW_POINTS = 1000
+_PREVIEWS = 120  # about as many as are kept of a long run
 _SAVE_SECONDS = 10.0  # the longest time between two saves: what a crash may cost
 _EPOCH_SAVE_SECONDS = 1.0
 _STATE_SECONDS = 1.0
 _POLL_SECONDS = 0.05
+_TIME_IS_UP = "Stopped: this is as long as a turn may be on this public demo. Resume it to take another turn."
 
 
 def train_run(run: Run, report: Callable[[Progress, Trainer], None] | None = None, device: str | None = None) -> str:
@@ -77,7 +89,8 @@ class _Session:
         if run.training.exists():
             self._restore()
         _cut_metrics(run.path / "metrics.jsonl", self.trainer.step)
-        self.saved = self.stated = time.monotonic()
+        self.began = self.saved = self.stated = time.monotonic()
+        self.paused, self.first_step = 0.0, self.trainer.step
         self.terminated = False
         self.metrics = (run.path / "metrics.jsonl").open("ab")
 
@@ -86,13 +99,14 @@ class _Session:
         previous = {number: _handle(number, self._terminate) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
             self._say("running")
+            write_given(self.run, self.dataset)
             if not self.trainer.step:
                 write_preview(self.run, self.trainer, 0)
             for progress in self.trainer.run():
                 self._after(progress)
                 if self._obey(epoch_ended=progress.test is not None) == "stop":
                     self._save()
-                    self._say("stopped")
+                    self._say("stopped", _TIME_IS_UP if self._time_is_up() else "")
                     return "stopped"
             self._save(final=True)
             self._say("finished")
@@ -118,6 +132,7 @@ class _Session:
         if progress.test is not None:
             self.tested = progress.test.to_dict()
             write_preview(self.run, self.trainer, self.trainer.epoch)
+            _thin_previews(self.run, self.trainer.epoch, self.config.train.epochs)
             if now - self.saved > _EPOCH_SAVE_SECONDS:
                 self._save()
         elif now - self.saved > _SAVE_SECONDS:
@@ -140,10 +155,22 @@ class _Session:
             step=self.trainer.step,
             total_steps=self.trainer.total_steps,
             seconds=self.trainer.seconds,
+            seconds_left=self._seconds_left(),
             device=devices.describe(self.trainer.device),
             beta=self.trainer.beta,
             learning_rate=self.trainer.learning_rate,
         )
+
+    def _seconds_left(self) -> float | None:
+        """Wall-clock time to the end at this process's pace so far, pauses left out."""
+        done = self.trainer.step - self.first_step
+        if not done:
+            return None
+        return (time.monotonic() - self.began - self.paused) / done * (self.trainer.total_steps - self.trainer.step)
+
+    def _time_is_up(self) -> bool:
+        limits = hosted.limits()
+        return limits is not None and time.monotonic() - self.began > limits.seconds
 
     def _obey(self, *, epoch_ended: bool) -> str:
         """Steer, wait while paused, and return the command that stands: run, epoch or stop."""
@@ -156,12 +183,14 @@ class _Session:
         if control["command"] == "pause" and not self.terminated:
             self._save()
             self._say("paused")
-            while control["command"] == "pause" and not self.terminated:
+            since = time.monotonic()
+            while control["command"] == "pause" and not self.terminated and not self._time_is_up():
                 time.sleep(_POLL_SECONDS)
                 control = self._steered()
+            self.paused += time.monotonic() - since
             if control["command"] != "stop" and not self.terminated:
                 self._say("running")
-        return "stop" if self.terminated else control["command"]
+        return "stop" if self.terminated or self._time_is_up() else control["command"]
 
     def _steered(self) -> dict[str, Any]:
         control = self.run.control()
@@ -231,7 +260,7 @@ def _cut_metrics(path: Path, step: int) -> None:
         try:
             if json.loads(line)["step"] <= step:
                 kept.append(line + b"\n")
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, TypeError):
             continue
     write_whole(path, b"".join(kept))
 
@@ -257,6 +286,29 @@ def write_preview(run: Run, trainer: Trainer, epoch: int) -> None:
     arrays = {"reconstruction": reconstruction, "samples": samples, "mu": points}
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     write_tensors(stem.with_suffix(".safetensors"), tensors, {"epoch": epoch})
+
+
+def _thin_previews(run: Run, epoch: int, epochs: int) -> None:
+    """Of a long run keep one preview in so many, and the latest."""
+    if (epoch - 1) % math.ceil(epochs / _PREVIEWS):
+        for ending in (".png", ".safetensors"):
+            (run.path / "previews" / f"epoch_{epoch - 1:03d}{ending}").unlink(missing_ok=True)
+
+
+def write_given(run: Run, dataset: Dataset) -> None:
+    """Write previews/given.safetensors: the test images of every preview, images uint8 (16, C, H, W), and the labels
+    (≤1000,) of the points in its mu, where there are any."""
+    tensors = {"images": torch.from_numpy(dataset.test.images[:PREVIEW_IMAGES])}
+    if dataset.test.labels is not None:
+        tensors["labels"] = torch.from_numpy(dataset.test.labels[:_PREVIEW_POINTS])
+    write_tensors(run.path / "previews" / "given.safetensors", tensors, {"class_names": list(dataset.class_names)})
+
+
+def read_given(run: Run) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
+    """The images, labels and class names that `write_given` wrote."""
+    tensors, header = read_tensors(run.path / "previews" / "given.safetensors")
+    labels = tensors.get("labels")
+    return tensors["images"].numpy(), None if labels is None else labels.numpy(), tuple(header["class_names"])
 
 
 def read_preview(path: Path) -> dict[str, np.ndarray]:

@@ -1,7 +1,144 @@
+"""Generate: pictures of draws from the prior, and what lies near each of them."""
+
+import math
+
+import numpy as np
 import streamlit as st
 
-from ui import state
+from ui import interpolation, layout, samples, state
+from ui.components.film_strip import film_strip, film_strip_index
+from ui.components.picture_grid import picture_grid, picture_grid_index
+from ui.decoded import decoded, mosaics
+from ui.endpoints import spec_of
+from vae_core import export, latent
+from vae_core.errors import UserError
 
+MOST = 144
+PREVIEWED = 8
+MOST_SEED = 2**31 - 1
+
+
+def settings():
+    """How many samples, from which seed, and at which temperature."""
+    count, seeds, warmth = st.columns(3, gap="medium", vertical_alignment="bottom")
+    n = count.slider("Samples", 4, MOST, 64, key="generate_n", bind="query-params")
+    with seeds.container(horizontal=True, vertical_alignment="bottom"):
+        seed = st.number_input("Seed", 0, MOST_SEED, 0, key="generate_seed", bind="query-params")
+        st.button("New", icon=":material/casino:", help="Another seed, by chance.", on_click=draw_seed)
+    temperature = warmth.number_input(
+        "Temperature T",
+        0.0,
+        2.0,
+        1.0,
+        0.05,
+        key="generate_temperature",
+        bind="query-params",
+        help="z is drawn from N(0, T²I). At T = 1 it is the prior; towards 0 all samples become the same picture.",
+    )
+    return n, seed, temperature
+
+
+def draw_seed():
+    """Choose another seed."""
+    st.session_state["generate_seed"] = int(np.random.default_rng().integers(10_000))
+
+
+def temperature_strip(entry, checkpoint, z, temperature):
+    """The first samples, morphing with the temperature. z (n, d) are the draws at T = 1."""
+    shown = len(z[:PREVIEWED])
+    frames = decoded(entry, checkpoint, samples.TEMPERATURES[:, None, None] * z[:shown])
+    film_strip(
+        mosaics(frames),
+        key="generate_strip",
+        label="The first of them, hotter and colder",
+        labels=[f"T = {value:.2f}" for value in samples.TEMPERATURES],
+        index=int(np.abs(samples.TEMPERATURES - temperature).argmin()),
+        scale=layout.whole_scale(frames.shape[-1], 56),
+        on_release=lambda: choose_temperature(film_strip_index("generate_strip")),
+    )
+
+
+def choose_temperature(index):
+    """Draw at the strip's temperature from the next run on."""
+    st.session_state["generate_temperature"] = round(float(samples.TEMPERATURES[index]), 2)
+
+
+def sample_details(checkpoint, z, picture):
+    """One sample: its z, its neighbours, and where it can be sent."""
+    with st.container(horizontal=True, gap="medium"):
+        with st.container(width="content"):
+            layout.picture(picture, target=140)
+        with st.container(width="stretch"):
+            st.metric(
+                "‖z‖",
+                f"{np.linalg.norm(z):.2f}",
+                help=f"Distance from the origin. Prior draws lie near √d = {len(z) ** 0.5:.2f}; "
+                f"{interpolation.prior_inside(z):.0%} of them lie closer in than this one.",
+            )
+            st.metric("log p(z)", layout.nats(samples.log_prior(z)), help="Under N(0, I), whatever the temperature.")
+    st.code(spec_of(z), language=None)
+    samples.memorised(checkpoint, picture)
+    samples.neighbours_in_z(checkpoint, z)
+    with st.container(horizontal=True):
+        for name in ("a", "b"):
+            label, about = f"Use as {name.upper()}", "One end of an interpolation."
+            if st.button(label, icon=":material/linear_scale:", help=about, key=f"generate_{name}"):
+                state.send("pages/explore/interpolate.py", **{name: spec_of(z)})
+        if st.button("On the map", icon=":material/scatter_plot:", key="generate_on_map"):
+            state.send("pages/explore/latent_space.py", map_point=spec_of(z))
+
+
+def downloads(entry, pictures, z):
+    """The grid as a picture, and its codes as a table."""
+    header = ["sample", *(f"z{dimension + 1}" for dimension in range(z.shape[1]))]
+    with st.container(horizontal=True):
+        st.download_button(
+            "PNG of the grid",
+            lambda: interpolation.grid_png(pictures, math.ceil(len(pictures) ** 0.5)),
+            f"{entry.id}-samples.png",
+            "image/png",
+            icon=":material/download:",
+            on_click="ignore",
+        )
+        st.download_button(
+            "CSV of z",
+            lambda: export.csv_bytes(header, ([i, *row.tolist()] for i, row in enumerate(z))),
+            f"{entry.id}-samples.csv",
+            "text/csv",
+            icon=":material/download:",
+            on_click="ignore",
+        )
+
+
+layout.head(
+    "Generate",
+    "Draw z from the prior N(0, I) and decode it: pictures that nobody took. "
+    "Click one to see what lies near it, and whether the model has merely remembered it.",
+)
 entry, checkpoint = state.selected()
-st.title("soon")
-st.write(checkpoint.record)
+try:
+    n, seed, temperature = settings()
+    drawn = latent.sample_prior(n, checkpoint.model.config.latent_dim, seed)
+    z = np.float32(temperature) * drawn
+    pictures = decoded(entry, checkpoint, z)
+    grid, details = st.columns([3, 2], gap="medium")
+    with details:
+        number = st.number_input(
+            "Sample", 1, MOST, 1, key="generate_sample", bind="query-params", width=160, help="In reading order."
+        )
+    chosen = min(number, n) - 1
+    with grid:
+        temperature_strip(entry, checkpoint, drawn, temperature)
+        picture_grid(
+            pictures,
+            key="generate_grid",
+            label="Samples",
+            selected=chosen,
+            scale=layout.whole_scale(pictures.shape[-1], 56),
+            on_pick=lambda: st.session_state.update(generate_sample=picture_grid_index("generate_grid") + 1),
+        )
+        downloads(entry, pictures, z)
+    with details:
+        sample_details(checkpoint, z[chosen], pictures[chosen])
+except UserError as error:
+    st.error(str(error), icon=":material/error:")

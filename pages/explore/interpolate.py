@@ -1,7 +1,217 @@
+"""Interpolate: what lies between pictures, on a path, between four corners, and along each latent dimension."""
+
+import numpy as np
 import streamlit as st
 
-from ui import state
+from ui import interpolation, layout, state
+from ui.components.film_strip import film_strip, film_strip_index
+from ui.components.picture_grid import picture_grid, picture_grid_index
+from ui.decoded import decoded
+from ui.endpoints import endpoint, spec_of
+from ui.interpolation import FRAMES, STEPS
+from ui.theme import CHART_CONFIG
+from vae_core import latent
+from vae_core.errors import UserError
 
+
+def path_section(entry, checkpoint, a, b, method):
+    """The way from a to b: the film strip, its numbers, a row of steps, and the files. Returns the point z."""
+    points = latent.path(a.z, b.z, FRAMES, method)
+    frames = decoded(entry, checkpoint, points)
+    picture, numbers = st.columns([2, 3], gap="large")
+    with numbers:
+        metrics = st.container(horizontal=True, gap="medium")
+        chart, at = st.container(), st.container(horizontal=True, vertical_alignment="bottom")
+    with at:
+        t = st.number_input("Position t", 0.0, 1.0, 0.5, 0.05, key="interpolate_t", bind="query-params", width=160)
+        index = round(t * (FRAMES - 1))
+        z = points[index]
+        st.code(spec_of(z), language=None, width="stretch")
+    with picture:
+        film_strip(
+            frames,
+            key="interpolate_path",
+            label="From A to B",
+            labels=[f"t = {step / (FRAMES - 1):.2f}" for step in range(FRAMES)],
+            index=index,
+            scale=layout.whole_scale(frames.shape[-1], 300),
+            fps=24,
+            on_release=lambda: go_to(film_strip_index("interpolate_path") / (FRAMES - 1)),
+        )
+    radius, expected = float(np.linalg.norm(z)), len(z) ** 0.5
+    metrics.metric(
+        "‖z‖",
+        f"{radius:.2f}",
+        help=f"Distance from the origin. Prior draws lie near √d = {expected:.2f}.",
+        width="content",
+    )
+    metrics.metric(
+        "Prior mass inside",
+        f"{interpolation.prior_inside(z):.0%}",
+        help="The share of N(0, I) that lies closer to the origin than z.",
+        width="content",
+    )
+    metrics.metric(
+        "Encoded again",
+        f"{interpolation.encoded_again(checkpoint, z, frames[index]):.2f}",
+        help="How far from z the encoder puts the decoded picture: far where no training image lies near.",
+        width="content",
+    )
+    chart.plotly_chart(interpolation.radius_figure(a.z, b.z, t, method), config=CHART_CONFIG, key="interpolate_radius")
+
+    every = (FRAMES - 1) // (STEPS - 1)
+    picture_grid(
+        frames[::every],
+        key="interpolate_steps",
+        label="Steps from A to B",
+        captions=[f"{step / (STEPS - 1):.1f}" for step in range(STEPS)],
+        selected=index // every if index % every == 0 else None,
+        scale=layout.whole_scale(frames.shape[-1], 56),
+        on_pick=lambda: go_to(picture_grid_index("interpolate_steps") / (STEPS - 1)),
+    )
+    with st.container(horizontal=True):
+        st.download_button(
+            "GIF of the path",
+            lambda: interpolation.gif(frames),
+            f"{entry.id}-path.gif",
+            "image/gif",
+            icon=":material/download:",
+            on_click="ignore",
+        )
+        st.download_button(
+            "PNG of the steps",
+            lambda: interpolation.grid_png(frames[::every], STEPS),
+            f"{entry.id}-path.png",
+            "image/png",
+            icon=":material/download:",
+            on_click="ignore",
+        )
+    return z
+
+
+def go_to(t):
+    """Move to place `t` of the path; None of it where nothing is selected."""
+    st.session_state["interpolate_t"] = round(t, 3)
+
+
+def corners_section(entry, checkpoint, a, b, method, defaults):
+    """The square between A, B, C and D; a click takes that point along to the traversals."""
+    st.subheader("Four corners", anchor=False)
+    side, square = st.columns([2, 3], gap="large")
+    with side:
+        st.markdown("A and B at the top, C and D at the bottom. Click a picture to walk on from it below.")
+        c = endpoint("c", entry, checkpoint, defaults[2])
+        d = endpoint("d", entry, checkpoint, defaults[3])
+        n = st.segmented_control(
+            "Pictures a side", [5, 7, 9, 11], default=7, required=True, key="interpolate_side", bind="query-params"
+        )
+    points = latent.corner_grid(np.stack([a.z, b.z, c.z, d.z]), n, method)
+    pictures = decoded(entry, checkpoint, points)
+    with square:
+        picture_grid(
+            pictures,
+            key="interpolate_corners",
+            label="Between four corners",
+            scale=layout.whole_scale(pictures.shape[-1], 56),
+            columns=n,
+            on_pick=lambda: walk_on(points[picture_grid_index("interpolate_corners")]),
+        )
+    side.download_button(
+        "PNG of the square",
+        lambda: interpolation.grid_png(pictures, n),
+        f"{entry.id}-corners.png",
+        "image/png",
+        icon=":material/download:",
+        on_click="ignore",
+    )
+
+
+def walk_on(z):
+    """Make z the point from which the traversals go."""
+    st.session_state["interpolate_point"] = spec_of(z)
+
+
+@st.fragment
+def traversals_section(entry, checkpoint, z):
+    """One slider a dimension around the point that was chosen, z on the path until then."""
+    st.subheader("One dimension at a time", anchor=False)
+    st.markdown(
+        "Each slider moves one latent dimension and holds the others, the one with the largest KL first. "
+        "Let go, and all of them go on from the new point."
+    )
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        face = st.container(width="content")
+        spec = st.text_input(
+            "Point",
+            key="interpolate_point",
+            bind="query-params",
+            placeholder="the point on the path",
+            help="test:12, prior:7, or z: and its coordinates. Empty: the point on the path.",
+            width=360,
+        ).strip()
+        back = st.button(
+            "Back to the path", icon=":material/undo:", disabled=not spec, on_click=lambda: clear("interpolate_point")
+        )
+        for name in ("a", "b"):
+            if st.button(f"Use as {name.upper()}", disabled=not spec, on_click=lambda name=name: use_as(name, spec)):
+                st.rerun()
+    if spec and not back:
+        try:
+            z = state.resolve(spec, checkpoint).z
+        except UserError as error:
+            st.error(str(error), icon=":material/error:")
+    with face:
+        layout.picture(decoded(entry, checkpoint, z[None])[0], f"‖z‖ = {np.linalg.norm(z):.2f}", target=112)
+    interpolation.traversals(entry, checkpoint, z, "interpolate_point")
+    further = len(z) - interpolation.MOST_DIMENSIONS
+    if further > 0:
+        st.caption(f"The {interpolation.MOST_DIMENSIONS} dimensions with the largest KL; {further} more have less.")
+
+
+def clear(key):
+    """Empty a text field."""
+    st.session_state[key] = ""
+
+
+def use_as(name, spec):
+    """Make the point an end of the path."""
+    st.session_state[name] = spec
+
+
+def swap():
+    """Go the other way."""
+    st.session_state["a"], st.session_state["b"] = st.session_state["b"], st.session_state["a"]
+
+
+layout.head(
+    "Interpolate",
+    "A decoder makes a picture of every point, also of those that no image was ever encoded to. "
+    "Drag from one code to another and watch what the model takes to lie between.",
+)
 entry, checkpoint = state.selected()
-st.title("soon")
-st.write(checkpoint.record)
+kind = "prior" if checkpoint.snapshot is None else "test"
+defaults = [f"{kind}:{number}" for number in range(4)]
+try:
+    left, right, way = st.columns([3, 3, 2], gap="medium", vertical_alignment="center")
+    with left:
+        a = endpoint("a", entry, checkpoint, defaults[0])
+    with right:
+        b = endpoint("b", entry, checkpoint, defaults[1])
+    with way.container(horizontal=True, vertical_alignment="bottom"):
+        method = st.segmented_control(
+            "Way",
+            latent.METHODS,
+            default="spherical",
+            required=True,
+            format_func=str.capitalize,
+            key="interpolate_way",
+            bind="query-params",
+            help="A straight line cuts close to the origin, where few prior draws lie; a great circle keeps away.",
+        )
+        st.button("", icon=":material/swap_horiz:", help="Swap A and B.", key="interpolate_swap", on_click=swap)
+    z = path_section(entry, checkpoint, a, b, method)
+    corners_section(entry, checkpoint, a, b, method, defaults)
+    interpolation.forget_when_moved("interpolate_point", z)
+    traversals_section(entry, checkpoint, z)
+except UserError as error:
+    st.error(str(error), icon=":material/error:")

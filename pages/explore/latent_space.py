@@ -17,6 +17,6 @@ try:
     most = min(len(images), latent_view.MOST_POINTS) if larger else 0
     whole = larger and st.toggle(f"All {most:,} test images", key="map_whole", bind="query-params")
     found = latent_view.codes(entry, checkpoint, whole=whole)
-    latent_panels.explorer(checkpoint, found, latent_panels.settings(found))
+    latent_panels.explorer(entry, checkpoint, found, latent_panels.settings(found))
 except UserError as error:
     st.error(str(error), icon=":material/error:")

@@ -1,7 +1,172 @@
+"""Reconstruct: give the model a picture, and see what comes back, what it costs, and how strange it is."""
+
+import numpy as np
 import streamlit as st
 
-from ui import state
+from ui import layout, own_pictures, picture_source, reconstruction, state, theme
+from vae_core import imaging, pixels
+from vae_core.evaluate import rank
+from vae_core.posterior import posterior
 
+SOURCES = ("Test image", "Upload", "Draw")
+ERRORS = ("Absolute error", "Cost in nats")
+SIDE = 168  # screen pixels for a picture
+DRAWS, COLUMNS, GRID = 16, 4, 345  # the last in screen pixels: fits a phone
+
+layout.head(
+    "Reconstruct",
+    "Give the model a picture: the encoder squeezes it into a few numbers, and the decoder draws it again from them. "
+    "What comes back, what is lost and what it costs, in nats, tell how well the model knows such pictures.",
+)
 entry, checkpoint = state.selected()
-st.title("soon")
-st.write(checkpoint.record)
+model, snapshot = checkpoint.model, checkpoint.snapshot
+population = state.snapshot_elbo(snapshot)
+
+source = st.segmented_control(
+    "Where the picture comes from",
+    SOURCES,
+    default=SOURCES[0],
+    required=True,
+    key="reconstruct_source",
+    bind="query-params",
+    label_visibility="collapsed",
+)
+found = picture_source.upload() if source == "Upload" else []
+picked = found[0] if found else None
+if len(found) > 1:
+    picked = picture_source.choose(found, entry, checkpoint, population)
+
+before, after = st.columns([1, 2.4], gap="large")
+with before:
+    if source == "Test image":
+        given = picture_source.test_image(checkpoint, population)
+    elif source == "Draw":
+        given = picture_source.drawing(entry, checkpoint)
+    else:
+        given = picked and picture_source.own_picture(picked, found, entry, checkpoint)
+if given is None:
+    after.info(
+        "Draw something on the square: the model answers as soon as you let go."
+        if source == "Draw"
+        else "Drop pictures above: a photo of a digit on paper will do, a screenshot, or a zip of many.",
+        icon=":material/gesture:" if source == "Draw" else ":material/add_photo_alternate:",
+    )
+    st.stop()
+
+name, image, spec = given
+seen = posterior(model, image, reconstruction.SAMPLES)
+height, width = image.shape[-2:]
+scale = layout.whole_scale(max(height, width), SIDE)
+
+with after:
+    st.subheader(own_pictures.plain(name), anchor=False)
+    with st.container(horizontal=True):
+        with st.container(width=width * scale):
+            layout.picture(image, "x, what the model is given", target=height * scale)
+        with st.container(width=width * scale):
+            layout.picture(seen.mean_picture, "x̂, the reconstruction", target=height * scale)
+        errors = st.container(width=width * scale + reconstruction.BAR)
+    kind = st.segmented_control(
+        "Error map", ERRORS, default=ERRORS[0], required=True, key="reconstruct_error", bind="query-params"
+    )
+    if kind == ERRORS[0]:
+        values, title, top = pixels.absolute_error(image, seen.mean_picture), "|x − x̂|, white = 1", 1.0
+        about = f"|x − x̂| of each pixel; {values.mean():.3f} on average."
+    else:
+        values, title, top = pixels.pixel_cost(model, image, seen.z), "−log p(x|z), nats", None
+        about = f"−log p(x|z) of each pixel, averaged over z ~ q(z|x): {values.sum():,.1f} nats together."
+    errors.plotly_chart(
+        reconstruction.pixel_map(values, scale, title, top),
+        width="content",
+        config={"displayModeBar": False},
+        key="reconstruct_map",
+        alt=f"Error map. {about}",
+    )
+    st.caption(about)
+
+bits = -seen.elbo / (np.log(2) * image.size)
+with st.container(horizontal=True, gap="large"):
+    st.metric(
+        "ELBO",
+        f"{seen.elbo:,.1f} ± {seen.standard_error:.1f} nats",
+        help=f"−(reconstruction + KL) at β = 1, with the standard error of its {len(seen.z)} draws of z. "
+        f"In bits per dimension: {bits:.3f}.",
+        width="content",
+    )
+    st.metric(
+        "Reconstruction",
+        f"{seen.reconstruction.mean():,.1f} nats",
+        help="−log p(x|z), averaged over z ~ q(z|x).",
+        width="content",
+    )
+    st.metric(
+        "KL",
+        f"{seen.kl.sum():,.2f} nats",
+        help="KL(q(z|x) ‖ p(z)): what it costs to say z beyond the prior.",
+        width="content",
+    )
+    st.metric(
+        "Stranger than",
+        f"{rank(seen.elbo, population):.1%}",
+        help="The share of test images that have a higher ELBO than this picture.",
+        width="content",
+    )
+if model.config.likelihood == "bernoulli" and reconstruction.is_grey(image):
+    st.caption("Grey pixels under a Bernoulli likelihood: these nats are a loss, and not the logarithm of a density.")
+
+rank_column, kl_column, *landing_column = st.columns(3 if model.config.latent_dim == 2 else 2, gap="medium")
+with rank_column:
+    st.subheader("Among the test images", anchor=False)
+    st.markdown(reconstruction.rank_sentence(seen.elbo, population))
+    histogram = reconstruction.elbo_histogram(population, seen.elbo)
+    st.plotly_chart(histogram, config=theme.CHART_CONFIG, key="reconstruct_rank")
+with kl_column:
+    st.subheader("What the code costs", anchor=False)
+    st.markdown(f"KL(q(z|x) ‖ p(z)) by latent dimension, {seen.kl.sum():.2f} nats together.")
+    st.plotly_chart(reconstruction.kl_bars(seen.kl), config=theme.CHART_CONFIG, key="reconstruct_kl")
+for column in landing_column:
+    with column:
+        st.subheader("Where it lands", anchor=False)
+        st.markdown("q(z|x), to 1 and 2 σ, over the means of test images.")
+        st.plotly_chart(
+            reconstruction.landing(seen, snapshot, checkpoint.record.get("class_names") or ()),
+            config=theme.CHART_CONFIG,
+            key="reconstruct_landing",
+        )
+
+seed = st.session_state.setdefault("reconstruct_seed", 0)
+drawn = posterior(model, image, DRAWS, seed=seed)
+means = reconstruction.contact_sheet(drawn.decoded, COLUMNS, GRID)
+draws = reconstruction.contact_sheet(pixels.draw(model, drawn.z, seed), COLUMNS, GRID)
+
+st.subheader("Drawn again from the code", anchor=False)
+row = st.container(horizontal=True, gap="medium")
+for grid, caption in (
+    (means, "mean pictures of p(x|z), one for each z"),
+    (draws, "pictures x ~ p(x|z), for the same z"),
+):
+    row.container(width=grid.width).image(grid, caption, width=grid.width, output_format="PNG")
+with row.container():
+    st.markdown(
+        f"{DRAWS} codes z are drawn from q(z|x). For each, the decoder says what to expect of every pixel: the mean "
+        "pictures. A picture of the model’s own is a draw from these expectations, pixel by pixel, and shows its noise."
+    )
+    st.button(
+        "Draw again", icon=":material/casino:", on_click=st.session_state.update, kwargs={"reconstruct_seed": seed + 1}
+    )
+    if st.button("Interpolate from here", icon=":material/linear_scale:"):
+        state.send("pages/explore/interpolate.py", a=spec or state.keep_picture(image, name))
+    if st.button("Find it on the latent map", icon=":material/scatter_plot:"):
+        state.send("pages/explore/latent_space.py", map_point=spec or state.keep_picture(image, name))
+    with st.popover("Download", icon=":material/download:"):
+        reconstructed = imaging.grid(seen.mean_picture[None], 1, scale)
+        for title, picture in (("Reconstruction", reconstructed), ("Mean pictures", means), ("Draws", draws)):
+            st.download_button(
+                f"{title} (PNG)",
+                imaging.png_bytes(picture),
+                f"{entry.id}-{title.lower().replace(' ', '-')}.png",
+                "image/png",
+                on_click="ignore",
+                key=f"reconstruct_png_{title}",
+                width="stretch",
+            )

@@ -1,7 +1,37 @@
+"""Train: choose data, network and β; watch the loss split in two; steer; go back to past runs."""
+
 import streamlit as st
 
-from ui import state
+from ui import layout, run_table, run_watch, train_form
+from vae_core.errors import UserError
 
-entry, checkpoint = state.selected()
-st.title("soon")
-st.write(checkpoint.record)
+layout.head(
+    "Train",
+    "Choose what to train, then watch reconstruction and KL pull against each other. Training goes on in a process "
+    "of its own: leave this page, or close the browser, and come back to it by its address.",
+)
+
+watched = run_watch.watched()
+
+
+@st.fragment
+def new_run() -> None:
+    """The form; only it runs again while it is filled in."""
+    if config := train_form.train_form():
+        try:
+            run_watch.start(config)
+            st.rerun()
+        except UserError as error:
+            st.error(str(error), icon=":material/error:")
+
+
+with st.expander("New run", expanded=watched is None, icon=":material/tune:"):
+    new_run()
+
+if problem := st.session_state.pop("train_problem", None):
+    st.error(problem, icon=":material/error:")
+if watched:
+    run_watch.run_watch(watched)
+
+st.subheader("Runs", anchor=False)
+run_table.run_table()

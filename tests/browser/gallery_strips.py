@@ -72,9 +72,7 @@ st.text(f"drawing: {0 if drawing is None else len(drawing)} bytes")
 if drawing:
     st.image(drawing, width=280)
 
-chosen = picture_grid(
-    blobs(60, turn=turn), key="grid", label="Samples", captions=[f"{0.1 * i:.1f}" for i in range(60)]
-)
+chosen = picture_grid(blobs(60, turn=turn), key="grid", label="Samples", captions=[f"{0.1 * i:.1f}" for i in range(60)])
 st.text(f"chosen: {chosen}")
 plain = picture_grid(blobs(12, side=8), key="plain", label="Digits", scale=4, selected=2)
 st.text(f"plain: {plain}")

@@ -95,7 +95,7 @@ def test_hover_shows_the_points_own_picture_without_the_server(gallery):
     data = tooltip.locator("canvas").evaluate("canvas => canvas.toDataURL()")
     picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(data.split(",")[1]))).convert("L"))
     assert picture.shape == (8, 8)
-    tooltip.get_by_text(name[int(picture.mean(1).argmax())], exact=True).wait_for()
+    tooltip.get_by_text(f"class {name[int(picture.mean(1).argmax())]}").wait_for()
     gallery.mouse.move(5, 5)
     tooltip.wait_for(state="hidden")
     assert not sent

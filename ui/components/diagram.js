@@ -24,7 +24,8 @@ function station(symbol, canvas) {
   const name = element("b");
   name.textContent = symbol;
   const text = element("span");
-  return { text, node: element("figure", {}, canvas, element("figcaption", {}, name, text)) };
+  const legend = element("small");
+  return { text, legend, node: element("figure", {}, canvas, element("figcaption", {}, name, text, legend)) };
 }
 
 class Diagram {
@@ -57,6 +58,9 @@ class Diagram {
     this.index = 0;
     this.from = this.to = data.z[0];
     this.x.text.textContent = data.caption;
+    this.q.legend.textContent = data.mu.length === 2
+      ? "ellipses: q at 1 and 2 σ; circles: the prior at 1, 2 and 3 σ"
+      : "bars: q ± 2 σ; grey: the prior ± 2 σ; sorted by KL";
     this.plane.setAttribute("aria-label", "The posterior q(z | x) and a z drawn from it");
     this.given.canvas.setAttribute("aria-label", data.caption);
     this.drawn.canvas.setAttribute("aria-label", "The mean picture of p(x | z)");

@@ -18,9 +18,7 @@ _STROKE = 24  # pixels wide, 2.4 of MNIST's
 _MAX_BYTES = 200_000
 _PREFIX = "data:image/png;base64,"
 
-_component = st.components.v2.component(
-    "vae_laboratory.draw_pad", js=script("draw_pad"), css=style("draw_pad")
-)
+_component = st.components.v2.component("vae_laboratory.draw_pad", js=script("draw_pad"), css=style("draw_pad"))
 
 
 def draw_pad(*, key: str, label: str = "Draw a digit") -> bytes | None:

@@ -14,9 +14,7 @@ from vae_core.imaging import Sheet
 
 __all__ = ["FilmStripResult", "film_strip", "film_strip_index", "film_strip_props"]
 
-_component = st.components.v2.component(
-    "vae_laboratory.film_strip", js=script("film_strip"), css=style("film_strip")
-)
+_component = st.components.v2.component("vae_laboratory.film_strip", js=script("film_strip"), css=style("film_strip"))
 
 
 def _nothing() -> None:
@@ -62,9 +60,7 @@ def film_strip(
     """
     digest, picture = sheet(frames)
     _check(picture.count, labels, index, scale, fps)
-    position = settle_in_session(
-        key, "released", content=digest, count=picture.count, given=index, start=0, keep=True
-    )
+    position = settle_in_session(key, "released", content=digest, count=picture.count, given=index, start=0, keep=True)
     props = film_strip_props(
         picture,
         position,
@@ -121,6 +117,4 @@ def _check(count: int, labels: Sequence[str], index: int | None, scale: int, fps
     if index is not None and not 0 <= index < count:
         raise UserError(f"Frame {index} does not exist. Choose one from 0 to {count - 1}.")
     if scale < 1 or not 1 <= fps <= 60:
-        raise UserError(
-            f"Scale {scale} at {fps} frames a second cannot be shown. Scale starts at 1; fps is 1–60."
-        )
+        raise UserError(f"Scale {scale} at {fps} frames a second cannot be shown. Scale starts at 1; fps is 1–60.")

@@ -296,7 +296,7 @@ class LatentMap {
       const lines = event.deltaMode === 1 ? 16 : 1;
       const [px, py] = this.local(event);
       this.zoom(Math.exp(-Math.min(Math.max(event.deltaY * lines, -240), 240) * 0.002), px, py);
-      this.point(this.nearest(px, py, 12));
+      this.point(this.nearest(px, py, 10));
     }, { passive: false });
     on(globalThis, "latent-atlas", (event) => event.detail === this.data?.atlas && this.invalidate());
   }
@@ -308,7 +308,6 @@ class LatentMap {
 
   down(event) {
     if (event.button > 0) return;
-    this.stage.focus({ preventScroll: true });
     this.stage.setPointerCapture(event.pointerId);
     const at = this.local(event);
     this.pointers.set(event.pointerId, at);
@@ -326,7 +325,7 @@ class LatentMap {
     const at = this.local(event);
     const before = this.pointers.get(event.pointerId);
     if (!before) {
-      if (event.pointerType === "mouse") this.point(this.nearest(...at, 12));
+      if (event.pointerType === "mouse") this.point(this.nearest(...at, 10));
       return;
     }
     if (!this.dragged && Math.hypot(at[0] - this.start[0], at[1] - this.start[1]) < TAP_PIXELS) return;
@@ -352,7 +351,7 @@ class LatentMap {
     if (!this.pointers.delete(event.pointerId) || this.pointers.size) return;
     const at = this.local(event);
     if (!cancelled && this.path && this.dragged) this.closeLasso();
-    else if (!cancelled && !this.dragged) this.tap(at, event.pointerType === "mouse" ? 12 : 26);
+    else if (!cancelled && !this.dragged) this.tap(at, event.pointerType === "mouse" ? 10 : 24);
     this.path = null;
     this.invalidate();
   }
@@ -447,7 +446,7 @@ class LatentMap {
   describe(index) {
     const { colour, labels } = this.data;
     const lines = [`${this.data.item} ${index}`];
-    if (labels) lines.push(labels.names[this.labels[index]]);
+    if (labels) lines.push(`class ${labels.names[this.labels[index]]}`);
     if (colour.kind === "value") lines.push(`${colour.title}: ${number(this.values[index], 4)}`);
     this.words.replaceChildren(...lines.map((line) => element("div", {}, line)));
     const atlas = this.atlas();

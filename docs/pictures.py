@@ -1,0 +1,41 @@
+"""The README's pictures, taken from the running app.
+
+    python -m docs.pictures
+"""
+
+import os
+import tempfile
+from pathlib import Path
+
+from bench.browser import IDLE, app, page
+
+FOLDER = Path(__file__).resolve().parent / "pictures"
+PAGES = {
+    "home": "?model=mnist-d2",
+    "latent-space": "latent-space?model=mnist-d2",
+    "interpolate": "interpolate?model=mnist-d16&a=test:0&b=test:2",
+    "generate": "generate?model=mnist-d16",
+    "reconstruct": "reconstruct?model=mnist-d16",
+}
+
+
+def main() -> None:
+    """Photograph every page, and the Train page while it trains."""
+    FOLDER.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as runs:
+        os.environ["VAE_RUNS"] = runs
+        with app() as url, page(url) as opened:
+            for name, path in PAGES.items():
+                opened.goto(f"{url}/{path}")
+                opened.wait_for_selector(IDLE, state="attached", timeout=90_000)
+                opened.wait_for_timeout(2500)  # pictures are decoded and charts drawn after the script has finished
+                opened.screenshot(path=FOLDER / f"{name}.png")
+            opened.goto(f"{url}/train")
+            opened.get_by_role("button", name="Train", exact=True).click()
+            opened.get_by_text("Reconstruction").first.wait_for(timeout=60_000)
+            opened.wait_for_timeout(8000)
+            opened.screenshot(path=FOLDER / "train.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+"""The Reconstruct page in a real browser: links, files, drawings, downloads, dark and on a phone."""
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+
+from tests.browser.conftest import serve, settle
+
+pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+from playwright.sync_api import expect
+
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+LOOKS = {"light": {}, "dark": {"color_scheme": "dark"}, "phone": PHONE}
+
+
+@pytest.fixture(scope="module")
+def app(browser, tmp_path_factory):  # noqa: ARG001 (no browser, no server)
+    with serve("app.py", VAE_RUNS=str(tmp_path_factory.mktemp("runs"))) as url:
+        yield url
+
+
+def seven(ink: int, paper: int) -> bytes:
+    picture = Image.new("L", (200, 160), paper)
+    ImageDraw.Draw(picture).line([(60, 40), (130, 40), (90, 130)], fill=ink, width=14, joint="curve")
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def files(**contents: bytes) -> list[dict]:
+    return [{"name": f"{name}.png", "mimeType": "image/png", "buffer": content} for name, content in contents.items()]
+
+
+def metric(page, label: str):
+    return page.get_by_test_id("stMetric").filter(has_text=re.compile(f"^{label}")).get_by_test_id("stMetricValue")
+
+
+def heading(page, name: str):
+    return page.get_by_role("heading", name=name, exact=True)
+
+
+def drop(page, *contents: dict) -> None:
+    page.locator('input[type="file"]').set_input_files(list(contents))
+
+
+def draw_seven(page) -> None:
+    box = page.get_by_test_id("draw-pad").get_by_role("img").bounding_box()
+    side = box["width"] / 280
+    page.mouse.move(box["x"] + 80 * side, box["y"] + 70 * side)
+    page.mouse.down()
+    for x, y in ((190, 70), (130, 220)):
+        page.mouse.move(box["x"] + x * side, box["y"] + y * side, steps=12)
+    page.mouse.up()
+
+
+def test_a_link_opens_its_view_on_a_server_that_nobody_has_visited(browser, open_page, tmp_path):  # noqa: ARG001
+    with serve("app.py", VAE_RUNS=str(tmp_path)) as url:
+        page = open_page(f"{url}/reconstruct?reconstruct_image=17&reconstruct_error=Cost+in+nats")
+        expect(heading(page, "Reconstruct")).to_be_visible()
+        expect(page.get_by_role("heading", name=re.compile("^Test image 17"))).to_be_visible()
+        expect(page.get_by_text("−log p(x|z) of each pixel")).to_be_visible()
+        expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("source", ["Test image", "Upload", "Draw"])
+def test_a_link_opens_every_source(app, open_page, source, look):
+    page = open_page(f"{app}/reconstruct?reconstruct_source={source.replace(' ', '+')}", **LOOKS[look])
+    expect(page.get_by_role("radio", name=source)).to_be_checked()
+    assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+
+
+def test_pictures_stand_at_whole_multiples(app, open_page):
+    for look in (LOOKS["light"], PHONE):
+        page = open_page(f"{app}/reconstruct?model=mnist-d2", **look)
+        expect(metric(page, "ELBO")).to_be_visible()
+        widths = (
+            page.get_by_test_id("stImage")
+            .locator("img")
+            .evaluate_all("nodes => nodes.map((node) => [node.getBoundingClientRect().width, node.naturalWidth])")
+        )
+        assert len(widths) == 4
+        assert all(shown == natural for shown, natural in widths)
+
+
+def test_files_are_shown_bad_ones_named_and_one_is_chosen(app, open_page):
+    page = open_page(f"{app}/reconstruct?model=mnist-d2&reconstruct_source=Upload")
+    drop(page, *files(paper=seven(0, 255), screen=seven(255, 0), broken=seven(0, 255)[:150]))
+    grid = page.get_by_role("group", name=re.compile("^Your pictures"))
+    expect(grid.get_by_role("button")).to_have_count(2)
+    expect(page.get_by_role("alert")).to_contain_text("broken.png")
+    expect(heading(page, "paper.png")).to_be_visible()
+    expect(page.get_by_role("switch", name="Invert").or_(page.get_by_label("Invert", exact=True)).first).to_be_checked()
+    grid.get_by_role("button").nth(1).click()
+    expect(heading(page, "screen.png")).to_be_visible()
+    expect(page.get_by_label("Invert", exact=True).first).not_to_be_checked()
+    expect(heading(page, "paper.png")).to_have_count(0)
+    page.get_by_text("Strangest first").click()
+    page.wait_for_url(re.compile("reconstruct_sorted=true"))
+    expect(heading(page, "screen.png")).to_be_visible()
+
+
+def test_switching_the_preparation_keeps_the_chosen_picture(app, open_page):
+    page = open_page(f"{app}/reconstruct?model=mnist-d2&reconstruct_source=Upload")
+    drop(page, *files(one=seven(0, 255), two=seven(60, 200), three=seven(255, 0)))
+    grid = page.get_by_role("group", name=re.compile("^Your pictures"))
+    grid.get_by_role("button").nth(1).click()
+    expect(heading(page, "two.png")).to_be_visible()
+    before = metric(page, "ELBO").inner_text()
+    page.get_by_text("Invert", exact=True).click()
+    expect(metric(page, "ELBO")).not_to_have_text(before)
+    expect(heading(page, "two.png")).to_be_visible()
+    expect(grid.get_by_role("button").nth(1)).to_have_attribute("aria-pressed", "true")
+
+
+def test_a_drawing_is_reconstructed_and_cleared(app, open_page):
+    page = open_page(f"{app}/reconstruct?model=mnist-d2&reconstruct_source=Draw")
+    expect(page.get_by_text("Draw something on the square")).to_be_visible()
+    draw_seven(page)
+    expect(heading(page, "Your drawing")).to_be_visible()
+    stranger = float(metric(page, "Stranger than").inner_text().rstrip("%"))
+    assert stranger < 90  # a plain seven is no stranger to MNIST
+    page.get_by_test_id("draw-pad").get_by_role("button", name="Clear").click()
+    expect(page.get_by_text("Draw something on the square")).to_be_visible()
+    expect(heading(page, "Your drawing")).to_have_count(0)
+
+
+def test_a_finger_draws(app, open_page):
+    page = open_page(f"{app}/reconstruct?model=mnist-d2&reconstruct_source=Draw", **PHONE)
+    canvas = page.get_by_test_id("draw-pad").get_by_role("img")
+    canvas.scroll_into_view_if_needed()
+    box, session = canvas.bounding_box(), page.context.new_cdp_session(page)
+
+    def touch(kind, *points):
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": list(points)})
+
+    x = box["x"] + box["width"] / 2
+    touch("touchStart", {"x": x, "y": box["y"] + 40})
+    for step in range(1, 16):
+        touch("touchMove", {"x": x, "y": box["y"] + 40 + 12 * step})
+    touch("touchEnd")
+    expect(heading(page, "Your drawing")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_downloads(app, open_page):
+    page = open_page(f"{app}/reconstruct?model=mnist-d2&reconstruct_source=Upload")
+    drop(page, *files(one=seven(0, 255), two=seven(60, 200)))
+    page.get_by_text("Table of all pictures").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Table as CSV").click()
+    rows = Path(download.value.path()).read_text().splitlines()
+    assert rows[0] == "name,elbo,standard_error,reconstruction,kl,stranger_than"
+    assert [row.split(",")[0] for row in rows[1:]] == ["one.png", "two.png"]
+    page.get_by_role("button", name="Download", exact=True).click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Reconstruction (PNG)").click()
+    with Image.open(download.value.path()) as picture:
+        assert picture.width % 28 == 0
+
+
+def test_a_dropped_picture_is_sent_on(app, open_page):
+    page = open_page(f"{app}/reconstruct?model=mnist-d2&reconstruct_source=Upload")
+    drop(page, *files(paper=seven(0, 255)))
+    expect(heading(page, "paper.png")).to_be_visible()
+    page.get_by_role("button", name="Interpolate from here").click()
+    page.wait_for_url(re.compile(r"/interpolate\?.*a=picture"))
+    settle(page)
+    expect(page.get_by_text("paper.png").first).to_be_visible()

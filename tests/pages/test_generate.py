@@ -1,0 +1,105 @@
+"""The Generate page, run as Streamlit runs it: settings, samples, what lies near them, and where they are sent."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from streamlit.testing.v1 import AppTest
+
+from ui import caching, samples
+from vae_core import latent
+
+ROOT = Path(__file__).resolve().parents[2]
+CHECKPOINTS = sorted((ROOT / "checkpoints").glob("*.safetensors"))
+PAGE = "pages/explore/generate.py"
+
+
+def open_page(model: str = "digits-d2", **settings: str) -> AppTest:
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    for name, value in {"model": model, **settings}.items():
+        app.query_params[name] = value
+    return ran(app.switch_page(PAGE))
+
+
+def ran(app: AppTest) -> AppTest:
+    app.run()
+    assert not app.exception
+    return app
+
+
+def point(app: AppTest) -> np.ndarray:
+    """The z of the selected sample."""
+    return np.array([float(value) for value in app.code[0].value.removeprefix("z:").split(",")])
+
+
+def captions(app: AppTest) -> str:
+    return "\n".join(element.value for element in app.caption)
+
+
+@pytest.mark.parametrize("path", CHECKPOINTS, ids=lambda path: path.stem)
+def test_every_shipped_model_generates(path):
+    app = open_page(path.stem)
+    assert not app.error
+    assert [metric.label for metric in app.metric] == ["‖z‖", "log p(z)"]
+
+
+def test_a_link_names_the_sample():
+    app = open_page(generate_seed="5", generate_n="20", generate_sample="7", generate_temperature="0.5")
+    assert point(app) == pytest.approx(0.5 * latent.sample_prior(20, 2, 5)[6], abs=1e-4)
+
+
+def test_the_temperature_scales_the_same_draws():
+    app = open_page(generate_sample="3")
+    before = point(app)
+    app.number_input(key="generate_temperature").set_value(2.0)
+    assert point(ran(app)) == pytest.approx(2 * before, abs=1e-3)
+    app.number_input(key="generate_temperature").set_value(0.0)
+    assert point(ran(app)) == pytest.approx([0, 0])
+
+
+def test_another_seed_draws_other_pictures():
+    app = open_page()
+    before = point(app)
+    next(button for button in app.button if button.label == "New").click()
+    assert point(ran(app)) != pytest.approx(before)
+
+
+def test_a_sample_beyond_the_last_is_the_last():
+    app = open_page(generate_n="10", generate_sample="144")
+    assert point(app) == pytest.approx(latent.sample_prior(10, 2, 0)[9], abs=1e-4)
+
+
+@pytest.mark.parametrize("setting", ["generate_n", "generate_seed", "generate_temperature", "generate_sample"])
+@pytest.mark.parametrize("value", ["-1", "1e9", "many", ""])
+def test_what_is_out_of_range_in_a_link_does_no_harm(setting, value):
+    assert not open_page(**{setting: value}).error
+
+
+def test_the_nearest_training_images_stand_beside_what_is_usual():
+    text = captions(open_page())
+    assert "Test images, which the model never saw, are " in text
+    assert "% of them are farther off than this sample." in text
+
+
+def test_without_the_data_set_only_neighbours_in_z_are_shown(monkeypatch):
+    monkeypatch.setattr(caching, "_images", lambda *_: None)
+    app = open_page()
+    assert "The training images are not at hand" in captions(app)
+    assert "Decoded from posterior means" in captions(app)
+    assert any("Neighbours in z" in element.value for element in app.markdown)
+
+
+def test_log_prior_is_the_normal_density():
+    z = latent.sample_prior(1, 7, 1)[0]
+    expected = torch.distributions.Normal(0, 1).log_prob(torch.from_numpy(z)).sum().item()
+    assert samples.log_prior(z) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("distance", "judgement"), [(0.2, "look for a copy"), (5.0, "No sign of a copy"), (20.0, "resembles no training")]
+)
+def test_the_verdict_follows_the_rank_among_test_images(distance, judgement):
+    usual = np.linspace(1, 10, 200)
+    assert judgement in samples.verdict(distance, usual)
+    assert f"The nearest is {distance:.2f} away" in samples.verdict(distance, usual)

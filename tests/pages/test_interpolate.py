@@ -1,0 +1,205 @@
+"""The Interpolate page, run as Streamlit runs it: endpoints, paths, traversals, files, and what is typed wrong."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from streamlit.testing.v1 import AppTest
+
+from ui import interpolation
+from ui.decoded import mosaics
+from ui.endpoints import spec_of
+from vae_core import checkpoint, latent
+
+ROOT = Path(__file__).resolve().parents[2]
+CHECKPOINTS = sorted((ROOT / "checkpoints").glob("*.safetensors"))
+PAGE = "pages/explore/interpolate.py"
+
+
+def open_page(model: str = "mnist-d2", **settings: str) -> AppTest:
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    for name, value in {"model": model, **settings}.items():
+        app.query_params[name] = value
+    return ran(app.switch_page(PAGE))
+
+
+def ran(app: AppTest) -> AppTest:
+    app.run()
+    assert not app.exception
+    return app
+
+
+def metric(app: AppTest, label: str) -> float:
+    value = next(metric.value for metric in app.metric if metric.label == label)
+    return float(value.rstrip("%"))
+
+
+def point(app: AppTest) -> np.ndarray:
+    """The point of the path that the page shows."""
+    return np.array([float(value) for value in app.code[0].value.removeprefix("z:").split(",")])
+
+
+@pytest.fixture(scope="module")
+def mnist():
+    return checkpoint.load(ROOT / "checkpoints" / "mnist-d2.safetensors")
+
+
+@pytest.mark.parametrize("path", CHECKPOINTS, ids=lambda path: path.stem)
+def test_every_shipped_model_has_a_path(path):
+    app = open_page(path.stem)
+    assert not app.error
+    assert metric(app, "‖z‖") == pytest.approx(np.linalg.norm(point(app)), abs=0.006)
+
+
+@pytest.mark.parametrize("way", latent.METHODS)
+@pytest.mark.parametrize("t", [0.0, 0.35, 1.0])
+def test_a_link_names_ends_way_and_place(mnist, way, t):
+    app = open_page(a="test:3", b="prior:7", interpolate_way=way.capitalize(), interpolate_t=str(t))
+    a, b = mnist.snapshot.mu[3], latent.sample_prior(1, 2, 7)[0]
+    assert not app.error
+    expected = (latent.lerp if way == "linear" else latent.slerp)(a, b, t)
+    assert point(app) == pytest.approx(expected, abs=1e-4)
+
+
+def test_the_ends_are_called_by_their_names():
+    app = open_page(a="test:3", b="prior:7", c="z:0.5,-1")
+    words = [element.value for element in app.markdown]
+    assert any(word.startswith("**A** · test image 3") for word in words)
+    assert "**B** · prior sample 7" in words
+    assert "**C** · z = (0.50, −1.00)" in words
+
+
+@pytest.mark.parametrize("spec", ["test:99999", "prior:-1", "z:1,2,3", "z:nan,0", "picture:abc", "<b>", "test:", "::"])
+def test_a_text_that_names_nothing_is_said_and_the_default_shown(mnist, spec):
+    app = open_page(a=spec, interpolate_t="0.0")
+    assert len(app.error) == 1
+    assert spec in app.error[0].value
+    assert point(app) == pytest.approx(mnist.snapshot.mu[0], abs=1e-4)
+
+
+def test_points_far_beyond_every_number_are_survived():
+    app = open_page(a="z:1e38,-1e38", b="z:-1e38,1e30")
+    assert len(app.code) == 1 or app.error
+
+
+def test_swapping_goes_the_other_way():
+    app = open_page(a="test:3", b="prior:7", interpolate_t="0.25", interpolate_way="Linear")
+    before = point(app)
+    app.button(key="interpolate_swap").click()
+    app.number_input(key="interpolate_t").set_value(0.75)
+    assert point(ran(app)) == pytest.approx(before, abs=1e-4)
+    assert (app.session_state["a"], app.session_state["b"]) == ("prior:7", "test:3")
+
+
+def test_an_end_is_chosen_by_number_by_seed_and_by_chance(mnist):
+    app = open_page(interpolate_t="0.0")
+    app.number_input(key="a_number").set_value(41)
+    assert point(ran(app)) == pytest.approx(mnist.snapshot.mu[41], abs=1e-4)
+    app.number_input(key="a_seed").set_value(5)
+    assert point(ran(app)) == pytest.approx(latent.sample_prior(1, 2, 5)[0], abs=1e-4)
+    assert app.number_input(key="a_number").value is None
+    app.button(key="a_random").click()
+    index = int(ran(app).session_state["a"].removeprefix("test:"))
+    assert point(app) == pytest.approx(mnist.snapshot.mu[index], abs=1e-4)
+    app.button(key="a_draw").click()
+    assert ran(app).session_state["a"].startswith("prior:")
+    assert not app.error
+
+
+def test_a_picture_of_ones_own_becomes_an_end():
+    buffer = io.BytesIO()
+    Image.fromarray(np.pad(np.full((20, 6), 255, np.uint8), ((4, 4), (11, 11)))).save(buffer, "PNG")
+    app = open_page(interpolate_t="0.0")
+    before = point(app)
+    app.file_uploader(key="a_file").set_value([("my *one*.png", buffer.getvalue(), "image/png")])
+    ran(app)
+    assert app.session_state["a"].startswith("picture:")
+    assert not app.error
+    assert point(app) != pytest.approx(before, abs=1e-3)
+    assert any("my \\*one\\*" in element.value for element in app.markdown)
+
+
+def test_a_file_that_is_no_picture_is_said_and_changes_nothing():
+    app = open_page()
+    before = point(app)
+    app.file_uploader(key="b_file").set_value([("notes.png", b"not a picture", "image/png")])
+    ran(app)
+    assert [error.value for error in app.error] == [error.value for error in app.error if "notes.png" in error.value]
+    assert len(app.error) == 1
+    assert point(app) == pytest.approx(before)
+
+
+def test_the_traversals_go_from_a_point_of_their_own_until_the_path_moves():
+    app = open_page(interpolate_point="z:0.5,-1")
+    assert app.text_input(key="interpolate_point").value == "z:0.5,-1"
+    app.number_input(key="interpolate_t").set_value(0.1)
+    assert ran(app).text_input(key="interpolate_point").value == ""
+
+
+def test_a_point_that_is_none_is_said_below_the_path():
+    app = open_page(interpolate_point="z:0.5")
+    assert len(app.error) == 1
+    assert "2 numbers" in app.error[0].value
+
+
+def test_the_point_can_become_an_end():
+    app = open_page(interpolate_point="z:0.5,-1", interpolate_t="1.0")
+    next(button for button in app.button if button.label == "Use as B").click()
+    assert point(ran(app)) == pytest.approx([0.5, -1])
+
+
+def test_prior_inside_agrees_with_draws():
+    draws = latent.sample_prior(20_000, 5, 0)
+    z = np.array([1.0, -0.5, 0.8, 0.1, 1.2])
+    share = (np.linalg.norm(draws, axis=1) < np.linalg.norm(z)).mean()
+    assert interpolation.prior_inside(z) == pytest.approx(share, abs=0.015)
+    assert interpolation.prior_inside(np.zeros(5)) == 0
+
+
+def test_the_chart_ends_at_the_ends_and_marks_the_place():
+    a, b = np.array([3.0, 4.0]), np.array([0.0, 1.0])
+    chart = interpolation.radius_figure(a, b, 0.5, "linear")
+    lines = {trace.name: trace.y for trace in chart.data if trace.mode != "markers"}
+    assert {name: (line[0], line[-1]) for name, line in lines.items()} == {"Linear": (5, 1), "Spherical": (5, 1)}
+    marker = next(trace for trace in chart.data if trace.mode == "markers")
+    assert marker.y[0] == pytest.approx(np.linalg.norm((a + b) / 2))
+
+
+@pytest.mark.parametrize("now", [0.0, 0.537, -2.999, 3.0, 4.2, -7.5])
+def test_a_traversal_contains_the_place_it_starts_from(now):
+    values, index = interpolation._values(now)
+    assert values[index] == np.float32(now)
+    assert (np.diff(values) > 0).all()
+    assert values[0] < -2.9 < 2.9 < values[-1]
+
+
+def test_dimension_kl_sums_to_the_rate(mnist):
+    snapshot = mnist.snapshot
+    expected = -0.5 * (1 + snapshot.logvar - snapshot.mu**2 - np.exp(snapshot.logvar)).sum(1).mean()
+    assert interpolation.dimension_kl(mnist).sum() == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_gif_goes_there_and_back():
+    frames = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.full((1, 1, 4, 4), 50, np.uint8)
+    with Image.open(io.BytesIO(interpolation.gif(frames))) as picture:
+        shades = []
+        for place in range(picture.n_frames):
+            picture.seek(place)
+            shades.append(picture.convert("L").getpixel((0, 0)))
+    assert shades == [0, 50, 100, 150, 200, 150, 100, 50]
+
+
+def test_mosaics_stand_side_by_side():
+    frames = np.random.default_rng(0).integers(0, 256, (3, 4, 3, 5, 6), dtype=np.uint8)
+    drawn = mosaics(frames)
+    assert drawn.shape == (3, 3, 5, 4 * 7 - 1)
+    for place in range(4):
+        assert (drawn[..., 7 * place : 7 * place + 6] == frames[:, place]).all()
+    assert (drawn[..., 6] == 128).all()
+
+
+def test_a_point_survives_its_way_through_the_address():
+    z = latent.sample_prior(1, 16, 3)[0]
+    assert [float(value) for value in spec_of(z).removeprefix("z:").split(",")] == pytest.approx(z, rel=1e-4)

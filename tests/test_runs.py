@@ -1,0 +1,304 @@
+"""Runs: a directory that survives crashes, is steered while it trains, and says clearly how it stands."""
+
+import errno
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from filelock import FileLock
+
+from vae_core import data, runs, worker
+from vae_core.checkpoint import load, read_tensors
+from vae_core.errors import UserError
+from vae_core.model import ModelConfig
+from vae_core.runs import Run, RunConfig, create, find, launch, list_runs
+from vae_core.train import Diverged, TrainConfig, Trainer
+from vae_core.worker import read_preview, train_run
+
+MODEL = ModelConfig((1, 8, 8), widths=(16,))
+WAIT_SECONDS = 60.0
+
+
+def _config(**train: object) -> RunConfig:
+    return RunConfig(MODEL, TrainConfig(**({"epochs": 2} | train)))
+
+
+def _until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.02)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("VAE_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setattr(runs, "FileLock", lambda path, timeout: FileLock(path, timeout=min(timeout, 0.2)))
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Bitwise comparisons between processes need sums in the same order."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def kill() -> Iterator[list[Run]]:
+    """Runs whose processes do not outlive the test."""
+    started: list[Run] = []
+    yield started
+    for run in started:
+        if run.is_held():
+            os.kill(run.state()["pid"], signal.SIGKILL)
+
+
+def test_a_run_is_trained_into_its_directory(folder: Path) -> None:
+    run = create(_config())
+    assert run.path.parent == folder
+    assert run.state()["status"] == "stopped"
+    assert train_run(run) == "finished"
+    state = run.state()
+    assert (state["status"], state["epoch"]) == ("finished", 2)
+    assert state["step"] == state["total_steps"] == 2 * (1500 // 128)
+    tests = run.metrics().tests
+    assert [record["epoch"] for record in tests] == [1.0, 2.0]
+    found = load(run.checkpoint)
+    assert found.record["test"] == tests[-1]["test"]
+    assert found.record["dataset"] == "digits"
+    assert len(found.snapshot) == len(data.load("digits").test)
+    assert [path.name for path in run.previews()] == [f"epoch_00{n}.safetensors" for n in (0, 1, 2)]
+    preview = read_preview(run.previews()[-1])
+    assert preview["samples"].shape == preview["reconstruction"].shape == (16, 1, 8, 8)
+    assert not list(folder.rglob(".*.safetensors.*"))
+
+
+def test_equal_configs_are_the_same_run(tmp_path: Path) -> None:
+    run = create(_config())
+    assert create(_config()) == run == find(run.name) == find(str(run.path))
+    assert create(_config(seed=1)) != run
+    assert {found.name for found in list_runs()} == {run.name, create(_config(seed=1)).name}
+    elsewhere = create(_config(), tmp_path / "here")
+    assert elsewhere.path == tmp_path / "here"
+    assert elsewhere.config() == _config()
+    with pytest.raises(UserError, match="other settings"):
+        create(_config(seed=1), tmp_path / "here")
+    with pytest.raises(UserError, match="no run 'nothing'"):
+        find("nothing")
+
+
+def test_a_finished_run_is_not_trained_again() -> None:
+    run = create(_config())
+    train_run(run)
+    before = read_tensors(run.checkpoint)[0]
+    assert train_run(run) == "finished"
+    after = read_tensors(run.checkpoint)[0]
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert load(run.checkpoint).record["test"] == run.metrics().tests[-1]["test"]
+    assert len(run.metrics().tests) == 2
+
+
+def test_one_trainer_at_a_time() -> None:
+    run = create(_config())
+    with run.held():
+        assert run.is_held()
+        with pytest.raises(UserError, match="being trained already"):
+            train_run(run)
+        run.write_state(status="running")
+        with pytest.raises(UserError, match="Stop it before deleting"):
+            run.delete()
+    assert not run.is_held()
+    assert run.state()["status"] == "interrupted"
+    run.delete()
+    assert not run.path.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"7", b'"running"', b"\xff\xfe"])
+def test_damaged_files_do_not_break_a_run(content: bytes) -> None:
+    run = create(_config())
+    for name in ("state.json", "control.json", "metrics.jsonl"):
+        (run.path / name).write_bytes(content + b"\n")
+    assert run.state()["status"] == "stopped"
+    assert run.control() == {"command": "run"}
+    assert run.metrics().records == []
+    run.pause()
+    assert run.control()["command"] == "pause"
+    run.go_on()
+    assert train_run(run) == "finished"
+    (run.path / "config.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"config"):
+        run.config()
+
+
+@pytest.mark.parametrize("change", [{"model": 3}, {"train": {"epochs": "x"}}, {"train": {"surprise": 1}}])
+def test_a_damaged_config_is_one_sentence(change: dict) -> None:
+    with pytest.raises(UserError, match=r"\.$"):
+        RunConfig.from_dict(_config().to_dict() | change)
+
+
+def test_a_line_that_is_being_written_is_left_out() -> None:
+    run = create(_config())
+    (run.path / "metrics.jsonl").write_bytes(b'{"step": 1}\n{"event": "steered", "step": 2}\n{"step": 3')
+    assert (run.metrics().records, run.metrics().events) == ([{"step": 1}], [{"event": "steered", "step": 2}])
+
+
+def test_damaged_training_state_is_one_sentence() -> None:
+    run = create(_config())
+    train_run(run)
+    run.training.write_bytes(run.training.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"training\.safetensors"):
+        train_run(run)
+    assert run.state()["status"] == "failed"
+    worker.write_tensors(run.training, {"model.x": torch.zeros(2)}, {"position": {"epoch": 1}})
+    with pytest.raises(UserError, match="does not fit"):
+        train_run(run)
+
+
+def test_a_missing_data_set_fails_with_its_sentence(tmp_path: Path) -> None:
+    run = create(_config(dataset=str(tmp_path / "gone")))
+    with pytest.raises(UserError, match="gone"):
+        train_run(run)
+    assert run.state()["status"] == "failed"
+    assert "gone" in run.state()["message"]
+
+
+def test_divergence_keeps_good_weights_and_says_why() -> None:
+    run = create(_config(learning_rate=1.0))
+    with pytest.raises(Diverged):
+        train_run(run)
+    assert run.state()["status"] == "failed"
+    assert "learning rate below 1" in run.state()["message"]
+    assert all(value.isfinite().all() for value in load(run.checkpoint).model.state_dict().values())
+
+
+@pytest.mark.parametrize("where", ["checkpoint", "metrics"])
+def test_a_full_disk_stops_with_a_sentence(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+    """The files of the last save stay whole, and the run goes on once there is room."""
+    run = create(_config(epochs=3))
+    monkeypatch.setattr(worker, "_EPOCH_SAVE_SECONDS", 0.0)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def fill(progress: object, trainer: Trainer) -> None:
+        if trainer.epoch == 1 and progress.test:
+            if where == "checkpoint":
+                monkeypatch.setattr(os, "fsync", full)
+            else:
+                monkeypatch.setattr(worker._Session, "_append", full)
+
+    with pytest.raises(UserError, match=r"No space left on device.*\.$"):
+        train_run(run, fill)
+    monkeypatch.undo()
+    assert run.state()["status"] in ("failed", "interrupted")
+    assert load(run.checkpoint).record["epoch"] == 1
+    assert train_run(run) == "finished"
+    assert [record["epoch"] for record in run.metrics().tests] == [1.0, 2.0, 3.0]
+
+
+def test_steering_pausing_and_stopping_in_process() -> None:
+    """Every command is obeyed at the next record; where β changed is an event; a stopped run goes on."""
+    run = create(_config(epochs=4))
+
+    def steer(progress: object, trainer: Trainer) -> None:
+        if trainer.epoch == 1 and progress.test:
+            run.steer(beta=3.0, learning_rate=2e-3)
+        if trainer.epoch == 2 and progress.test:
+            run.stop()
+
+    assert train_run(run, steer) == "stopped"
+    assert run.state()["status"] == "stopped"
+    run.go_on()
+    assert train_run(run) == "finished"
+    metrics = run.metrics()
+    assert [(event["event"], event["epoch"], event["beta"]) for event in metrics.events] == [("steered", 1.0, 3.0)]
+    assert [record["beta"] for record in metrics.tests] == [1.0, 3.0, 3.0, 3.0]
+    assert metrics.tests[-1]["learning_rate"] == 2e-3
+    for wrong in ({"beta": -1.0}, {"learning_rate": 0.0}, {"beta": float("nan")}):
+        with pytest.raises(UserError):
+            run.steer(**wrong)
+
+
+def test_previews_are_in_order_past_a_thousand() -> None:
+    run = create(_config())
+    (run.path / "previews").mkdir()
+    for epoch in (1000, 2, 999):
+        (run.path / "previews" / f"epoch_{epoch:03d}.safetensors").touch()
+    assert [path.stem for path in run.previews()] == ["epoch_002", "epoch_999", "epoch_1000"]
+
+
+def test_a_live_process_is_steered_paused_stepped_and_stopped(kill: list[Run]) -> None:
+    run = create(_config(epochs=100_000))
+    kill.append(run)
+    launch(run)
+    assert run.state()["status"] in ("starting", "running")
+    _until(lambda: run.state()["status"] == "running" and run.metrics().tests)
+    run.steer(beta=0.5)
+    _until(lambda: run.metrics().records[-1]["beta"] == 0.5)
+    assert run.metrics().events[-1]["beta"] == 0.5
+    run.pause()
+    _until(lambda: run.state()["status"] == "paused")
+    state, lines = run.state(), len(run.metrics().records)
+    time.sleep(0.5)
+    assert len(run.metrics().records) == lines
+    run.step_epoch()
+    _until(lambda: run.state()["status"] == "paused" and run.state()["epoch"] == state["epoch"] + 1)
+    assert run.metrics().records[-1]["test"]
+    run.go_on()
+    _until(lambda: len(run.metrics().records) > lines + 5)
+    run.stop()
+    _until(lambda: run.state()["status"] == "stopped" and not run.is_held())
+    tensors, header = read_tensors(run.training)
+    assert header["position"]["epoch"] >= state["epoch"] + 1
+    assert torch.equal(tensors["model.decoder.head.bias"], load(run.checkpoint).model.decoder.head.bias)
+
+
+def _paused_in_mid_epoch(run: Run) -> bool:
+    if not run.metrics().records:
+        return False
+    run.go_on()
+    time.sleep(0.1)
+    run.pause()
+    _until(lambda: run.state()["status"] == "paused")
+    return bool(read_tensors(run.training)[1]["position"]["batch"])
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("moment", ["paused in mid-epoch", "running"])
+def test_killed_and_resumed_equals_uninterrupted(kill: list[Run], moment: str) -> None:
+    """`kill -9` of `python -m vae_core`, then resume: weights, optimiser and generators end bitwise the same."""
+    config = _config(epochs=200) if moment == "running" else _config(epochs=4, batch_size=1)
+    run = create(config)
+    kill.append(run)
+    launch(run)
+    if moment == "running":
+        _until(run.training.exists)
+        time.sleep(0.3)
+    else:
+        _until(lambda: _paused_in_mid_epoch(run))
+    os.kill(run.state()["pid"], signal.SIGKILL)
+    _until(lambda: not run.is_held())
+    assert run.state()["status"] == "interrupted"
+    position = read_tensors(run.training)[1]["position"]
+    assert position["epoch"] + position["batch"] > 0
+    assert moment == "running" or position["batch"]
+    assert position["epoch"] < config.train.epochs
+    run.go_on()
+    assert train_run(run, device="cpu") == "finished"
+    whole = Trainer(config.model, config.train, data.load("digits"), torch.device("cpu"))
+    records = list(whole.run())
+    ours, theirs = read_tensors(run.training)[0], whole.state()[0]
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    tests = run.metrics().tests
+    assert [record["epoch"] for record in tests] == list(range(1, config.train.epochs + 1))
+    assert tests[-1]["test"] == json.loads(json.dumps(records[-1].test.to_dict()))

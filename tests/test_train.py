@@ -1,0 +1,247 @@
+"""The trainer: seeded, resumable bit for bit, and stopped with good weights when it diverges."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.toys import blobs
+from vae_core import train
+from vae_core.checkpoint import read_tensors, write_tensors
+from vae_core.data import load
+from vae_core.errors import UserError
+from vae_core.evaluate import evaluate
+from vae_core.model import ModelConfig
+from vae_core.runs import RunConfig
+from vae_core.train import Diverged, Progress, TrainConfig, Trainer
+
+CPU = torch.device("cpu")
+BLOBS = blobs()
+MODEL = ModelConfig((1, 8, 8), widths=(16,))
+
+
+def _trainer(model: ModelConfig = MODEL, dataset: object = BLOBS, **config: object) -> Trainer:
+    return Trainer(model, TrainConfig(**({"epochs": 3, "batch_size": 32} | config)), dataset, CPU)
+
+
+def _run(trainer: Trainer) -> list[Progress]:
+    return list(trainer.run())
+
+
+def _equal(a: Trainer, b: Trainer) -> bool:
+    pairs = zip(a.model.state_dict().values(), b.model.state_dict().values(), strict=True)
+    return all(torch.equal(x, y) for x, y in pairs)
+
+
+@pytest.fixture
+def every_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train, "_REPORT_SECONDS", 0.0)
+
+
+def test_same_seed_same_weights_bit_for_bit() -> None:
+    first, second, other = _trainer(seed=5), _trainer(seed=5), _trainer(seed=6)
+    state = torch.get_rng_state()
+    for trainer in (first, second, other):
+        _run(trainer)
+        torch.rand(3)  # what others draw does not matter
+    assert _equal(first, second)
+    assert not _equal(first, other)
+    torch.set_rng_state(state)
+    _run(_trainer())
+    assert torch.equal(torch.get_rng_state(), state)  # and nothing is taken from them
+
+
+@pytest.mark.usefixtures("every_step")
+@pytest.mark.parametrize("arch", ["mlp", "conv"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"likelihood": "bernoulli", "binarize": True, "kl_warmup": 2.0},
+        {"likelihood": "gaussian-optimal", "free_bits": 0.2},
+    ],
+    ids=["bernoulli", "gaussian-optimal"],
+)
+def test_resumed_equals_uninterrupted_at_every_step(tmp_path: Path, arch: str, options: dict) -> None:
+    """The state goes through a file; weights, optimiser and test figures end bitwise the same."""
+    config = dict(options)
+    model = ModelConfig((1, 8, 8), 3, arch, config.pop("likelihood"), (16,) if arch == "mlp" else (8, 8))
+    whole = _trainer(model, **config)
+    kept = []
+    for progress in whole.run():
+        write_tensors(tmp_path / f"{len(kept)}", *whole.state())
+        kept.append(progress)
+    assert len(kept) == whole.total_steps == 18
+    assert {record.epoch % 1 for record in kept} != {0.0}
+    for interrupted in (0, 3, 5, 6, 11, 16, 17):
+        again = _trainer(model, **config)
+        again.restore(*read_tensors(tmp_path / f"{interrupted}"))
+        rest = _run(again)
+        assert _equal(whole, again), f"resumed after step {interrupted + 1}"
+        assert [record.step for record in rest] == [record.step for record in kept[interrupted + 1 :]]
+        if rest:
+            assert rest[-1].test == kept[-1].test
+        ours, theirs = again.state()[0], whole.state()[0]
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+@pytest.mark.usefixtures("every_step")
+def test_records_say_what_happened() -> None:
+    trainer = _trainer(beta=2.0, kl_warmup=1.0)
+    records = _run(trainer)
+    assert [record.step for record in records] == list(range(1, 19))
+    assert [record.epoch for record in records] == pytest.approx([step / 6 for step in range(1, 19)])
+    assert [record.test is not None for record in records] == ([False] * 5 + [True]) * 3
+    assert records[-1].test == evaluate(trainer.model, BLOBS.test.images)
+    for record in records:
+        assert record.kl == pytest.approx(sum(record.kl_per_dimension))
+        assert len(record.kl_per_dimension) == 2
+        assert record.gradient_norm > 0
+        assert record.images_per_second > 0
+    # The record's β is that of the next step, the loss was taken with that of the last: step 9 is past the warm-up.
+    assert records[8].loss == pytest.approx(records[8].reconstruction + 2 * records[8].kl, rel=1e-5)
+    assert records[0].loss == pytest.approx(records[0].reconstruction, rel=1e-5)
+    assert [r.seconds for r in records] == sorted(r.seconds for r in records)
+    assert trainer.images_per_second == pytest.approx(18 * 32 / trainer.seconds)
+    json.dumps([record.to_dict() for record in records], allow_nan=False)
+
+
+@pytest.mark.usefixtures("every_step")
+def test_beta_warms_up_linearly() -> None:
+    betas = [record.beta for record in _run(_trainer(beta=3.0, kl_warmup=2.0))]
+    assert betas == pytest.approx([min(3.0, 3.0 * step / 12) for step in range(1, 19)])
+
+
+def test_an_epoch_shows_every_image_once() -> None:
+    """Whole batches of a shuffle that is another one each epoch."""
+    trainer = _trainer()
+    orders = []
+    for epoch in range(3):
+        trainer.epoch = epoch
+        orders.append(trainer._order().numpy())
+    for order in orders:
+        np.testing.assert_array_equal(np.sort(order), np.arange(200))
+    assert (orders[0] != orders[1]).any()
+    assert (orders[1] != orders[2]).any()
+
+
+def test_digits_are_learned() -> None:
+    """The test ELBO rises by more than 10 nats in ten epochs, and the codes are in use."""
+    trainer = Trainer(ModelConfig((1, 8, 8)), TrainConfig(epochs=10), load("digits"), CPU)
+    before = evaluate(trainer.model, load("digits").test.images)
+    after = [record.test for record in trainer.run() if record.test][-1]
+    assert after.elbo > before.elbo + 10
+    assert after.active_units == 2
+
+
+def test_beta_trades_reconstruction_for_kl() -> None:
+    """β = 0 leaves the KL free, a large β makes it nothing; the reconstruction goes the other way."""
+    ends = [_run(_trainer(beta=beta, epochs=40, learning_rate=3e-3))[-1].test for beta in (0.0, 1.0, 50.0)]
+    assert ends[0].kl > ends[1].kl > ends[2].kl
+    assert ends[0].reconstruction < ends[1].reconstruction < ends[2].reconstruction
+    assert ends[2].kl < 0.1
+
+
+def test_a_large_kl_alone_is_no_divergence() -> None:
+    """With β = 0 nothing holds the KL: codes far from the prior are no failure, and training goes on."""
+    trainer = _trainer(ModelConfig((1, 8, 8), latent_dim=128, widths=(64,)), beta=0.0)
+    with torch.no_grad():
+        trainer.model.encoder.head.bias[:128] = 5.0
+    end = _run(trainer)[-1]
+    assert end.kl > 20 * end.reconstruction
+
+
+def test_free_bits_keep_every_dimension() -> None:
+    """Of six dimensions each carries 0.9 of its free nat or more; without, some carry none."""
+    model = ModelConfig((1, 8, 8), latent_dim=6, widths=(16,))
+    free, plain = (
+        _run(_trainer(model, free_bits=bits, epochs=60, learning_rate=3e-3))[-1].kl_per_dimension for bits in (1.0, 0.0)
+    )
+    assert min(free) > 0.9
+    assert min(plain) < 0.2
+
+
+@pytest.mark.parametrize("arch", ["mlp", "conv"])
+def test_diverging_stops_with_good_weights(arch: str) -> None:
+    trainer = _trainer(ModelConfig((1, 8, 8), arch=arch), learning_rate=1.0, epochs=20)
+    with pytest.raises(Diverged, match=r"ran away .* learning rate below 1 "):
+        _run(trainer)
+    assert evaluate(trainer.model, BLOBS.test.images).elbo > -100
+
+
+@pytest.mark.usefixtures("every_step")
+def test_nan_stops_with_the_last_good_weights() -> None:
+    """Weights that stop being numbers are found at the next record, and those of the record before come back."""
+    trainer = _trainer()
+    steps = trainer.run()
+    for _ in range(8):
+        next(steps)
+    good = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    with torch.no_grad():
+        trainer.model.decoder.head.weight[0, 0] = torch.nan
+    with pytest.raises(Diverged, match="not a finite number"):
+        next(steps)
+    assert all(torch.equal(good[name], value) for name, value in trainer.model.state_dict().items())
+
+
+@pytest.mark.usefixtures("every_step")
+def test_beta_and_learning_rate_can_be_changed() -> None:
+    """A rate of (nearly) nothing freezes the weights; β is in force at once."""
+    trainer = _trainer()
+    steps = trainer.run()
+    for _ in range(4):
+        next(steps)
+    before = trainer.model.decoder.head.weight.clone()
+    trainer.learning_rate, trainer.beta = 1e-12, 7.0
+    record = next(steps)
+    assert (record.beta, record.learning_rate) == (7.0, 1e-12)
+    assert record.loss == pytest.approx(record.reconstruction + 7 * record.kl, rel=1e-5)
+    torch.testing.assert_close(trainer.model.decoder.head.weight, before, rtol=0, atol=1e-9)
+
+
+def test_binarising_changes_what_is_learned() -> None:
+    plain, drawn = _trainer(), _trainer(binarize=True)
+    _run(plain)
+    _run(drawn)
+    assert not _equal(plain, drawn)
+
+
+def test_a_batch_larger_than_the_set_is_the_whole_set() -> None:
+    trainer = _trainer(batch_size=5000)
+    assert (trainer.batch_size, trainer.batches) == (200, 1)
+    assert len(_run(trainer)) == 3
+
+
+def test_another_shape_is_refused() -> None:
+    with pytest.raises(UserError, match=r"\(1, 28, 28\).*blobs.*\(1, 8, 8\)"):
+        _trainer(ModelConfig((1, 28, 28)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("epochs", 0),
+        ("epochs", 1.5),
+        ("batch_size", -1),
+        ("learning_rate", 0.0),
+        ("learning_rate", "fast"),
+        ("beta", -0.1),
+        ("beta", float("nan")),
+        ("beta", float("inf")),
+        ("kl_warmup", -1.0),
+        ("free_bits", 101.0),
+        ("seed", -1),
+        ("seed", True),
+    ],
+)
+def test_settings_out_of_range_are_refused_with_the_value(name: str, value: object) -> None:
+    with pytest.raises(UserError, match=r"not a (whole )?number from .* to .*\.$") as error:
+        TrainConfig(**{name: value})
+    assert repr(value) in str(error.value)
+
+
+def test_equal_settings_name_the_same_run() -> None:
+    names = {RunConfig(MODEL, TrainConfig(beta=beta, seed=seed)).name for beta in (1, 1.0) for seed in (0, 1)}
+    assert len(names) == 2

@@ -1,0 +1,37 @@
+"""Pictures that a model decodes, kept for the next run of the script."""
+
+import numpy as np
+import streamlit as st
+
+from ui import caching
+from ui.state import Entry
+from vae_core import latent
+from vae_core.checkpoint import Checkpoint
+from vae_core.imaging import to_uint8
+
+__all__ = ["decoded", "mosaics"]
+
+
+def decoded(entry: Entry, checkpoint: Checkpoint, z: np.ndarray) -> np.ndarray:
+    """Mean pictures of p(x|z), uint8, not to be changed in place. Shapes: z (..., d) → (..., C, H, W).
+
+    Raises UserError where the decoder's pixels are not finite.
+    """
+    points = np.ascontiguousarray(z.reshape(-1, z.shape[-1]), np.float32)
+    pictures = _decoded(str(entry.path), caching.modified(entry.path), points, checkpoint)
+    return pictures.reshape(*z.shape[:-1], *pictures.shape[1:])
+
+
+@st.cache_resource(max_entries=48, show_spinner=False)
+def _decoded(path: str, modified: int, z: np.ndarray, _checkpoint: Checkpoint) -> np.ndarray:  # noqa: ARG001
+    return to_uint8(latent.decode(_checkpoint.model, z))
+
+
+def mosaics(frames: np.ndarray) -> np.ndarray:
+    """Each frame's pictures side by side, a mid-grey pixel between neighbours.
+
+    Shapes: uint8 (F, N, C, H, W) → (F, C, H, N·(W + 1) − 1).
+    """
+    padded = np.pad(frames, ((0, 0), (0, 0), (0, 0), (0, 0), (0, 1)), constant_values=128)
+    rows = padded.transpose(0, 2, 3, 1, 4)
+    return np.ascontiguousarray(rows.reshape(*rows.shape[:3], -1)[..., :-1])

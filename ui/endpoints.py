@@ -1,0 +1,169 @@
+"""Choosing a point of the latent space: a test image, a draw from the prior, an own picture, or a text."""
+
+import numpy as np
+import streamlit as st
+
+from ui import layout, own_pictures, state
+from ui.components.picture_grid import picture_grid, picture_grid_index
+from ui.decoded import decoded
+from vae_core.checkpoint import Checkpoint
+from vae_core.errors import UserError
+
+__all__ = ["endpoint", "spec_of"]
+
+_SHOWN = 40  # test images on a page of the picker
+_LARGEST_SEED = 2**31 - 1
+_SPEC_CHARACTERS = 4000
+
+
+def spec_of(z: np.ndarray) -> str:
+    """The text that names the point z (d,) in a URL; see `state.resolve`."""
+    return "z:" + ",".join(f"{value:.5g}" for value in z)
+
+
+def endpoint(name: str, entry: state.Entry, checkpoint: Checkpoint, default: str) -> state.Point:
+    """Draw the picker of endpoint `name` ("a"), which stands in the URL as ?a=…, and return the point it names.
+
+    A text that names no point of this model is said in place, and `default` taken.
+    """
+    title = name.upper()
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        face = st.container(width="content")
+        with st.container(gap="small", width="stretch"):
+            words = st.container()
+            with st.container(horizontal=True, gap="small"):
+                with st.popover("Choose", icon=":material/touch_app:"):
+                    tests, prior, own, text = st.tabs(["Test images", "Prior", "Your picture", "Text"])
+                _dice(name, checkpoint)
+    spec = text.text_input(
+        f"Point {title}",
+        default,
+        key=name,
+        bind="query-params",
+        max_chars=_SPEC_CHARACTERS,
+        help="test:12 is a test image, prior:7 a draw from N(0, I) with seed 7, z:0.5,-1 a point by its coordinates.",
+    ).strip()
+    try:
+        spec = spec or default
+        point = state.resolve(spec, checkpoint)
+    except UserError as error:
+        words.error(str(error), icon=":material/error:")
+        spec, point = default, state.resolve(default, checkpoint)
+    with tests:
+        _test_images(name, spec, checkpoint)
+    with prior:
+        _prior(name, spec)
+    with own:
+        _own(name, checkpoint)
+    with face:
+        picture = decoded(entry, checkpoint, point.z[None])[0] if point.picture is None else point.picture
+        layout.picture(picture, target=84)
+    words.markdown(f"**{title}** · {_called(spec, point, checkpoint)}")
+    return point
+
+
+def _called(spec: str, point: state.Point, checkpoint: Checkpoint) -> str:
+    index = _number(spec, "test")
+    if index is not None:
+        return state.picture_name(checkpoint, index)
+    if point.label != "z":
+        return own_pictures.plain(point.label)
+    shown = ", ".join(f"{value:.2f}" for value in point.z[:3]).replace("-", "−")
+    return f"z = ({shown}{', …' if len(point.z) > 3 else ''})"
+
+
+def _number(spec: str, kind: str) -> int | None:
+    """7 for "test:7" where kind is "test"; None for anything else."""
+    found, _, rest = spec.partition(":")
+    return int(rest) if found == kind and rest.isdecimal() else None
+
+
+def _dice(name: str, checkpoint: Checkpoint) -> None:
+    snapshot = checkpoint.snapshot
+    if snapshot is not None:
+        st.button(
+            "",
+            icon=":material/casino:",
+            help="Another test image, by chance.",
+            key=f"{name}_random",
+            on_click=lambda: _set(name, f"test:{np.random.default_rng().integers(len(snapshot))}"),
+        )
+
+
+def _set(name: str, spec: str) -> None:
+    st.session_state[name] = spec
+
+
+def _test_images(name: str, spec: str, checkpoint: Checkpoint) -> None:
+    """The page of test images on which the chosen one is, and its number."""
+    if checkpoint.snapshot is None:
+        st.caption("This model was saved without test images.")
+        return
+    count = len(checkpoint.snapshot)
+    chosen = _number(spec, "test")
+    chosen = chosen if chosen is not None and chosen < count else None
+    first = (chosen or 0) // _SHOWN * _SHOWN
+    shown, real = state.pictures(checkpoint, np.arange(first, min(first + _SHOWN, count)))
+    key, number = f"{name}_grid", f"{name}_number"
+    st.session_state[number] = chosen
+    st.number_input(
+        "Test image",
+        0,
+        count - 1,
+        key=number,
+        placeholder=f"0–{count - 1:,}",
+        on_change=lambda: _set(name, f"test:{st.session_state[number] or 0}"),
+    )
+    picture_grid(
+        shown,
+        key=key,
+        label="Test images",
+        selected=None if chosen is None else chosen - first,
+        scale=layout.whole_scale(shown.shape[-1], 28),
+        on_pick=lambda: _set(name, f"test:{first + (picture_grid_index(key) or 0)}"),
+    )
+    if not real:
+        st.caption("Decoded from posterior means: the data set is not at hand.")
+
+
+def _prior(name: str, spec: str) -> None:
+    key = f"{name}_seed"
+    seed = _number(spec, "prior")
+    st.session_state[key] = None if seed is None else min(seed, _LARGEST_SEED)
+    st.number_input(
+        "Seed",
+        0,
+        _LARGEST_SEED,
+        key=key,
+        placeholder="any whole number",
+        help="The same seed draws the same z from N(0, I).",
+        on_change=lambda: _set(name, f"prior:{st.session_state[key] or 0}"),
+    )
+    st.button(
+        "Draw from the prior",
+        icon=":material/casino:",
+        key=f"{name}_draw",
+        on_click=lambda: _set(name, f"prior:{np.random.default_rng().integers(10_000)}"),
+    )
+
+
+def _own(name: str, checkpoint: Checkpoint) -> None:
+    key = f"{name}_file"
+    st.file_uploader(
+        "A picture of your own",
+        key=key,
+        help="Cut to the middle, brought to the model's size and, where that suits the data, inverted and centred.",
+        on_change=lambda: _take(name, checkpoint),
+    )
+    for problem in st.session_state.get(f"{name}_problems", ()):
+        st.error(problem, icon=":material/error:")
+
+
+def _take(name: str, checkpoint: Checkpoint) -> None:
+    """Make the dropped picture the endpoint."""
+    file = st.session_state[f"{name}_file"]
+    found, problems = own_pictures.read_files([file] if file else [], key=f"{name}_pictures")
+    if found:
+        picture = own_pictures.prepare(found[0], checkpoint, own_pictures.suggest(found[0], checkpoint))
+        _set(name, state.keep_picture(picture, found[0].name))
+    st.session_state[f"{name}_problems"] = problems

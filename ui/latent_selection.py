@@ -1,0 +1,195 @@
+"""The latent space page's right side: what is selected in the map, point by point and group by group."""
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from ui import interpolation, layout, state
+from ui import latent_view as view
+from ui.components.latent_map import Selection
+from ui.decoded import decoded
+from ui.endpoints import spec_of
+from ui.latent_view import Codes
+from ui.own_pictures import plain
+from ui.theme import CHART_CONFIG
+from vae_core import imaging, latent
+from vae_core.checkpoint import Checkpoint
+from vae_core.errors import UserError
+from vae_core.posterior import posterior
+
+__all__ = ["named_points", "selection_panel"]
+
+_NEIGHBOURS = 6
+_LASSO_PICTURES = 48
+_ENDS = ("A", "B")
+
+
+def named_points(checkpoint: Checkpoint) -> dict[str, state.Point]:
+    """The points that stand in the map by name: the one in the URL as ?map_point=…, and the ends A and B."""
+    specs = {"here": st.session_state.get("map_point", "")} | {end: _end(end) for end in _ENDS}
+    found = {}
+    for name, spec in specs.items():
+        try:
+            if spec:
+                found[name] = state.resolve(spec, checkpoint)
+        except UserError:  # chosen with another model
+            continue
+    return found
+
+
+def selection_panel(
+    entry: state.Entry,
+    checkpoint: Checkpoint,
+    found: Codes,
+    selection: Selection | None,
+    points: dict[str, state.Point],
+) -> None:
+    """Draw what is known of the selection, of the point in the URL, and of the ends chosen so far."""
+    if selection is not None and selection.kind == "lasso":
+        _group(entry, checkpoint, found, np.array(selection.indices))
+    elif selection is not None and selection.kind == "point":
+        _test_image(entry, checkpoint, found, selection.indices[0])
+    elif selection is not None:
+        z = np.array([selection.x, selection.y], np.float32)
+        _place(entry, checkpoint, found, z, spec_of(z), "selected")
+    elif "here" not in points:
+        st.markdown(
+            "**Point** at a dot to see its picture. **Click** it for its reconstruction, its posterior and its "
+            "neighbours. **Lasso** a group, with the tool or while holding Shift, for its pictures and its mean. "
+            "**Drop** a picture below to see where it lands."
+        )
+    if "here" in points:
+        _named_point(entry, checkpoint, found, points["here"], st.session_state["map_point"])
+    _ends(entry, checkpoint, {end: points[end] for end in _ENDS if end in points})
+
+
+def _test_image(entry: state.Entry, checkpoint: Checkpoint, found: Codes, index: int) -> None:
+    name = found.class_name(index)
+    st.subheader(f"Test image {index}" + (f", class {name}" if name else ""), anchor=False)
+    shown, real = state.pictures(checkpoint, np.array([index]))
+    with st.container(horizontal=True):
+        if real:
+            layout.picture(shown[0], "image", target=112)
+        layout.picture(decoded(entry, checkpoint, found.mu[index]), "reconstruction, decoded from μ", target=112)
+    _terms(found.elbo[index], found.reconstruction[index], found.kl[index].sum())
+    _posterior(found.mu[index], found.sigma[index], found.kl[index], "selected")
+    _neighbours(checkpoint, found, found.mu[index], leave_out=index)
+    in_snapshot = checkpoint.snapshot is not None and index < len(checkpoint.snapshot)
+    _use_as_end(f"test:{index}" if in_snapshot else spec_of(found.mu[index]), "selected")
+
+
+def _group(entry: state.Entry, checkpoint: Checkpoint, found: Codes, indices: np.ndarray) -> None:
+    st.subheader(f"{len(indices):,} images", anchor=False)
+    shown, _ = state.pictures(checkpoint, indices[:_LASSO_PICTURES])
+    scale = layout.whole_scale(shown.shape[-1], 28)
+    grid = imaging.grid(shown, columns=12 if shown.shape[-1] * scale <= 32 else 6, scale=scale, gap=1)
+    more = f"the first {_LASSO_PICTURES} of them" if len(indices) > _LASSO_PICTURES else "all of them"
+    st.image(grid, caption=more, width=grid.width, output_format="PNG")
+    mean = found.mu[indices].mean(0)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        layout.picture(decoded(entry, checkpoint, mean), "their mean, decoded", target=112)
+        st.caption(
+            f"On average: ELBO {layout.nats(found.elbo[indices].mean())}, reconstruction "
+            f"{layout.nats(found.reconstruction[indices].mean())}, KL {layout.nats(found.kl[indices].sum(1).mean())}.",
+            width=200,
+        )
+    if found.labels is not None:
+        st.plotly_chart(view.class_counts(found, indices), config=CHART_CONFIG, key="map_counts")
+    _use_as_end(spec_of(mean), "selected")
+
+
+def _place(
+    entry: state.Entry, checkpoint: Checkpoint, found: Codes, z: np.ndarray, spec: str, key: str, title: str = ""
+) -> None:
+    shown = ", ".join(f"{value:.2f}" for value in z[:3]).replace("-", "−")
+    st.subheader(title or f"z = ({shown}{', …' if len(z) > 3 else ''})", anchor=False)
+    layout.picture(decoded(entry, checkpoint, z), "decoded", target=140)
+    st.caption(
+        f"{np.linalg.norm(z):.2f} from the origin; {interpolation.prior_inside(z):.0%} of the prior's draws lie closer."
+    )
+    _neighbours(checkpoint, found, z)
+    _use_as_end(spec, key)
+
+
+def _named_point(entry: state.Entry, checkpoint: Checkpoint, found: Codes, point: state.Point, spec: str) -> None:
+    if spec.startswith("picture:"):
+        _own_picture(checkpoint, found, point, spec)
+    else:
+        title = point.label.capitalize() if point.label != "z" else ""
+        _place(entry, checkpoint, found, point.z, spec, "here", title)
+
+
+def _own_picture(checkpoint: Checkpoint, found: Codes, point: state.Point, spec: str) -> None:
+    seen = posterior(checkpoint.model, point.picture)
+    st.subheader(plain(point.label), anchor=False)
+    with st.container(horizontal=True):
+        layout.picture(point.picture, "as the model is given it", target=112)
+        layout.picture(seen.mean_picture, "reconstruction, decoded from μ", target=112)
+    _terms(seen.elbo, seen.reconstruction.mean(), seen.kl.sum())
+    _posterior(seen.mu, seen.sigma, seen.kl, "here")
+    _neighbours(checkpoint, found, seen.mu)
+    _use_as_end(spec, "here")
+
+
+def _terms(elbo: float, reconstruction: float, kl: float) -> None:
+    with st.container(horizontal=True):
+        for label, value in (("ELBO", elbo), ("Reconstruction", reconstruction), ("KL", kl)):
+            st.metric(f"{label} (nats)", f"{value:,.1f}".replace("-", "−"), width="content")
+
+
+def _posterior(mu: np.ndarray, sigma: np.ndarray, kl: np.ndarray, key: str) -> None:
+    if len(mu) > 2:
+        st.plotly_chart(view.posterior_figure(mu, sigma, kl), config=CHART_CONFIG, key=f"map_posterior_{key}")
+    order = latent.rank_by_kl(kl)
+    rows = pd.DataFrame(
+        {"μ": mu[order], "σ": sigma[order], "KL (nats)": kl[order]},
+        index=pd.Index([view.dimension_name(j) for j in order], name="Dimension"),
+    )
+    st.dataframe(rows.round(3), height=min(38 + 35 * len(mu), 178), key=f"map_table_{key}")
+
+
+def _neighbours(checkpoint: Checkpoint, found: Codes, z: np.ndarray, leave_out: int | None = None) -> None:
+    near = view.nearest_codes(found, z, _NEIGHBOURS, leave_out)
+    shown, _ = state.pictures(checkpoint, near)
+    grid = imaging.grid(shown, columns=_NEIGHBOURS, scale=layout.whole_scale(shown.shape[-1], 52), gap=1)
+    names = ", ".join(found.class_name(i) for i in near) if found.labels is not None else ""
+    st.image(
+        grid,
+        caption="nearest test images in latent space" + (f": {names}" if names else ""),
+        width=grid.width,
+        output_format="PNG",
+    )
+
+
+def _end(end: str) -> str | None:
+    return st.session_state.get("map_ends", {}).get((st.session_state.get("model"), end))
+
+
+def _set_end(end: str, spec: str) -> None:
+    ends = st.session_state.setdefault("map_ends", {})
+    ends[st.session_state.get("model"), end] = spec
+
+
+def _use_as_end(spec: str, key: str) -> None:
+    with st.container(horizontal=True):
+        for end in _ENDS:
+            st.button(
+                f"Use as {end}",
+                icon=":material/flag:",
+                key=f"map_{key}_{end}",
+                on_click=_set_end,
+                args=(end, spec),
+                help="One end of an interpolation.",
+            )
+
+
+def _ends(entry: state.Entry, checkpoint: Checkpoint, points: dict[str, state.Point]) -> None:
+    if not points:
+        return
+    st.subheader("Interpolate", anchor=False)
+    with st.container(horizontal=True):
+        for end, point in points.items():
+            layout.picture(decoded(entry, checkpoint, point.z), f"{end}: {plain(point.label)}", target=84)
+    label = "Interpolate from A to B" if len(points) == 2 else f"Open Interpolate with {next(iter(points))}"
+    if st.button(label, icon=":material/linear_scale:", type="primary", key="map_interpolate"):
+        state.send("pages/explore/interpolate.py", **{end.lower(): _end(end) for end in points})

@@ -1,0 +1,148 @@
+"""Pictures that visitors drop or draw: read safely once a session, and made into what a model is given."""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import streamlit as st
+from PIL import Image
+
+from ui import state
+from vae_core import pictures
+from vae_core.checkpoint import Checkpoint
+from vae_core.errors import UserError
+
+__all__ = [
+    "MOST",
+    "OwnPicture",
+    "Preparation",
+    "can_centre",
+    "plain",
+    "prepare",
+    "read_drawing",
+    "read_files",
+    "suggest",
+]
+
+MOST = 200
+"""Pictures that are looked at together."""
+
+_SIDE = 256  # what is kept of a picture: enough to show it, and four times the largest model's input
+_CENTRED = ("mnist", "digits")  # data sets in which every sign was centred by its makers
+_SAMPLE = 64
+
+
+@dataclass(frozen=True)
+class OwnPicture:
+    """One picture of a visitor's: an id from its pixels, its file's name, and the picture, in mode L or RGB."""
+
+    id: str
+    name: str
+    image: Image.Image
+
+
+class Preparation(NamedTuple):
+    """How a picture is made into a model's input: dark and light swapped; cropped and centred like MNIST's."""
+
+    invert: bool
+    centre: bool
+
+
+def read_files(files: Sequence, *, key: str) -> tuple[list[OwnPicture], list[str]]:
+    """The pictures in uploaded files, zip archives among them, and a sentence for each that cannot be shown.
+
+    `files` are what `st.file_uploader` returned. What is read is kept in the session under `key` while its file
+    is there. A progress bar shows while new files are read.
+    """
+    known = st.session_state.get(key, {})
+    new = [file for file in files if file.file_id not in known]
+    kept = {file.file_id: known[file.file_id] for file in files if file.file_id in known}
+    bar = st.progress(0.0) if new else None
+    for done, file in enumerate(new):
+        bar.progress(done / len(new), f"Reading pictures: {done} of {len(new)} files")
+        kept[file.file_id] = _read_file(file.name, file.getvalue())
+    if bar:
+        bar.empty()
+    st.session_state[key] = kept
+    found = [picture for file in files for picture in kept[file.file_id][0]]
+    problems = [problem for file in files for problem in kept[file.file_id][1]]
+    if len(found) > MOST:
+        problems.append(f"These are {len(found):,} pictures; the first {MOST} are shown. Drop fewer to see the others.")
+    return found[:MOST], problems
+
+
+def read_drawing(data: bytes) -> OwnPicture:
+    """The picture that a drawing pad sent. Raises UserError where it is none."""
+    return _own(pictures.read(data, "The drawing"), "Your drawing")
+
+
+def _read_file(name: str, data: bytes) -> tuple[list[OwnPicture], list[str]]:
+    try:
+        members, problems = pictures.unpack([(name, data)])
+    except UserError as problem:
+        return [], [str(problem)]
+    found = []
+    for member, content in members:
+        if len(found) == MOST:
+            problems.append(f"{name} holds {len(members):,} files; its first {MOST} pictures are shown.")
+            break
+        try:
+            found.append(_own(pictures.read(content, member), member))
+        except UserError as problem:
+            problems.append(str(problem))
+    return found, problems
+
+
+def _own(image: Image.Image, name: str) -> OwnPicture:
+    image.thumbnail((_SIDE, _SIDE))
+    digest = hashlib.blake2b(repr((image.size, image.mode)).encode() + image.tobytes(), digest_size=8).hexdigest()
+    return OwnPicture(digest, name, image)
+
+
+def can_centre(checkpoint: Checkpoint) -> bool:
+    """Whether MNIST's centring is of use: the model's pictures are square, grey, and light on dark."""
+    channels, height, width = checkpoint.model.config.image_shape
+    white = Image.new("L", (width, height), 255)
+    return channels == 1 and height == width and pictures.suggest_invert(white, _sample(checkpoint))
+
+
+def suggest(picture: OwnPicture, checkpoint: Checkpoint) -> Preparation:
+    """The preparation that makes a picture look most like those that the model was trained on.
+
+    A picture of exactly the model's size is not moved.
+    """
+    _, height, width = checkpoint.model.config.image_shape
+    centred = checkpoint.record.get("train", {}).get("dataset") in _CENTRED and picture.image.size != (width, height)
+    return Preparation(pictures.suggest_invert(picture.image, _sample(checkpoint)), centred)
+
+
+def prepare(picture: OwnPicture, checkpoint: Checkpoint, preparation: Preparation) -> np.ndarray:
+    """What the model is given: uint8 (C, H, W). A picture in which there is nothing to centre is not centred."""
+    return _prepared(picture.id, tuple(checkpoint.model.config.image_shape), preparation, picture.image)
+
+
+@st.cache_data(max_entries=1024, show_spinner=False)
+def _prepared(
+    digest: str,  # noqa: ARG001 (stands for the picture in the cache's key)
+    image_shape: tuple[int, int, int],
+    preparation: Preparation,
+    _image: Image.Image,
+) -> np.ndarray:
+    if preparation.centre:
+        try:
+            return pictures.centre_like_mnist(_image, image_shape[1], invert=preparation.invert)
+        except UserError:
+            pass
+    return pictures.fit(_image, image_shape, invert=preparation.invert)
+
+
+def _sample(checkpoint: Checkpoint) -> np.ndarray:
+    return state.pictures(checkpoint, np.arange(min(_SAMPLE, len(checkpoint.snapshot))))[0]
+
+
+def plain(text: str) -> str:
+    """A text of a visitor's, such as a file's name, to be shown as it is, not as Markdown."""
+    return re.sub(r"([\\`*_{}\[\]()<>#+\-!|~$:])", r"\\\1", text)

@@ -1,0 +1,168 @@
+"""Where the Reconstruct page's picture comes from: the test set, a visitor's files, or a drawing."""
+
+from typing import NamedTuple
+
+import numpy as np
+import streamlit as st
+
+from ui import layout, own_pictures, reconstruction, state
+from ui.components.draw_pad import draw_pad
+from ui.components.picture_grid import picture_grid
+from ui.own_pictures import OwnPicture, Preparation
+from ui.state import Entry
+from vae_core.checkpoint import Checkpoint
+
+__all__ = ["Given", "choose", "drawing", "own_picture", "test_image", "upload"]
+
+_BEFORE = 224  # screen pixels for a picture as it came
+
+
+class Given(NamedTuple):
+    """What the model is given: a name, the uint8 picture (C, H, W), and its spec for `state.resolve`, if it has one."""
+
+    name: str
+    image: np.ndarray
+    spec: str | None = None
+
+
+def test_image(checkpoint: Checkpoint, population: np.ndarray) -> Given:
+    """Ask for one of the held-out images; population (N,) are their ELBOs."""
+    last = len(population) - 1
+    index = st.number_input("Test image", 0, last, 0, key="reconstruct_image", bind="query-params")
+    with st.container(horizontal=True, gap="xsmall"):
+        anywhere = int(np.random.default_rng().integers(last + 1))
+        _go_to("Random", anywhere, "Any test image.")
+        _go_to("Strangest", int(population.argmin()), "The test image with the lowest ELBO.")
+        _go_to("Typical", int(population.argmax()), "The test image with the highest ELBO.")
+    images, real = state.pictures(checkpoint, np.array([index]))
+    if not real:
+        st.caption(
+            "The data set is not at hand, so this picture is decoded from the stored posterior mean of the test image: "
+            "smoother, and less strange, than the real one."
+        )
+    return Given(state.picture_name(checkpoint, index).capitalize(), images[0], f"test:{index}")
+
+
+def _go_to(label: str, index: int, about: str) -> None:
+    st.button(label, help=about, on_click=st.session_state.__setitem__, args=("reconstruct_image", index))
+
+
+def drawing(entry: Entry, checkpoint: Checkpoint) -> Given | None:
+    """Let the visitor draw; None while nothing is drawn."""
+    data = draw_pad(key="reconstruct_pad", label="Draw with the mouse or a finger")
+    if data is None:
+        return None
+    picture = own_pictures.read_drawing(data)
+    return Given(picture.name, _prepared_by_hand(picture, [picture], entry, checkpoint))
+
+
+def upload() -> list[OwnPicture]:
+    """Ask for files, and say of each that cannot be shown why."""
+    files = st.file_uploader(
+        "Your pictures",
+        accept_multiple_files=True,
+        key="reconstruct_files",
+        help="One or many, in any common format, or a zip of them. They are kept in memory, for this visit alone.",
+    )
+    found, problems = own_pictures.read_files(files, key="reconstruct_read")
+    if problems:
+        st.warning("\n\n".join(map(own_pictures.plain, problems)), icon=":material/broken_image:")
+    return found
+
+
+def own_picture(picture: OwnPicture, found: list[OwnPicture], entry: Entry, checkpoint: Checkpoint) -> Given:
+    """Show one of the pictures `found` as it came, with the switches that prepare it."""
+    as_array = np.asarray(picture.image).reshape(*picture.image.size[::-1], -1).transpose(2, 0, 1)
+    if max(picture.image.size) <= _BEFORE // 2:
+        layout.picture(as_array, "as it came", target=_BEFORE)
+    else:
+        width, height = picture.image.size
+        st.image(picture.image, "as it came", width=round(_BEFORE * width / max(width, height)))
+    return Given(picture.name, _prepared_by_hand(picture, found, entry, checkpoint))
+
+
+def choose(found: list[OwnPicture], entry: Entry, checkpoint: Checkpoint, population: np.ndarray) -> OwnPicture:
+    """Show many pictures over their reconstructions, with a table, and let one be chosen."""
+    images = [own_pictures.prepare(one, checkpoint, _preparation(one, entry, checkpoint)) for one in found]
+    scores = reconstruction.scores(images, checkpoint)
+    table = reconstruction.score_table([one.name for one in found], scores, population)
+    by_elbo = st.toggle("Strangest first", key="reconstruct_sorted", bind="query-params")
+    order = np.argsort(table["elbo"], kind="stable") if by_elbo else np.arange(len(found))
+    chosen = st.session_state.get("reconstruct_chosen")
+    at = next((place for place, i in enumerate(order) if found[i].id == chosen), 0)
+    place = picture_grid(
+        reconstruction.stacked(images, scores)[order],
+        key="reconstruct_grid",
+        label="Your pictures, each over its reconstruction",
+        captions=[f"{scores[i].elbo:,.0f}" for i in order],
+        selected=at,
+        scale=layout.whole_scale(images[0].shape[-1], 64),
+    )
+    st.caption("Each picture over its reconstruction, with its ELBO in nats. Select one to look into it.")
+    _table(table.iloc[order], entry)
+    picked = found[order[at if place is None else place]]
+    st.session_state["reconstruct_chosen"] = picked.id
+    return picked
+
+
+def _table(table, entry: Entry) -> None:
+    nats = st.column_config.NumberColumn
+    with st.expander("Table of all pictures", icon=":material/table:"):
+        st.dataframe(
+            table,
+            hide_index=True,
+            column_config={
+                "name": "Picture",
+                "elbo": nats("ELBO (nats)", format="%.1f"),
+                "standard_error": nats("Standard error (nats)", format="%.2f"),
+                "reconstruction": nats("Reconstruction (nats)", format="%.1f"),
+                "kl": nats("KL (nats)", format="%.2f"),
+                "stranger_than": st.column_config.ProgressColumn("Stranger than", format="percent"),
+            },
+        )
+        st.download_button(
+            "Table as CSV",
+            table.to_csv(index=False),
+            f"{entry.id}-pictures.csv",
+            "text/csv",
+            icon=":material/download:",
+            on_click="ignore",
+            key="reconstruct_csv",
+        )
+
+
+def _preparation(picture: OwnPicture, entry: Entry, checkpoint: Checkpoint) -> Preparation:
+    """How a picture is prepared: as the visitor said, else as the data set suggests."""
+    said = st.session_state.get("reconstruct_said", {})
+    return said.get((entry.id, picture.id)) or own_pictures.suggest(picture, checkpoint)
+
+
+def _prepared_by_hand(picture: OwnPicture, found: list[OwnPicture], entry: Entry, checkpoint: Checkpoint) -> np.ndarray:
+    now = _preparation(picture, entry, checkpoint)
+    keys = [f"reconstruct_{field}_{entry.id}_{picture.id}" for field in now._fields]
+
+    def say(affected: list[OwnPicture]) -> None:
+        wanted = Preparation(*(st.session_state.get(key, old) for key, old in zip(keys, now, strict=True)))
+        said = st.session_state.setdefault("reconstruct_said", {})
+        said.update({(entry.id, one.id): wanted for one in affected})
+
+    st.toggle(
+        "Invert",
+        now.invert,
+        key=keys[0],
+        on_change=say,
+        args=([picture],),
+        help="Swap dark and light. Guessed by comparing this picture's border with those of the data set.",
+    )
+    if own_pictures.can_centre(checkpoint):
+        st.toggle(
+            "Centre like MNIST",
+            now.centre,
+            key=keys[1],
+            on_change=say,
+            args=([picture],),
+            help="Crop to the ink, scale it to 20/28 of the field, and put its centre of mass in the middle.",
+        )
+    if len(found) > 1:
+        st.button("Prepare all pictures so", icon=":material/done_all:", on_click=say, args=(found,))
+    return own_pictures.prepare(picture, checkpoint, now)

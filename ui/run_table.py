@@ -1,0 +1,179 @@
+"""Past runs in a table: sort them, compare their curves, open, resume, delete and download them."""
+
+import csv
+import io
+from datetime import UTC, datetime
+from typing import Any
+
+import streamlit as st
+
+from ui import caching, live_charts, visitor
+from ui.run_watch import curves_of, describe, guarded, open_in, resume, watch
+from ui.theme import CHART_CONFIG
+from vae_core import data, hosted, runs
+from vae_core.errors import UserError
+from vae_core.runs import Metrics, Run
+
+__all__ = ["metrics_csv", "run_table"]
+
+_COLUMNS = {
+    "status": st.column_config.TextColumn("Status"),
+    "data": st.column_config.TextColumn("Data"),
+    "network": st.column_config.TextColumn("Network"),
+    "d": st.column_config.NumberColumn("d", help="Latent size"),
+    "beta": st.column_config.NumberColumn("β", format="%g"),
+    "likelihood": st.column_config.TextColumn("Likelihood"),
+    "epochs": st.column_config.ProgressColumn("Epochs", format="percent", min_value=0, max_value=1),
+    "elbo": st.column_config.NumberColumn("Test ELBO", format="%.2f", help="In nats, at β = 1; higher is better."),
+    "reconstruction": st.column_config.NumberColumn("Reconstruction", format="%.2f", help="In nats, on the test set."),
+    "kl": st.column_config.NumberColumn("KL", format="%.2f", help="In nats, on the test set."),
+    "active": st.column_config.NumberColumn("Active units"),
+    "started": st.column_config.DatetimeColumn("Started", format="distance"),
+    "name": st.column_config.TextColumn("Run"),
+}
+
+
+def run_table() -> None:
+    """Draw the table of all runs this visitor may see, and what can be done with those that are selected."""
+    found = [run for run in runs.list_runs() if hosted.visible(run, visitor.token())]
+    rows = [(run, row) for run in found if (row := _row(run))]
+    if not rows:
+        st.caption("No runs yet. Start one above.")
+        return
+    selection = st.dataframe(
+        [row for _, row in rows],
+        column_config=_COLUMNS,
+        column_order=list(_COLUMNS),
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="multi-row",
+        key=f"train_runs_{hash(tuple(run.name for run, _ in rows))}",
+    )
+    chosen = [rows[i][0] for i in selection.selection.rows if i < len(rows)]
+    if not chosen:
+        st.caption("Select one run to open, resume, download or delete it; several to compare their curves.")
+        return
+    _actions(chosen)
+    if len(chosen) > 1:
+        _compare(chosen)
+
+
+def _row(run: Run) -> dict[str, Any] | None:
+    try:
+        config, state = run.config(), run.state()
+    except UserError:
+        return None
+    test = _tested(run)
+    return {
+        "status": state["status"],
+        "data": data.title(config.train.dataset),
+        "network": config.model.arch,
+        "d": config.model.latent_dim,
+        "beta": config.train.beta,
+        "likelihood": config.model.likelihood,
+        "epochs": min(1.0, state.get("epoch", 0) / config.train.epochs),
+        "elbo": test.get("elbo"),
+        "reconstruction": test.get("reconstruction"),
+        "kl": test.get("kl"),
+        "active": test.get("active_units"),
+        "started": datetime.fromtimestamp(state.get("created", state.get("updated", 0.0)), UTC),
+        "name": run.name,
+    }
+
+
+def _tested(run: Run) -> dict[str, Any]:
+    """The test evaluation in the run's checkpoint, {} before there is one."""
+    try:
+        return caching.read_header(run.checkpoint)["record"]["test"] or {}
+    except (UserError, KeyError, TypeError):
+        return {}
+
+
+def _actions(chosen: list[Run]) -> None:
+    token = visitor.token()
+    mine = [run for run in chosen if hosted.owns(run, token)]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        if len(chosen) == 1:
+            run = chosen[0]
+            st.button("Show", key="train_show", icon=":material/monitoring:", on_click=watch, args=(run,))
+            if run.checkpoint.exists():
+                open_in(run, "table")
+            if mine and run.state()["status"] in ("stopped", "interrupted", "failed"):
+                st.button(
+                    "Resume", key="train_resume", icon=":material/play_arrow:", on_click=guarded, args=(_resume, run)
+                )
+            _downloads(run)
+        if len(mine) == len(chosen) and st.button("Delete", key="train_delete", icon=":material/delete:"):
+            _confirm(mine)
+
+
+def _resume(run: Run) -> None:
+    resume(run)
+    watch(run)
+
+
+def _downloads(run: Run) -> None:
+    if run.checkpoint.exists():
+        st.download_button(
+            "Checkpoint",
+            run.checkpoint.read_bytes,
+            f"{run.name}.safetensors",
+            "application/octet-stream",
+            key="train_checkpoint",
+            icon=":material/download:",
+            on_click="ignore",
+        )
+    st.download_button(
+        "Metrics",
+        lambda: metrics_csv(run.metrics()),
+        f"{run.name}.csv",
+        "text/csv",
+        key="train_metrics",
+        icon=":material/download:",
+        on_click="ignore",
+    )
+
+
+@st.dialog("Delete runs")
+def _confirm(chosen: list[Run]) -> None:
+    for run in chosen:
+        st.markdown(f"- {describe(run.config())} (`{run.name}`)")
+    st.write("Their checkpoints, metrics and pictures are removed for good.")
+    if st.button("Delete for good", key="train_delete_sure", type="primary", icon=":material/delete_forever:"):
+        for run in chosen:
+            guarded(run.delete)
+        st.rerun()
+
+
+def _compare(chosen: list[Run]) -> None:
+    tests = {run.name: curves_of(run).test() for run in chosen}
+    tests = {name: test for name, test in tests.items() if len(test["epoch"])}
+    if not tests:
+        return
+    for column, (term, label) in zip(st.columns(3), live_charts.TERMS.items(), strict=True):
+        with column:
+            st.markdown(f"**{label}, test**")
+            st.plotly_chart(live_charts.comparison(term, tests), key=f"train_compare_{term}", config=CHART_CONFIG)
+
+
+def metrics_csv(metrics: Metrics) -> str:
+    """All records as CSV: a column for each number, kl_0 … for the dimensions, test_… for the test evaluation."""
+    rows = [_flat(record) for record in metrics.records]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names)
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _flat(values: dict[str, Any], before: str = "") -> dict[str, Any]:
+    flat = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{name}_")
+        elif isinstance(value, list | tuple):
+            flat |= {f"{before}{name.replace('_per_dimension', '')}_{i}": part for i, part in enumerate(value)}
+        elif value is not None:
+            flat[f"{before}{name}"] = value
+    return flat

@@ -1,0 +1,408 @@
+"""Watching and steering one run: what it is doing, its curves and pictures as they grow, its replay."""
+
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from ui import caching, live_charts, replay, state, visitor
+from ui.components.film_strip import film_strip
+from ui.theme import CHART_CONFIG
+from ui.train_form import BETAS, LEARNING_RATES
+from vae_core import data, hosted, runs
+from vae_core.curves import Curves
+from vae_core.diagnose import diagnose
+from vae_core.errors import UserError
+from vae_core.evaluate import ACTIVE_VARIANCE
+from vae_core.runs import LIVE, Run, RunConfig
+from vae_core.worker import read_given, read_preview
+
+__all__ = ["curves_of", "describe", "guarded", "resume", "run_watch", "start", "status_badge", "watch", "watched"]
+
+_REFRESH_SECONDS = 1.0
+_RESUMABLE = ("stopped", "interrupted", "failed")
+_LOOKS = {
+    "light": replay.Look((253, 252, 249), (28, 35, 48)),
+    "dark": replay.Look((16, 21, 29), (228, 231, 236)),
+}
+_BADGES = {
+    "queued": ("gray", ":material/hourglass_empty:"),
+    "starting": ("blue", ":material/pending:"),
+    "running": ("blue", ":material/play_arrow:"),
+    "paused": ("orange", ":material/pause:"),
+    "finished": ("green", ":material/check:"),
+    "stopped": ("gray", ":material/stop:"),
+    "interrupted": ("orange", ":material/bolt:"),
+    "failed": ("red", ":material/error:"),
+}
+_ABOUT = {
+    "loss": "Reconstruction + β·KL with the β in force, averaged over images; what training brings down.",
+    "reconstruction": "−log p(x|z) for z ~ q(z|x), summed over pixels: how badly pictures are drawn again.",
+    "kl": "KL(q(z|x) ‖ p(z)), summed over dimensions: what the code says of its picture.",
+}
+
+
+def watched() -> Run | None:
+    """The run that the URL names (?run=…), or the one this visitor watched last."""
+    name = st.query_params.get("run") or st.session_state.get("train_run")
+    if not name:
+        return None
+    run = Run(runs.runs_folder() / name)
+    if not re.fullmatch(r"\w[\w.-]*", name) or not (run.path / "config.json").is_file():
+        watch(None)
+        st.warning(f"The run “{name[:80]}” is not here any more.", icon=":material/search_off:")
+        return None
+    watch(run)
+    return run
+
+
+def watch(run: Run | None) -> None:
+    """Watch `run` from now on, here and at the address of this page."""
+    if run is None:
+        st.session_state.pop("train_run", None)
+        st.query_params.pop("run", None)
+    else:
+        st.session_state["train_run"] = run.name
+        st.query_params["run"] = run.name
+
+
+def start(config: RunConfig) -> None:
+    """Watch the run of this config, and train it where it has not been trained to its end.
+
+    Raises UserError where a public demo's rules are against it, or the disk is full.
+    """
+    run = runs.Run(runs.runs_folder() / config.name)
+    if (run.path / "config.json").exists() and run.state()["status"] in (*LIVE, "finished"):
+        watch(run)
+        return
+    token = visitor.token()
+    hosted.check_config(config)
+    hosted.check_turn(runs.list_runs(), token)
+    new = not run.path.exists()
+    run = runs.create(config)
+    if new:
+        hosted.claim(run, token)
+        hosted.clean_up(runs.list_runs(), data.data_folder() / "uploads", keep=[run])
+    runs.launch(run)
+    watch(run)
+
+
+def resume(run: Run) -> None:
+    """Train a run on from where it stands. Raises UserError as `start` does."""
+    hosted.check_turn(runs.list_runs(), visitor.token())
+    runs.launch(run)
+
+
+def guarded(action: Callable[..., None], *arguments: Any) -> None:
+    """A callback that turns a UserError into the sentence which the page shows next."""
+    try:
+        action(*arguments)
+    except UserError as error:
+        st.session_state["train_problem"] = str(error)
+
+
+def describe(config: RunConfig) -> str:
+    """'Digits (8 px) · mlp · d = 2 · β = 1'."""
+    model, train = config.model, config.train
+    return f"{data.title(train.dataset)} · {model.arch} · d = {model.latent_dim} · β = {train.beta:g}"
+
+
+def status_badge(status: str) -> None:
+    """The run's status as a coloured word."""
+    colour, icon = _BADGES[status]
+    st.badge(status, icon=icon, color=colour)
+
+
+@st.cache_resource(max_entries=128, show_spinner=False)
+def _curves(path: str) -> Curves:
+    return Curves(Path(path))
+
+
+def curves_of(run: Run) -> Curves:
+    """The run's curves, up to date."""
+    return _curves(str(run.path.resolve() / "metrics.jsonl")).refresh()
+
+
+def run_watch(run: Run) -> None:
+    """Draw the run: controls, what it suffers from, curves, pictures, and its replay when it rests."""
+    try:
+        config = run.config()
+    except UserError as error:
+        st.error(str(error), icon=":material/error:")
+        return
+    situation = _situation(run)
+    status, mine = situation[0], hosted.owns(run, visitor.token())
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.subheader(describe(config), anchor=False, width="content")
+        status_badge(status)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        _controls(run, *situation, mine)
+    if status in LIVE or status in _RESUMABLE:
+        _steering(run, config, mine)
+    live = st.fragment(_live, run_every=_REFRESH_SECONDS if status in LIVE else None)
+    live(run, config, situation)
+    if status not in ("queued", "starting", "running"):
+        _replay(run)
+
+
+def _situation(run: Run) -> tuple[str, str]:
+    """The status, and what the trainer has been asked for."""
+    return run.state()["status"], run.control().get("command", "run")
+
+
+def _controls(run: Run, status: str, command: str, mine: bool) -> None:
+    if not mine:
+        st.caption("This is someone else’s run: you can watch it, but not steer it.")
+        return
+
+    def button(label: str, icon: str, action: Callable[[], None], primary: bool = False, off: bool = False) -> None:
+        st.button(
+            label,
+            key=f"train_do_{label}",
+            icon=f":material/{icon}:",
+            type="primary" if primary else "secondary",
+            disabled=off,
+            on_click=guarded,
+            args=(action,),
+        )
+
+    if status == "queued":
+        button("Leave the queue", "close", run.stop)
+    elif status in ("starting", "running"):
+        asked = command == "pause"
+        button("Pausing …" if asked else "Pause", "pause", run.pause, off=asked)
+        button("Step one epoch", "skip_next", run.step_epoch, off=command == "epoch")
+        button("Stop", "stop", run.stop, off=command == "stop")
+    elif status == "paused":
+        button("Resume", "play_arrow", run.go_on, primary=True)
+        button("Step one epoch", "skip_next", run.step_epoch)
+        button("Stop", "stop", run.stop)
+    elif status in _RESUMABLE:
+        button("Resume", "play_arrow", lambda: resume(run), primary=True)
+    if status in (*_RESUMABLE, "finished", "paused") and run.checkpoint.exists():
+        open_in(run, "watched")
+
+
+def open_in(run: Run, place: str) -> None:
+    """A menu that opens the run's model in any page; `place` tells two menus on one page apart."""
+    with st.popover("Open in …", icon=":material/open_in_new:", key=f"train_open_{place}_{run.name}"):
+        for path, label, icon in (
+            ("pages/explore/latent_space.py", "Latent space", ":material/scatter_plot:"),
+            ("pages/explore/interpolate.py", "Interpolate", ":material/linear_scale:"),
+            ("pages/explore/generate.py", "Generate", ":material/casino:"),
+            ("pages/explore/reconstruct.py", "Reconstruct", ":material/image_search:"),
+            ("pages/start/home.py", "Home", ":material/home:"),
+        ):
+            if st.button(
+                label,
+                key=f"train_open_{place}_{label}",
+                icon=icon,
+                type="tertiary",
+                on_click=state.choose,
+                args=(f"run-{run.name}",),
+            ):
+                state.send(path)
+
+
+def _steering(run: Run, config: RunConfig, mine: bool) -> None:
+    """Sliders for β and the learning rate in force; moving one is enough."""
+    control = run.control()
+    beta, rate = st.columns(2)
+    for place, name, label, options, first in (
+        (beta, "beta", "β now", BETAS, config.train.beta),
+        (rate, "learning_rate", "Learning rate now", LEARNING_RATES, config.train.learning_rate),
+    ):
+        value = float(control.get(name, first))
+        key = f"train_steer_{name}_{run.name}"
+        place.select_slider(
+            label,
+            sorted({*options, value}),
+            value,
+            format_func=lambda value: f"{value:g}",
+            key=key,
+            disabled=not mine,
+            on_change=lambda name=name, key=key: guarded(_steer, run, name, st.session_state[key]),
+        )
+
+
+def _steer(run: Run, name: str, value: float) -> None:
+    run.steer(**{name: value})
+
+
+def _live(run: Run, config: RunConfig, situation: tuple[str, str]) -> None:
+    """The part that refreshes by itself; when the situation changes, the whole page follows."""
+    try:
+        now = _situation(run)
+    except UserError:
+        now = ("gone", "")
+    if now != situation:
+        st.rerun()
+    said, curves = run.state(), curves_of(run)
+    _progress(config, said, curves)
+    _words(config, said, curves)
+    if curves.last is None:
+        return
+    train, test = curves.train(), curves.test()
+    for column, (term, label) in zip(st.columns(3), live_charts.TERMS.items(), strict=True):
+        with column:
+            newest, where = (test[term], "test") if len(test[term]) else (train[term], "train")
+            st.metric(f"{label}, {where}", f"{newest[-1]:,.2f} nats".replace("-", "−"), help=_ABOUT[term])
+            chart = live_charts.term_chart(term, train, test, curves.events)
+            chart.layout.uirevision = run.name
+            st.plotly_chart(chart, key=f"train_chart_{term}", config=CHART_CONFIG)
+    _pictures(run, curves)
+
+
+def _progress(config: RunConfig, said: dict[str, Any], curves: Curves) -> None:
+    last, epochs, status = curves.last, config.train.epochs, said["status"]
+    if status == "queued":
+        ahead = said.get("ahead", 0)
+        st.info(
+            f"In the queue: {ahead} run{' is' if ahead == 1 else 's are'} before this one. "
+            "One run trains at a time on this demo.",
+            icon=":material/hourglass_empty:",
+        )
+    if last is None:
+        if status in LIVE and status != "queued":
+            st.progress(0.0, said.get("message") or "Starting: loading PyTorch and the images …")
+        return
+    texts = [f"Epoch {last['epoch']:.1f} of {epochs}" if status in LIVE else f"{last['epoch']:.0f} of {epochs} epochs"]
+    texts.append(f"{last['images_per_second']:,.0f} images/s")
+    if status == "running" and said.get("seconds_left") is not None:
+        texts.append(f"{_duration(said['seconds_left'] - (time.time() - said['updated']))} left")
+    elif status not in LIVE:
+        texts.append(f"{_duration(last['seconds'])} of training on {said.get('device', 'CPU')}")
+    st.progress(min(1.0, last["epoch"] / epochs), " · ".join(texts))
+
+
+def _duration(seconds: float) -> str:
+    """'8 s', '3 min', '2 h 5 min'."""
+    seconds = max(0, round(seconds))
+    if seconds < 90:
+        return f"{seconds} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _words(config: RunConfig, said: dict[str, Any], curves: Curves) -> None:
+    """Why a run is not going on, and what it suffers from."""
+    status, message = said["status"], said.get("message", "")
+    if status == "failed":
+        st.error(f"{message} Resume goes on from the last save.", icon=":material/error:")
+    elif status == "interrupted":
+        st.warning("The training process ended without a word. Resume it from its last save.", icon=":material/bolt:")
+    elif status == "stopped" and message:
+        st.info(message, icon=":material/info:")
+    for finding in diagnose(config, curves):
+        if finding.kind == "warning":
+            st.warning(finding.text, icon=":material/warning:")
+        else:
+            st.info(finding.text, icon=":material/lightbulb:")
+
+
+def _pictures(run: Run, curves: Curves) -> None:
+    """KL per dimension, reconstructions and samples, and the latent map, as of the latest preview."""
+    previews = run.previews()
+    bars, pictures, plane = st.columns(3)
+    seen = _preview_pictures(str(previews[-1]), caching.modified(previews[-1]), _theme()) if previews else None
+    with bars:
+        kl = curves.last["kl_per_dimension"]
+        used = None if seen is None or len(seen["used"]) != len(kl) else seen["used"]
+        count = sum(used) if used is not None else sum(value > 0.01 for value in kl)
+        st.metric(
+            "Active units",
+            f"{count} of {len(kl)}",
+            help=f"Latent dimensions whose posterior mean varies by more than {ACTIVE_VARIANCE:g} over test images.",
+        )
+        chart = live_charts.kl_bars(kl, used)
+        chart.layout.uirevision = run.name
+        st.plotly_chart(chart, key="train_chart_bars", config=CHART_CONFIG)
+    if seen is None:
+        return
+    epoch = f"epoch {seen['epoch']}"
+    with pictures:
+        st.image(seen["reconstructions"], f"Test images, each over its reconstruction, {epoch}", **_AS_IS)
+        st.image(seen["samples"], "Samples from fixed noise", **_AS_IS)
+    with plane:
+        axes = "latent plane" if len(kl) == 2 else "latent map (PCA)"
+        st.image(seen["map"], f"The {axes}: test images at their posterior means, {epoch}", **_AS_IS)
+
+
+_AS_IS = {"width": replay.WIDTH, "output_format": "PNG"}
+
+
+def _theme() -> str:
+    return st.context.theme.type or "light"
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _given(folder: str, modified: int) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:  # noqa: ARG001
+    return read_given(Run(Path(folder)))
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _preview_pictures(path: str, modified: int, theme: str) -> dict[str, Any] | None:  # noqa: ARG001
+    """The pictures of one preview, ready to be shown, and which dimensions are in use; None where it is gone."""
+    preview, look, run = Path(path), _LOOKS[theme], Run(Path(path).parent.parent)
+    try:
+        arrays = read_preview(preview)
+        given, labels, names = _given(str(run.path), caching.modified(run.path / "previews" / "given.safetensors"))
+    except UserError:
+        return None
+    rows = replay.reconstruction_rows(given, arrays["reconstruction"])
+    mu = arrays["mu"]
+    return {
+        "epoch": replay.epoch_of(preview),
+        "used": (mu.var(0) > ACTIVE_VARIANCE).tolist(),
+        "reconstructions": _upright(replay.picture_rows(rows, look)),
+        "samples": _upright(replay.picture_rows(replay.sample_rows(arrays["samples"]), look)),
+        "map": _upright(replay.latent_map(mu, labels, names, replay.plane_of(mu), look)),
+    }
+
+
+def _upright(picture: np.ndarray) -> np.ndarray:
+    return picture.transpose(1, 2, 0)
+
+
+@st.cache_data(max_entries=8, show_spinner="Preparing the replay …")
+def _frames(folder: str, newest: int, theme: str) -> tuple[np.ndarray, list[str]]:  # noqa: ARG001
+    return replay.frames(Run(Path(folder)), _LOOKS[theme])
+
+
+def _replay(run: Run) -> None:
+    previews = run.previews()
+    if len(previews) < 2:
+        return
+    try:
+        frames, names = _frames(str(run.path.resolve()), caching.modified(previews[-1]), _theme())
+    except UserError as error:
+        st.warning(str(error), icon=":material/warning:")
+        return
+    st.subheader("Replay", anchor=False)
+    strip, words = st.columns(2)
+    with strip:
+        shown = film_strip(
+            frames, key=f"train_replay_{run.name}", label="Epoch", labels=names, index=len(frames) - 1, scale=1
+        )
+    with words:
+        st.markdown(
+            "Drag through the epochs. Above are test images, each over its reconstruction; below them samples from "
+            "fixed noise, and the latent map, seen throughout as the last epoch sees it."
+        )
+        _numbers_at(curves_of(run), names[min(shown.index, len(names) - 1)])
+
+
+def _numbers_at(curves: Curves, name: str) -> None:
+    """What the curves say at the epoch that the replay shows."""
+    test, epoch = curves.test(), int(name.removeprefix("epoch "))
+    if not len(test["epoch"]) or epoch < 1:
+        st.caption("Before the first epoch: random weights.")
+        return
+    i = int(np.abs(test["epoch"] - epoch).argmin())
+    for term in ("elbo", "reconstruction", "kl"):
+        label = "ELBO" if term == "elbo" else live_charts.TERMS[term]
+        st.metric(f"{label}, test, {name}", f"{test[term][i]:,.2f} nats".replace("-", "−"))

@@ -1,0 +1,85 @@
+"""What the page Generate says of one sample: what lies near it, in pixels and in z, and how probable its z is."""
+
+import numpy as np
+import streamlit as st
+
+from ui import caching, layout, state
+from vae_core import imaging, latent
+from vae_core.checkpoint import Checkpoint
+from vae_core.evaluate import rank
+from vae_core.memorisation import nearest_distances, nearest_images
+
+__all__ = ["TEMPERATURES", "log_prior", "memorised", "neighbours_in_z", "training_images", "verdict"]
+
+TEMPERATURES = np.linspace(0, 2, 41)
+_NEIGHBOURS = 5
+_TESTED = 256  # test images whose nearest training image says what is usual
+_RARE = 0.01
+
+
+def log_prior(z: np.ndarray) -> float:
+    """log N(z; 0, I) for z (d,), in nats."""
+    return float(-0.5 * (np.square(z, dtype=np.float64).sum() + len(z) * np.log(2 * np.pi)))
+
+
+def training_images(checkpoint: Checkpoint) -> np.ndarray | None:
+    """The images (N, C, H, W) uint8 that the model was trained on, or None where the data set is not at hand."""
+    name = checkpoint.record.get("train", {}).get("dataset", "")
+    return caching.train_images(name, checkpoint.model.config.image_shape)
+
+
+def memorised(checkpoint: Checkpoint, picture: np.ndarray) -> None:
+    """Is the sample, uint8 (C, H, W), a copy? Its nearest training images, and how near test images come to theirs."""
+    st.markdown("**Nearest training images**", help="By Euclidean distance over pixels in [0, 1].")
+    images = training_images(checkpoint)
+    if images is None:
+        st.caption("The training images are not at hand, so only neighbours in z can be shown.")
+        return
+    index, distance = nearest_images(images, picture[None], _NEIGHBOURS)
+    _row(images[index[0]], [f"{value:.2f}" for value in distance[0]])
+    usual = _usual_distances(
+        checkpoint.record["train"]["dataset"], checkpoint.model.config.image_shape, images, state.held_out(checkpoint)
+    )
+    st.caption(verdict(float(distance[0, 0]), usual))
+
+
+def verdict(distance: float, usual: np.ndarray) -> str:
+    """What the distance of a sample from its nearest training image says, beside those of test images, `usual` (n,)."""
+    low, middle, high = np.percentile(usual, [5, 50, 95])
+    farther = rank(distance, usual)
+    judgement = "No sign of a copy."
+    if farther > 1 - _RARE:
+        judgement = "Hardly any test image comes so near: look for a copy."
+    elif farther < _RARE:
+        judgement = "Hardly any test image is so far off: it resembles no training image."
+    return (
+        f"The nearest is {distance:.2f} away. Test images, which the model never saw, are {middle:.2f} from theirs "
+        f"(nine in ten: {low:.2f}–{high:.2f}); {farther:.0%} of them are farther off than this sample. {judgement} "
+        "(Mean pictures are smoother than images and so lie nearer to all of them.)"
+    )
+
+
+@st.cache_data(max_entries=16, show_spinner="Measuring how near test images come to training images …")
+def _usual_distances(name: str, image_shape: tuple, _images: np.ndarray, _tests: np.ndarray) -> np.ndarray:  # noqa: ARG001
+    return nearest_distances(_images, _tests[:_TESTED])
+
+
+def neighbours_in_z(checkpoint: Checkpoint, z: np.ndarray) -> None:
+    """The held-out images whose posterior means lie nearest to z (d,)."""
+    snapshot = checkpoint.snapshot
+    if snapshot is None:
+        return
+    index, distance = latent.nearest(snapshot.mu, z[None], _NEIGHBOURS)
+    pictures, real = state.pictures(checkpoint, index[0])
+    st.markdown("**Neighbours in z**", help="Test images, by the distance of their posterior means from z.")
+    _row(pictures, [f"{value:.2f}" for value in distance[0]])
+    if not real:
+        st.caption("Decoded from posterior means: the data set is not at hand.")
+
+
+def _row(pictures: np.ndarray, captions: list[str]) -> None:
+    scale = layout.whole_scale(pictures.shape[-1], 56)
+    with st.container(horizontal=True, gap="xsmall"):
+        for picture, caption in zip(pictures, captions, strict=True):
+            drawn = imaging.grid(picture[None], columns=1, scale=scale, gap=0)
+            st.image(drawn, caption=caption, width=drawn.width, output_format="PNG")

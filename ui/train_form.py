@@ -1,0 +1,345 @@
+"""The form that asks what to train: the data, the network, the objective, the optimiser."""
+
+import math
+from dataclasses import dataclass
+
+import streamlit as st
+import torch
+
+from ui import layout
+from vae_core import data, hosted, imaging
+from vae_core.data import Dataset
+from vae_core.errors import UserError
+from vae_core.model import MAX_LATENT_DIM, VAE, ModelConfig
+from vae_core.runs import RunConfig
+from vae_core.train import TrainConfig
+
+__all__ = ["BETAS", "LEARNING_RATES", "PRESETS", "Preset", "train_form"]
+
+BETAS = (0.0, *(round(step * 10.0**power, 6) for power in (-2, -1, 0, 1) for step in (1, 1.5, 2, 3, 4, 6)), 100.0)
+"""Six a decade, evenly on the logarithm, and 0, the plain autoencoder."""
+
+LEARNING_RATES = (1e-5, 3e-5, 1e-4, 2e-4, 3e-4, 5e-4, 1e-3, 2e-3, 3e-3, 5e-3, 1e-2, 3e-2, 1e-1)
+
+_BATCH_SIZES = (16, 32, 64, 128, 256, 512, 1024)
+_OWN, _FOLDER = "own", "folder"
+_NETWORKS = {"mlp": "MLP", "conv": "Convolutional"}
+_LIKELIHOODS = {
+    "bernoulli": "Bernoulli",
+    "gaussian": "Gaussian, fixed σ",
+    "gaussian-optimal": "Gaussian, optimal σ",
+}
+_THUMBNAILS = 14
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Where the form starts for a data set: a good model, on the embedded sets within a minute on two cores."""
+
+    arch: str = "mlp"
+    latent_dim: int = 2
+    likelihood: str = "bernoulli"
+    epochs: int = 20
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+
+
+PRESETS = {
+    "digits": Preset(epochs=100, batch_size=64, learning_rate=2e-3),
+    "sprites": Preset(arch="conv", latent_dim=8, epochs=8, learning_rate=2e-3),
+    "sprites-64": Preset(arch="conv", latent_dim=8, epochs=8, learning_rate=2e-3),
+    "mnist": Preset(),
+    "fashion-mnist": Preset(latent_dim=8),
+    "cifar10": Preset(arch="conv", latent_dim=64, likelihood="gaussian-optimal"),
+}
+_OTHER = Preset(arch="conv", latent_dim=16, likelihood="gaussian-optimal", epochs=50, batch_size=32)
+
+
+def train_form() -> RunConfig | None:
+    """Draw the form; the config, once the visitor has asked to train it and it is sound."""
+    kind = _data_picker()
+    try:
+        dataset = _dataset(kind)
+    except UserError as error:
+        st.error(str(error), icon=":material/error:")
+        dataset = None
+    if dataset is not None:
+        _describe(dataset)
+    try:
+        config = _settings(kind, dataset)
+    except UserError as error:
+        st.error(str(error), icon=":material/error:")
+        return None
+    asked = st.button(
+        "Start training",
+        key="train_start",
+        type="primary",
+        icon=":material/play_arrow:",
+        disabled=config is None,
+    )
+    return config if asked else None
+
+
+def _data_picker() -> str:
+    limits = hosted.limits()
+    names = [name for name in data.NAMES if limits is None or name in limits.datasets]
+    own = {_OWN: "Your own pictures"} | ({} if limits else {_FOLDER: "A folder on this computer"})
+    return st.selectbox(
+        "Data",
+        [*names, *own],
+        format_func=lambda name: own.get(name) or data.title(name),
+        key="train_data",
+        persist_state="session",
+        bind="query-params",
+        filter_mode=None,
+    )
+
+
+def _dataset(kind: str) -> Dataset | None:
+    if kind == _OWN:
+        return _own_pictures()
+    if kind == _FOLDER:
+        return _folder()
+    if data.available(kind):
+        return data.load(kind)
+    st.info(f"{data.title(kind)} is not on this computer yet.", icon=":material/cloud_download:")
+    if st.button(f"Download {data.title(kind)}", key=f"train_download_{kind}", icon=":material/download:"):
+        return _with_progress(lambda report: data.load(kind, download=True, progress=report))
+    return None
+
+
+def _with_progress(work):
+    """Run `work(report)` under a progress bar; any other click, Cancel for one, ends it."""
+    place = st.empty()
+    with place.container():
+        bar = st.progress(0.0, "Starting …")
+        st.button("Cancel", key="train_cancel")
+        result = work(lambda fraction, text: bar.progress(min(max(fraction, 0.0), 1.0), text))
+    place.empty()
+    return result
+
+
+def _folder() -> Dataset | None:
+    path, size = st.columns([3, 1], vertical_alignment="bottom")
+    folder = path.text_input("Folder", key="train_folder", placeholder="~/pictures/cats", help=_CLASSES).strip()
+    side = _size(size)
+    if not folder:
+        return None
+    return _with_progress(lambda report: data.load(data.folder_name(folder, side), progress=report))
+
+
+_CLASSES = "Any format that Pillow reads, mixed sizes; sub-folders are classes."
+
+
+def _size(place) -> int:
+    side = place.segmented_control(
+        "Pixels", data.SIZES, default=32, key="train_size", help="Cropped to a square of this side."
+    )
+    return side or 32
+
+
+def _own_pictures() -> Dataset | None:
+    how, size = st.columns([3, 1])
+    way = how.segmented_control(
+        "Upload", ["Files or a zip", "A folder"], default="Files or a zip", key="train_upload_way"
+    )
+    side = _size(size)
+    files = st.file_uploader(
+        "Pictures",
+        accept_multiple_files="directory" if way == "A folder" else True,
+        key=f"train_upload_{way}",
+        label_visibility="collapsed",
+        help=_CLASSES,
+    )
+    if files:
+        _receive(files, side)
+    for problem in st.session_state.get("train_upload_problems", ()):
+        st.warning(problem, icon=":material/warning:")
+    name = st.session_state.get("train_upload")
+    return data.load(name) if name else None
+
+
+def _receive(files, side: int) -> None:
+    """Turn uploads into a data set, once for the same files."""
+    wanted = (tuple(file.file_id for file in files), side)
+    if st.session_state.get("train_upload_of") == wanted:
+        return
+    st.session_state.pop("train_upload", None)
+    st.session_state["train_upload_problems"] = []
+    hosted.check_pictures(len(files), sum(file.size for file in files))
+    named = [(file.name, file.getvalue()) for file in files]
+    dataset, problems = _with_progress(lambda report: data.from_uploads(named, side, report))
+    hosted.check_pictures(len(dataset.train) + len(dataset.test), 0)
+    st.session_state["train_upload"] = data.save_upload(dataset)
+    st.session_state["train_upload_of"] = wanted
+    st.session_state["train_upload_problems"] = _summary(problems)
+
+
+def _summary(problems: list[str], most: int = 3) -> list[str]:
+    left_out = len(problems) - most
+    return problems[:most] + ([f"{left_out:,} more files were left out."] if left_out > 0 else [])
+
+
+def _describe(dataset: Dataset) -> None:
+    channels, height, width = dataset.image_shape
+    thumbnails = dataset.test.images[:_THUMBNAILS] if len(dataset.test) >= _THUMBNAILS else dataset.train.images
+    scale = layout.whole_scale(width, 40)
+    picture = imaging.grid(thumbnails[:_THUMBNAILS], columns=_THUMBNAILS, scale=scale, gap=1)
+    st.image(picture, width=picture.width, output_format="PNG", alt="Pictures of the data set")
+    classes = f", {len(dataset.class_names)} classes" if dataset.class_names else ""
+    st.caption(
+        f"{len(dataset.train):,} pictures to train on, {len(dataset.test):,} to test, "
+        f"{width} × {height} pixels, {'grey' if channels == 1 else 'colour'}{classes}"
+    )
+
+
+def _settings(kind: str, dataset: Dataset | None) -> RunConfig | None:
+    preset = PRESETS.get(kind, _OTHER)
+    limits = hosted.limits()
+    columns = st.columns(4)
+    with columns[0]:
+        arch = _choice("Network", _NETWORKS, preset.arch, f"train_network_{kind}")
+        epochs = _number("Epochs", 1, limits.epochs if limits else 100_000, preset.epochs, f"train_epochs_{kind}")
+    with columns[1]:
+        most = limits.latent_dim if limits else MAX_LATENT_DIM
+        latent_dim = _number(
+            "Latent size d",
+            1,
+            most,
+            preset.latent_dim,
+            f"train_d_{kind}",
+            "With 2, the latent plane itself is seen.",
+        )
+        learning_rate = _slide(
+            "Learning rate", LEARNING_RATES, preset.learning_rate, f"train_rate_{kind}", "The step size of Adam."
+        )
+    with columns[2]:
+        likelihood = _choice("Likelihood p(x|z)", _LIKELIHOODS, preset.likelihood, f"train_likelihood_{kind}")
+        warmup = _number(
+            "KL warm-up, epochs",
+            0,
+            1000,
+            0,
+            "train_warmup",
+            "β rises from 0 over so many epochs.",
+        )
+    with columns[3]:
+        beta = _slide("β, the weight of the KL", BETAS, 1.0, "train_beta", "1 is the ELBO; 0 the plain autoencoder.")
+        batch_size = _slide(
+            "Batch size",
+            _BATCH_SIZES,
+            preset.batch_size,
+            f"train_batch_{kind}",
+            "Pictures a step.",
+        )
+    more = _more(likelihood)
+    if dataset is None:
+        return None
+    model = ModelConfig(dataset.image_shape, int(latent_dim), arch, likelihood, sigma=more["sigma"])
+    train = TrainConfig(
+        dataset.name,
+        int(epochs),
+        int(batch_size),
+        float(learning_rate),
+        float(beta),
+        float(warmup),
+        more["free_bits"],
+        more["binarize"],
+        int(more["seed"]),
+    )
+    config = RunConfig(model, train)
+    hosted.check_config(config)
+    with torch.device("meta"):
+        parameters = sum(math.prod(weight.shape) for weight in VAE(model).parameters())
+    grey = likelihood == "bernoulli" and not more["binarize"] and _has_grey(dataset)
+    note = " On grey pixels the Bernoulli term is a loss, not a density." if grey else ""
+    st.caption(f"{parameters:,} parameters.{note}")
+    return config
+
+
+def _has_grey(dataset: Dataset) -> bool:
+    sample = dataset.test.images[:64]
+    return bool(((sample > 0) & (sample < 255)).any())
+
+
+def _more(likelihood: str) -> dict[str, float | bool | int]:
+    with st.expander("More", type="compact"):
+        columns = st.columns(4, vertical_alignment="bottom")
+        with columns[0]:
+            seed = _number("Seed", 0, 2**31 - 1, 0, "train_seed", "The same seed gives the same weights, bit for bit.")
+        with columns[1]:
+            free_bits = st.number_input(
+                "Free bits, nats a dimension",
+                0.0,
+                10.0,
+                0.0,
+                0.05,
+                key="train_free_bits",
+                bind="query-params",
+                persist_state="session",
+                help="A dimension that costs less than this feels no pull towards the prior.",
+            )
+        with columns[2]:
+            sigma = 0.1
+            if likelihood == "gaussian":
+                sigma = st.number_input(
+                    "σ of the pixels",
+                    0.001,
+                    10.0,
+                    0.1,
+                    0.01,
+                    format="%.3f",
+                    key="train_sigma",
+                    bind="query-params",
+                    persist_state="session",
+                    help="In units of the pixel range 0 to 1.",
+                )
+        with columns[3]:
+            binarize = st.toggle(
+                "Binarize pixels",
+                key="train_binarize",
+                bind="query-params",
+                persist_state="session",
+                help="Each pixel is drawn 0 or 1 with its grey value as probability, anew each time it is shown.",
+            )
+    return {"seed": seed, "free_bits": float(free_bits), "sigma": float(sigma), "binarize": bool(binarize)}
+
+
+def _choice(label: str, names: dict[str, str], default: str, key: str) -> str:
+    return st.selectbox(
+        label,
+        list(names),
+        index=list(names).index(default),
+        format_func=names.get,
+        key=key,
+        bind="query-params",
+        persist_state="session",
+        filter_mode=None,
+    )
+
+
+def _number(label: str, low: int, high: int, default: int, key: str, about: str | None = None) -> int:
+    return st.number_input(
+        label,
+        low,
+        high,
+        min(default, high),
+        1,
+        key=key,
+        help=about,
+        bind="query-params",
+        persist_state="session",
+    )
+
+
+def _slide(label: str, options: tuple, default: float, key: str, about: str) -> float:
+    return st.select_slider(
+        label,
+        options,
+        default,
+        format_func=lambda value: f"{value:g}",
+        key=key,
+        help=about,
+        bind="query-params",
+        persist_state="session",
+    )

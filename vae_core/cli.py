@@ -1,0 +1,664 @@
+"""The command line: train, watch and steer runs, evaluate checkpoints, and write what they generate to files."""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from vae_core.errors import UserError
+
+if TYPE_CHECKING:  # the commands import what they need themselves, so that --help is instant
+    import numpy as np
+
+    from vae_core.checkpoint import Checkpoint
+    from vae_core.data import Dataset
+    from vae_core.export import Output
+    from vae_core.runs import Run
+
+__all__ = ["main"]
+
+_INTERRUPTED = 130
+_USER_ERROR = 2
+_POLL_SECONDS = 0.2
+_ANSWER_SECONDS = 60.0
+_CELL = 64
+_DRAWS = 64
+
+Result = tuple[dict[str, Any], str]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status: 0, 2 for a user's mistake, 130 after Ctrl-C."""
+    args = _parser().parse_args(arguments)
+    try:
+        values, text = args.command(args)
+        print(json.dumps(values) if args.json else text, flush=True)
+        return 0
+    except UserError as error:
+        return _fail(_USER_ERROR, str(error))
+    except KeyboardInterrupt as interrupt:
+        return _fail(_INTERRUPTED, str(interrupt) or "Interrupted.")
+    except BrokenPipeError:  # the reader, `head` for one, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _fail(status: int, message: str) -> int:
+    print(" ".join(message.split()), file=sys.stderr)
+    return status
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(_USER_ERROR, f"{message} (see {self.prog} --help)\n")
+
+
+class _Help(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows a default where there is one to show."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default is None or action.default is False or not action.option_strings:
+            return action.help
+        return super()._get_help_string(action)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="python -m vae_core", description="A laboratory for variational autoencoders.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=_Parser)
+
+    def add(name: str, command: Callable[[argparse.Namespace], Result], text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text, formatter_class=_Help, allow_abbrev=False)
+        sub.set_defaults(command=command)
+        sub.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+        return sub
+
+    _add_training(add)
+    _add_models(add)
+    add("datasets", _datasets, "List the data sets by name.")
+    download = add("download", _download, "Download a data set into data/ or $VAE_DATA.")
+    download.add_argument("name", metavar="NAME", help="mnist, fashion-mnist or cifar10")
+    return parser
+
+
+def _add_training(add: Callable[..., argparse.ArgumentParser]) -> None:
+    train = add("train", _train, "Train a model; what was trained before with the same settings is there at once.")
+    option = train.add_argument
+    option("--dataset", default="digits", metavar="NAME|FOLDER", help="a data set, or a folder of pictures[@SIZE]")
+    option("--arch", default="mlp", choices=("mlp", "conv"), help="the network")
+    option("--latent-dim", default=2, type=int, metavar="D", help="latent dimensions, 1 to 128")
+    option("--widths", type=int, nargs="+", metavar="N", help="hidden widths, or channels of the conv stages")
+    likelihoods = ("bernoulli", "gaussian", "gaussian-optimal")
+    option("--likelihood", default="bernoulli", choices=likelihoods, help="the observation model p(x|z)")
+    option("--sigma", default=0.1, type=float, help="the fixed σ of the gaussian likelihood; pixels are in [0, 1]")
+    option("--beta", default=1.0, type=float, metavar="B", help="the weight of the KL; 0 is the plain autoencoder")
+    option("--kl-warmup", default=0.0, type=float, metavar="E", help="epochs over which β rises from 0")
+    option("--free-bits", default=0.0, type=float, metavar="NATS", help="KL a latent dimension that costs nothing")
+    option("--binarize", action="store_true", help="draw pixels from Bernoulli(grey value) each time they are shown")
+    option("--epochs", default=60, type=int, metavar="N", help="passes over the training images")
+    option("--batch-size", default=128, type=int, metavar="N", help="images a step")
+    option("--lr", default=1e-3, type=float, metavar="X", help="Adam's learning rate")
+    option("--seed", default=0, type=int, metavar="S", help="the same seed gives the same weights")
+    option("--device", help="cpu, cuda, mps …; the accelerator where there is one, if left out")
+    option("--run", type=Path, metavar="DIR", help="the run's folder; one in runs/ or $VAE_RUNS, if left out")
+
+    add("runs", _runs, "List the runs, the newest first.")
+    for name, command, text in (
+        ("pause", _pause, "Let a run's trainer wait; resume lets it go on."),
+        ("stop", _stop, "Let a run's trainer save and end; the run can be resumed."),
+        ("resume", _resume, "Go on with a run that was paused, stopped or interrupted, to its end."),
+    ):
+        sub = add(name, command, text)
+        sub.add_argument("run", metavar="RUN", help="a run's name or folder")
+    sub.add_argument("--device", help="where to train; the accelerator where there is one, if left out")
+
+
+def _add_models(add: Callable[..., argparse.ArgumentParser]) -> None:
+    def add_model(name: str, command: Callable[[argparse.Namespace], Result], text: str) -> argparse.ArgumentParser:
+        sub = add(name, command, text)
+        sub.add_argument("checkpoint", metavar="CHECKPOINT", help="a .safetensors file, or a run's name or folder")
+        sub.add_argument("--device", help="where to compute; the accelerator where there is one, if left out")
+        return sub
+
+    def add_output(sub: argparse.ArgumentParser, default: str) -> None:
+        sub.add_argument("-o", "--output", default=default, metavar="FILE", help="ends in .png, .gif or .csv")
+
+    def add_images(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--dataset", metavar="NAME|FOLDER", help="the checkpoint's own data set, if left out")
+        sub.add_argument("--limit", type=int, metavar="N", help="only the first N test images")
+
+    evaluate = add_model("evaluate", _evaluate, "The ELBO on test images, its terms, and bounds on log p(x), in nats.")
+    add_images(evaluate)
+    evaluate.add_argument("--iwae-samples", type=int, metavar="K", help="estimate log p(x) by K importance samples")
+    evaluate.add_argument("--binarize", action="store_true", help="draw each pixel once from Bernoulli(grey value)")
+    evaluate.add_argument("--seed", type=int, default=0, help="for the draws")
+
+    sample = add_model("sample", _sample, "Pictures from the prior.")
+    sample.add_argument("-n", "--count", type=int, default=64, metavar="N", help="pictures")
+    sample.add_argument("--seed", type=int, default=0, help="the same seed draws the same points")
+    sample.add_argument("--temperature", type=float, default=1.0, help="the standard deviation of the draws")
+    add_output(sample, "samples.png")
+
+    reconstruct = add_model("reconstruct", _reconstruct, "Pictures of your own, encoded and decoded, with their ELBO.")
+    reconstruct.add_argument("images", nargs="+", metavar="IMAGE", help="a picture file")
+    reconstruct.add_argument("--seed", type=int, default=0, help="for the posterior draws")
+    add_output(reconstruct, "reconstructions.png")
+
+    interpolate = add_model(
+        "interpolate", _interpolate, "The way from one picture to another through the latent space."
+    )
+    for end in ("A", "B"):
+        interpolate.add_argument(end.lower(), metavar=end, help="a picture file, or the number of a test image")
+    interpolate.add_argument("--steps", type=int, default=16, metavar="N", help="points, both ends included")
+    interpolate.add_argument("--method", default="spherical", choices=("linear", "spherical"), help="the way taken")
+    add_output(interpolate, "interpolation.gif")
+
+    traverse = add_model("traverse", _traverse, "One latent dimension after another moved, the one with most KL first.")
+    traverse.add_argument("--at", metavar="A", help="start from a picture file or a test image's number, not from 0")
+    traverse.add_argument("--dimensions", type=int, nargs="+", metavar="J", help="these dimensions, in this order")
+    traverse.add_argument("--top", type=int, default=10, metavar="N", help="at most so many dimensions")
+    traverse.add_argument("--steps", type=int, default=11, metavar="N", help="values a dimension")
+    traverse.add_argument("--extent", type=float, default=3.0, help="values go from -EXTENT to EXTENT")
+    add_output(traverse, "traversal.png")
+
+    embed = add_model("embed", _embed, "A two-dimensional map of the posterior means of test images.")
+    add_images(embed)
+    embed.add_argument("--method", default="tsne", choices=("tsne", "pca"), help="how the map is made")
+    embed.add_argument("--perplexity", type=float, help="of t-SNE; max(5, √N/4), if left out")
+    embed.add_argument("--seed", type=int, default=0, help="of t-SNE")
+    add_output(embed, "embedding.csv")
+
+
+@contextmanager
+def _bar(text: str) -> Iterator[Callable[..., None]]:
+    """A progress bar on a terminal's stderr, moved by calls with (fraction, text=None)."""
+    from tqdm import tqdm
+
+    layout = "{desc} {percentage:3.0f}% |{bar}| {elapsed} < {remaining}"
+    with tqdm(total=1.0, desc=text, disable=None, leave=False, bar_format=layout) as bar:
+
+        def move(fraction: float, text: str | None = None) -> None:
+            if text:
+                bar.set_description_str(text, refresh=False)
+            bar.update(fraction - bar.n)
+
+        yield move
+
+
+def _whole(name: str, value: int | None, low: int, high: int) -> None:
+    from vae_core.train import check_range
+
+    if value is not None:
+        check_range(name, value, low, high)
+
+
+def _load_dataset(name: str) -> "Dataset":
+    from vae_core import data
+
+    with _bar(f"Loading {name}") as progress:
+        return data.load(name, download=True, progress=progress)
+
+
+def _train(args: argparse.Namespace) -> Result:
+    from vae_core.model import ModelConfig
+    from vae_core.runs import RunConfig, create
+    from vae_core.train import TrainConfig
+
+    train = TrainConfig(
+        dataset=args.dataset,
+        epochs=args.epochs,
+        batch_size=args.batch_size,
+        learning_rate=args.lr,
+        beta=args.beta,
+        kl_warmup=args.kl_warmup,
+        free_bits=args.free_bits,
+        binarize=args.binarize,
+        seed=args.seed,
+    )
+    dataset = _load_dataset(args.dataset)
+    model = ModelConfig(
+        image_shape=dataset.image_shape,
+        latent_dim=args.latent_dim,
+        arch=args.arch,
+        likelihood=args.likelihood,
+        widths=args.widths,
+        sigma=args.sigma,
+    )
+    return _carry_on(create(RunConfig(model, replace(train, dataset=dataset.name)), args.run), args.device)
+
+
+def _resume(args: argparse.Namespace) -> Result:
+    from vae_core.runs import find
+
+    return _carry_on(find(args.run), args.device)
+
+
+def _carry_on(run: "Run", device: str | None) -> Result:
+    """Train the run to its end, or watch the process that does so already, and say what came out."""
+    state = run.state()
+    if state["status"] != "finished" or not run.checkpoint.is_file():
+        if run.is_held():
+            run.go_on()
+            _follow(run)
+        else:
+            launched = state["status"] == "starting" and state.get("pid") == os.getpid()
+            if not launched:  # whoever launched this process has said what it wants, and may have paused it since
+                run.go_on()
+            _train_here(run, device)
+    return _outcome(run)
+
+
+def _train_here(run: "Run", device: str | None) -> None:
+    from tqdm import tqdm
+
+    from vae_core.train import Progress, Trainer
+    from vae_core.worker import train_run
+
+    with tqdm(desc=run.name, unit=" steps", disable=None, leave=False) as bar:
+
+        def report(progress: Progress, trainer: Trainer) -> None:
+            bar.total = trainer.total_steps
+            bar.set_postfix_str(f"−ELBO {progress.reconstruction + progress.kl:.2f} nats", refresh=False)
+            bar.update(trainer.step - bar.n)
+
+        status = train_run(run, report, device)
+    if status == "stopped" and run.control()["command"] != "stop" and not run.state()["message"]:
+        raise KeyboardInterrupt(f"Stopped and saved. Go on with: python -m vae_core resume {run.path}")
+
+
+def _follow(run: "Run") -> None:
+    from vae_core.runs import LIVE
+
+    with _bar(f"{run.name}, trained by another process") as move:
+        while (state := run.state())["status"] in LIVE:
+            move(state.get("step", 0) / max(1, state.get("total_steps", 1)))
+            time.sleep(_POLL_SECONDS)
+    if state["status"] in ("failed", "interrupted"):
+        raise UserError(state["message"])
+
+
+def _outcome(run: "Run") -> Result:
+    from vae_core.checkpoint import read_header
+
+    record = read_header(run.checkpoint)["record"]
+    test = record["test"] and {name: record["test"][name] for name in ("elbo", "reconstruction", "kl")}
+    values = {
+        "run": str(run.path),
+        "checkpoint": str(run.checkpoint),
+        "status": run.state()["status"],
+        "images_per_second": record["images_per_second"],
+        "test": test,
+    }
+    lines = [
+        f"run         {run.path} ({values['status']})",
+        f"checkpoint  {run.checkpoint}",
+        f"speed       {record['images_per_second']:,.0f} images/s",
+    ]
+    return values, "\n".join(lines + ([_elbo_line("test", test)] if test else []))
+
+
+def _elbo_line(name: str, terms: dict[str, float]) -> str:
+    return (
+        f"{name:<10}  ELBO {terms['elbo']:.3f} nats = "
+        f"−(reconstruction {terms['reconstruction']:.3f} + KL {terms['kl']:.3f})"
+    )
+
+
+def _runs(_: argparse.Namespace) -> Result:
+    from vae_core.runs import list_runs
+
+    rows = [_describe(run) for run in list_runs()]
+    width = max((len(row["name"]) for row in rows), default=0)
+    lines = [
+        f"{row['name']:<{width}}  {row['status']:<11}  epoch {row['epoch']}"
+        + (f" of {row['epochs']}" if row["epochs"] else "")
+        + ("" if row["elbo"] is None else f"  test ELBO {row['elbo']:.2f} nats")
+        for row in rows
+    ]
+    return {"runs": rows}, "\n".join(lines) or "There are no runs yet. Start one with: python -m vae_core train"
+
+
+def _describe(run: "Run") -> dict[str, Any]:
+    state, tests = run.state(), run.metrics().tests
+    try:
+        train = run.config().train
+        dataset, epochs = train.dataset, train.epochs
+    except UserError:
+        dataset = epochs = None
+    return {
+        "name": run.name,
+        "run": str(run.path),
+        "status": state["status"],
+        "message": state["message"],
+        "epoch": state["epoch"],
+        "epochs": epochs,
+        "dataset": dataset,
+        "elbo": tests[-1]["test"]["elbo"] if tests else None,
+    }
+
+
+def _pause(args: argparse.Namespace) -> Result:
+    return _ask(args.run, "pause", ("paused",))
+
+
+def _stop(args: argparse.Namespace) -> Result:
+    return _ask(args.run, "stop", ())
+
+
+def _ask(name: str, command: str, answers: tuple[str, ...]) -> Result:
+    """Give a live run's trainer a command, and wait until it has obeyed or ended."""
+    from vae_core.runs import LIVE, find
+
+    run = find(name)
+    if (status := run.state()["status"]) not in LIVE:
+        raise UserError(f"{run.name} is not being trained: it is {status}. Nothing to {command}.")
+    getattr(run, command)()
+    deadline = time.monotonic() + _ANSWER_SECONDS
+    while (state := run.state())["status"] in LIVE and state["status"] not in answers:
+        if time.monotonic() > deadline:
+            raise UserError(f"{run.name} has not answered for {_ANSWER_SECONDS:.0f} seconds; it will {command} later.")
+        time.sleep(_POLL_SECONDS)
+    values = {"run": str(run.path), "status": state["status"], "epoch": state["epoch"]}
+    return values, f"{run.path} is {state['status']} in epoch {state['epoch'] + 1}."
+
+
+def _load_checkpoint(args: argparse.Namespace) -> "Checkpoint":
+    from vae_core import device
+    from vae_core.checkpoint import load
+    from vae_core.runs import runs_folder
+
+    given = Path(args.checkpoint)
+    places = (given, given / "checkpoint.safetensors", runs_folder() / given / "checkpoint.safetensors")
+    return load(next((place for place in places if place.is_file()), given), device.pick(args.device))
+
+
+def _test_split(args: argparse.Namespace, checkpoint: "Checkpoint") -> "Dataset":
+    """The data set that is named, or the checkpoint's own, its test images cut to --limit."""
+    from vae_core.data import Split
+
+    _whole("limit", args.limit, 1, 10**9)
+    name = args.dataset or checkpoint.record.get("dataset")
+    if not isinstance(name, str):
+        raise UserError("The checkpoint does not say what it was trained on. Name a data set with --dataset.")
+    dataset = _load_dataset(name)
+    if dataset.image_shape != checkpoint.model.config.image_shape:
+        raise UserError(
+            f"{name} has pictures of shape {dataset.image_shape}, but this model takes "
+            f"{checkpoint.model.config.image_shape}. Choose another data set or checkpoint."
+        )
+    test = dataset.test
+    columns = (test.images, test.labels, test.factors)
+    return replace(dataset, test=Split(*(column if column is None else column[: args.limit] for column in columns)))
+
+
+def _evaluate(args: argparse.Namespace) -> Result:
+    from vae_core.bounds import log_likelihood
+    from vae_core.evaluate import evaluate
+
+    _whole("number of importance samples", args.iwae_samples, 1, 10**7)
+    _whole("seed", args.seed, 0, 2**31 - 1)
+    checkpoint = _load_checkpoint(args)
+    dataset = _test_split(args, checkpoint)
+    images, options = dataset.test.images, {"seed": args.seed, "binarize": args.binarize}
+    evaluation = evaluate(checkpoint.model, images, **options)
+    values = evaluation.to_dict() | {"dataset": dataset.name, "images": len(images)}
+    lines = [
+        _elbo_line("test", values),
+        f"active      {evaluation.active_units} of {checkpoint.model.config.latent_dim} latent dimensions",
+        "KL          " + " ".join(f"{value:.3f}" for value in evaluation.kl_per_dimension),
+    ]
+    if args.iwae_samples:
+        with _bar("Importance samples") as progress:
+            bound = log_likelihood(checkpoint.model, images, args.iwae_samples, progress=progress, **options)
+        error = bound.standard_error if args.iwae_samples > 1 else None
+        values["log_likelihood"] = {
+            "value": bound.mean,
+            "standard_error": error,
+            "samples": args.iwae_samples,
+            "effective_samples": float(bound.effective_samples.mean()),
+        }
+        spread = "" if error is None else f" ± {error:.3f}"
+        lines.append(f"log p(x)    {bound.mean:.3f}{spread} nats, by {args.iwae_samples} importance samples an image")
+    return values, "\n".join(lines)
+
+
+def _latent_table(leading: Sequence[str], columns: Sequence[Sequence[Any]], z: "np.ndarray") -> tuple[Any, Any]:
+    header = [*leading, *(f"z{j}" for j in range(z.shape[1]))]
+    return header, ([*start, *point] for start, point in zip(zip(*columns, strict=True), z.tolist(), strict=True))
+
+
+def _strip(pictures: "np.ndarray", columns: int) -> Any:
+    from vae_core.imaging import grid
+
+    return grid(pictures, columns, scale=max(1, round(_CELL / max(pictures.shape[2:]))))
+
+
+def _save(args: argparse.Namespace, output: "Output", values: dict[str, Any], text: str) -> Result:
+    from vae_core.export import write
+
+    write(args.output, output)
+    return {"file": args.output} | values, f"{text} → {args.output}"
+
+
+def _sample(args: argparse.Namespace) -> Result:
+    from vae_core import latent
+    from vae_core.export import Output, check_ending
+    from vae_core.train import check_range
+
+    check_ending(args.output)
+    _whole("number of pictures", args.count, 1, 10_000)
+    _whole("seed", args.seed, 0, 2**31 - 1)
+    check_range("temperature", args.temperature, 0.0, 100.0)
+    model = _load_checkpoint(args).model
+    z = latent.sample_prior(args.count, model.config.latent_dim, args.seed, args.temperature)
+    pictures = latent.decode(model, z)
+    output = Output(
+        picture=lambda: _strip(pictures, columns=round(args.count**0.5 + 0.5)),
+        frames=lambda: [_strip(picture[None], columns=1) for picture in pictures],
+        table=lambda: _latent_table(["sample"], [range(args.count)], z),
+        milliseconds=300,
+    )
+    return _save(args, output, {"count": args.count, "seed": args.seed}, f"{args.count} samples")
+
+
+def _read_pictures(paths: Sequence[str], checkpoint: "Checkpoint") -> "np.ndarray":
+    """Picture files as the model takes them, uint8 (n, C, H, W); dark on light is inverted where need be."""
+    import numpy as np
+
+    from vae_core import imaging, latent, pictures
+
+    model, snapshot = checkpoint.model, checkpoint.snapshot
+    codes = snapshot.mu[:16] if snapshot else latent.sample_prior(16, model.config.latent_dim)
+    examples = imaging.to_uint8(latent.decode(model, codes))
+    images = []
+    for path in map(Path, paths):
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise UserError(f"The picture {path} cannot be read: {error.strerror}.") from error
+        image = pictures.read(content, path.name)
+        images.append(pictures.fit(image, model.config.image_shape, invert=pictures.suggest_invert(image, examples)))
+    return np.stack(images)
+
+
+def _reconstruct(args: argparse.Namespace) -> Result:
+    import numpy as np
+
+    from vae_core import latent
+    from vae_core.evaluate import encode, per_image_terms
+    from vae_core.export import Output, check_ending
+
+    check_ending(args.output)
+    _whole("seed", args.seed, 0, 2**31 - 1)
+    checkpoint = _load_checkpoint(args)
+    images = _read_pictures(args.images, checkpoint)
+    mu, _ = encode(checkpoint.model, images)
+    decoded = latent.decode(checkpoint.model, mu)
+    reconstruction, kl = per_image_terms(checkpoint.model, images, samples=_DRAWS, seed=args.seed)
+    rows = [
+        {"image": name, "elbo": -float(r + k.sum()), "reconstruction": float(r), "kl": float(k.sum())}
+        for name, r, k in zip(args.images, reconstruction, kl, strict=True)
+    ]
+    given = images / np.float32(255)
+    output = Output(
+        picture=lambda: _strip(np.concatenate([given, decoded]), columns=len(images)),
+        frames=lambda: [_strip(pictures, columns=len(images)) for pictures in (given, decoded)],
+        table=lambda: _latent_table(list(rows[0]), list(zip(*(row.values() for row in rows), strict=True)), mu),
+        milliseconds=700,
+    )
+    lines = [f"{_elbo_line('', row).strip()}  {row['image']}" for row in rows]
+    return _save(args, output, {"images": rows}, "\n".join([*lines, "Given, and reconstructed"]))
+
+
+def _code(text: str, checkpoint: "Checkpoint") -> "np.ndarray":
+    """The posterior mean (d,) of a picture file, or of the test image with that number."""
+    from vae_core.evaluate import encode
+
+    snapshot = checkpoint.snapshot
+    if Path(text).is_file():
+        return encode(checkpoint.model, _read_pictures([text], checkpoint))[0][0]
+    if text.isdecimal() and snapshot and int(text) < len(snapshot):
+        return snapshot.mu[int(text)]
+    most = f", or the number of a test image from 0 to {len(snapshot) - 1}" if snapshot else ""
+    raise UserError(f"There is no picture {text!r}. Name a picture file{most}.")
+
+
+def _interpolate(args: argparse.Namespace) -> Result:
+    import numpy as np
+
+    from vae_core import latent
+    from vae_core.export import Output, check_ending
+
+    check_ending(args.output)
+    _whole("number of steps", args.steps, 2, 1000)
+    checkpoint = _load_checkpoint(args)
+    ends = [_code(text, checkpoint) for text in (args.a, args.b)]
+    z = latent.path(*ends, args.steps, args.method)
+    pictures = latent.decode(checkpoint.model, z)
+    output = Output(
+        picture=lambda: _strip(pictures, columns=args.steps),
+        frames=lambda: [_strip(picture[None], columns=1) for picture in pictures],
+        table=lambda: _latent_table(["t"], [np.linspace(0, 1, args.steps).tolist()], z),
+    )
+    return _save(args, output, {"steps": args.steps, "method": args.method}, f"{args.steps} steps, {args.method}")
+
+
+def _traverse(args: argparse.Namespace) -> Result:
+    import numpy as np
+
+    from vae_core import latent
+    from vae_core.export import Output, check_ending
+    from vae_core.train import check_range
+
+    check_ending(args.output)
+    _whole("number of steps", args.steps, 2, 1000)
+    _whole("number of dimensions", args.top, 1, 128)
+    check_range("extent", args.extent, 0.0, 100.0)
+    checkpoint = _load_checkpoint(args)
+    d = checkpoint.model.config.latent_dim
+    start = np.zeros(d, np.float32) if args.at is None else _code(args.at, checkpoint)
+    dimensions = args.dimensions or _by_kl(checkpoint)[: args.top]
+    values = np.linspace(-args.extent, args.extent, args.steps)
+    z = np.concatenate([latent.traversal(start, j, values) for j in dimensions])
+    pictures = latent.decode(checkpoint.model, z)
+    by_value = pictures.reshape(len(dimensions), args.steps, *pictures.shape[1:]).swapaxes(0, 1)
+    labels = [np.repeat(dimensions, args.steps).tolist(), np.tile(values, len(dimensions)).tolist()]
+    output = Output(
+        picture=lambda: _strip(pictures, columns=args.steps),
+        frames=lambda: [_strip(row, columns=len(dimensions)) for row in by_value],
+        table=lambda: _latent_table(["dimension", "value"], labels, z),
+    )
+    text = f"Dimensions {', '.join(map(str, dimensions))}, one a row"
+    return _save(args, output, {"dimensions": [int(j) for j in dimensions], "steps": args.steps}, text)
+
+
+def _by_kl(checkpoint: "Checkpoint") -> list[int]:
+    """Latent dimensions by the KL of the snapshot's posteriors, the largest first; in order without a snapshot."""
+    import torch
+
+    from vae_core.latent import rank_by_kl
+    from vae_core.objective import kl_standard_normal
+
+    snapshot = checkpoint.snapshot
+    if not snapshot:
+        return list(range(checkpoint.model.config.latent_dim))
+    kl = kl_standard_normal(torch.from_numpy(snapshot.mu), torch.from_numpy(snapshot.logvar)).mean(0)
+    return rank_by_kl(kl.numpy()).tolist()
+
+
+def _codes(
+    args: argparse.Namespace, checkpoint: "Checkpoint"
+) -> tuple["np.ndarray", "np.ndarray | None", Sequence[str]]:
+    """Posterior means (N, d), labels and class names: from the snapshot where it is enough, else from the images."""
+    from vae_core.evaluate import encode
+
+    snapshot = checkpoint.snapshot
+    if snapshot and args.dataset is None and (args.limit is None or 1 <= args.limit <= len(snapshot)):
+        names = checkpoint.record.get("class_names")
+        names = [str(name) for name in names] if isinstance(names, list) else []
+        return (
+            snapshot.mu[: args.limit],
+            snapshot.labels if snapshot.labels is None else snapshot.labels[: args.limit],
+            names,
+        )
+    dataset = _test_split(args, checkpoint)
+    return encode(checkpoint.model, dataset.test.images)[0], dataset.test.labels, dataset.class_names
+
+
+def _embed(args: argparse.Namespace) -> Result:
+    from vae_core import embedding
+    from vae_core.export import Output, check_ending, scatter
+
+    check_ending(args.output)
+    _whole("seed", args.seed, 0, 2**31 - 1)
+    checkpoint = _load_checkpoint(args)
+    mu, labels, names = _codes(args, checkpoint)
+    values: dict[str, Any] = {"method": args.method, "points": len(mu)}
+    if args.method == "pca":
+        maps = [embedding.pca(mu).map]
+    else:
+        with _bar("t-SNE") as progress:
+            maps = []
+            for step in embedding.tsne(mu, args.perplexity, args.seed):
+                maps.append(step.map)
+                progress(step.iteration / step.total)
+        values["kl_divergence"] = step.kl_divergence
+    values["trustworthiness"] = embedding.trustworthiness(mu, maps[-1])
+    classes = [""] * len(mu) if labels is None else [_class_name(names, label) for label in labels]
+    output = Output(
+        picture=lambda: scatter(maps[-1], labels, names),
+        frames=lambda: [scatter(points, labels, names, side=500) for points in maps],
+        table=lambda: (
+            ["image", "x", "y", "class"],
+            ([i, *point, name] for i, (point, name) in enumerate(zip(maps[-1].tolist(), classes, strict=True))),
+        ),
+    )
+    text = f"{len(mu)} points by {args.method}, trustworthiness {values['trustworthiness']:.3f}"
+    return _save(args, output, values, text)
+
+
+def _class_name(names: Sequence[str], label: int) -> str:
+    return names[label] if 0 <= label < len(names) else str(label)
+
+
+def _datasets(_: argparse.Namespace) -> Result:
+    from vae_core import data
+
+    rows = [{"name": name, "title": data.title(name), "available": data.available(name)} for name in data.NAMES]
+    lines = [
+        f"{row['name']:<14} {row['title']:<16} "
+        + ("here" if row["available"] else f"python -m vae_core download {row['name']}")
+        for row in rows
+    ]
+    return {"datasets": rows}, "\n".join(lines)
+
+
+def _download(args: argparse.Namespace) -> Result:
+    dataset = _load_dataset(args.name)
+    values = {"dataset": dataset.name, "train": len(dataset.train), "test": len(dataset.test)}
+    return values, f"{dataset.name}: {len(dataset.train):,} training and {len(dataset.test):,} test images."

@@ -1,0 +1,102 @@
+"""A run's learning curves, read from its metrics file as it grows and thinned to what a chart can show."""
+
+import json
+import threading
+from array import array
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+__all__ = ["MAX_POINTS", "Curves", "thin"]
+
+MAX_POINTS = 300
+_TRAIN = ("epoch", "loss", "reconstruction", "kl")
+_TEST = ("epoch", "loss", "reconstruction", "kl", "elbo")
+
+
+def thin(rows: np.ndarray, limit: int = MAX_POINTS) -> np.ndarray:
+    """Rows (n, k) → at most `limit` rows: means over 2, 4, 8, … consecutive ones.
+
+    Groups begin at fixed places, so that a curve which grows does not change where it is already drawn, but for
+    the moments when the groups double. The last group may be smaller.
+    """
+    size = 1
+    while -(-len(rows) // size) > limit:
+        size *= 2
+    starts = np.arange(0, len(rows), size)
+    if size == 1:
+        return rows
+    counts = np.diff(np.append(starts, len(rows)))
+    return np.add.reduceat(rows, starts, axis=0) / counts[:, None]
+
+
+class Curves:
+    """Follows one metrics.jsonl: `refresh` reads only what is new, in one pass for all who share the object.
+
+    last: the newest record, and last_test the newest with a test evaluation (fields of train.Progress), or None.
+    events: {"event", "step", "epoch", …} in order.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self._lock = threading.Lock()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._inode, self._offset = 0, 0
+        self._train, self._test = array("d"), array("d")
+        self.last: dict[str, Any] | None = None
+        self.last_test: dict[str, Any] | None = None
+        self.events: list[dict[str, Any]] = []
+
+    def refresh(self) -> "Curves":
+        """Read what was written since the last time; start over where the file was written anew."""
+        with self._lock:
+            try:
+                status = self.path.stat()
+            except OSError:
+                self._forget()
+                return self
+            if status.st_ino != self._inode or status.st_size < self._offset:
+                self._forget()
+                self._inode = status.st_ino
+            if status.st_size > self._offset:
+                self._read()
+        return self
+
+    def _read(self) -> None:
+        with self.path.open("rb") as file:
+            file.seek(self._offset)
+            whole, newline, _ = file.read().rpartition(b"\n")
+        self._offset += len(whole) + len(newline)
+        for line in whole.split(b"\n"):
+            with suppress(ValueError, KeyError, TypeError):
+                self._take(json.loads(line))
+
+    def _take(self, entry: dict[str, Any]) -> None:
+        if "event" in entry:
+            self.events.append(entry)
+            return
+        row = [float(entry[name]) for name in _TRAIN]
+        test = entry.get("test")
+        if test:
+            loss = test["reconstruction"] + entry["beta"] * test["kl"]
+            self._test.extend([row[0], loss, test["reconstruction"], test["kl"], test["elbo"]])
+            self.last_test = entry
+        self._train.extend(row)
+        self.last = entry
+
+    def train(self) -> dict[str, np.ndarray]:
+        """Columns epoch, loss, reconstruction and kl of the training records, at most MAX_POINTS long, in nats."""
+        return self._columns(self._train, _TRAIN)
+
+    def test(self) -> dict[str, np.ndarray]:
+        """Columns epoch, loss (with the β in force), reconstruction, kl and elbo on the test set; see `train`."""
+        return self._columns(self._test, _TEST)
+
+    def _columns(self, flat: array, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+        with self._lock:
+            rows = np.array(flat).reshape(-1, len(names))
+        return dict(zip(names, thin(rows).T, strict=True))

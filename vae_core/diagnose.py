@@ -1,0 +1,83 @@
+"""What a training is suffering from, in words, with what to try."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from vae_core.curves import Curves
+from vae_core.runs import RunConfig
+
+__all__ = ["Finding", "diagnose"]
+
+_SILENT_NATS = 0.1
+_SETTLED = 0.15
+_WORSE = 0.02
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One observation for people; `kind` is 'warning' or 'note'."""
+
+    kind: str
+    text: str
+
+
+def diagnose(config: RunConfig, curves: Curves) -> list[Finding]:
+    """Findings for a run as it stands: collapse, unused dimensions, a rising loss, overfitting, β = 0.
+
+    A young run is left alone: nothing is said before three epochs, the KL warm-up and 15 % of the training are over.
+    """
+    record, train = curves.last_test, config.train
+    if record is None or record["epoch"] < max(3.0, train.kl_warmup, _SETTLED * train.epochs):
+        return []
+    return [finding for finding in (_rate(config, record), _course(curves)) if finding]
+
+
+def _rate(config: RunConfig, record: dict) -> Finding | None:
+    test, beta, d = record["test"], record["beta"], config.model.latent_dim
+    active = test["active_units"]
+    if beta == 0:
+        return Finding(
+            "note",
+            "β = 0 makes this a plain autoencoder: nothing draws the codes towards the prior, so samples from the "
+            "prior fall into holes between them. Raise β to close the holes.",
+        )
+    if test["kl"] < _SILENT_NATS or active == 0:
+        return Finding(
+            "warning",
+            f"The posterior has collapsed: the KL is {test['kl']:.2f} nats, so z says almost nothing about the "
+            f"picture and every reconstruction looks the same. Try a β below {beta:g}, a KL warm-up of "
+            f"{max(5, config.train.epochs // 4)} epochs, or free bits of 0.25 nats.",
+        )
+    if d > 2 and active <= d / 2:
+        return Finding(
+            "note",
+            f"Only {active} of {d} latent dimensions are in use; the others equal the prior. Try a β below {beta:g} "
+            f"or free bits to bring more in, or a latent size of {active} to leave them out.",
+        )
+    return None
+
+
+def _course(curves: Curves) -> Finding | None:
+    """Whether the test ELBO has fallen since its best, with β and the learning rate left as they were."""
+    test, train = curves.test(), curves.train()
+    if len(test["elbo"]) < 8:
+        return None
+    best = int(np.argmax(test["elbo"]))
+    since, epoch = test["elbo"][best:], test["epoch"][best]
+    slack = max(0.5, _WORSE * abs(since[0]))
+    steered = any(event["epoch"] >= epoch for event in curves.events)
+    if steered or len(since) < 6 or since[-3:].mean() > since[0] - slack:
+        return None
+    early = train["loss"][np.abs(train["epoch"] - epoch) < 1.0]
+    if len(early) and train["loss"][-3:].mean() < early.mean():
+        return Finding(
+            "note",
+            f"Overfitting: the test ELBO was best at epoch {epoch:.0f} and has fallen by {since[0] - since[-1]:.1f} "
+            "nats since, while the training loss still falls. Try fewer epochs, a larger β or more pictures.",
+        )
+    return Finding(
+        "warning",
+        f"The loss is rising: the test ELBO was {since[0] - since[-1]:.1f} nats higher at epoch {epoch:.0f}. "
+        f"Try a learning rate below {curves.last['learning_rate']:g}.",
+    )

@@ -1,0 +1,193 @@
+"""A public demo's rules: limits, whose run is whose, and a disk budget. Imports no torch by itself."""
+
+import hashlib
+import hmac
+import math
+import os
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vae_core.errors import UserError
+from vae_core.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from vae_core.runs import Run, RunConfig
+
+__all__ = [
+    "LIMITS",
+    "Limits",
+    "active",
+    "check_config",
+    "check_pictures",
+    "check_turn",
+    "claim",
+    "clean_up",
+    "limits",
+    "owns",
+    "visible",
+]
+
+_OWNER = "owner.json"
+_UPLOAD = re.compile(r"upload:[0-9a-f]{16}")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a visitor of a public demo may ask for.
+
+    seconds: of wall-clock time a turn, pauses included. waiting: runs that train or wait, of all visitors, of
+    whom each has at most one. disk_bytes: of all runs, and as much again of all uploaded pictures.
+    """
+
+    epochs: int = 200
+    latent_dim: int = 64
+    parameters: int = 3_000_000
+    batch_size: int = 1024
+    seconds: float = 600.0
+    pictures: int = 2_000
+    picture_bytes: int = 30 * 2**20
+    waiting: int = 8
+    disk_bytes: int = 400 * 2**20
+    datasets: tuple[str, ...] = ("digits", "sprites", "sprites-64", "mnist", "fashion-mnist")
+
+
+LIMITS = Limits()
+
+
+def active() -> bool:
+    """Whether this is a public demo: $VAE_HOSTED is set, and not to 0."""
+    return os.environ.get("VAE_HOSTED", "0").lower() not in ("", "0", "false", "no")
+
+
+def limits() -> Limits | None:
+    """The limits in force; None on one's own machine."""
+    return LIMITS if active() else None
+
+
+def check_config(config: "RunConfig") -> None:
+    """Raise UserError where a public demo does not train this config; on one's own machine everything goes."""
+    if not active():
+        return
+    train, model = config.train, config.model
+    if train.dataset not in LIMITS.datasets and not _UPLOAD.fullmatch(train.dataset):
+        raise UserError("This public demo does not train on that data set. Choose one of those it offers.")
+    parameters = _parameters(config) if model.latent_dim <= LIMITS.latent_dim else 0
+    for name, value, most in (
+        ("epochs", train.epochs, LIMITS.epochs),
+        ("latent dimensions", model.latent_dim, LIMITS.latent_dim),
+        ("pictures a batch", train.batch_size, LIMITS.batch_size),
+        ("parameters", parameters, LIMITS.parameters),
+    ):
+        if value > most:
+            raise UserError(
+                f"{value:,} {name} are more than this public demo trains. Choose at most {most:,}, "
+                "or run the laboratory on your own machine."
+            )
+
+
+def _parameters(config: "RunConfig") -> int:
+    import torch
+
+    from vae_core.model import VAE
+
+    with torch.device("meta"):
+        return sum(math.prod(weight.shape) for weight in VAE(config.model).parameters())
+
+
+def check_pictures(count: int, size: int) -> None:
+    """Raise UserError where `count` uploaded pictures of `size` bytes in all are too many for a public demo."""
+    if not active():
+        return
+    if count > LIMITS.pictures:
+        raise UserError(f"These are {count:,} pictures; {LIMITS.pictures:,} are the most here. Choose fewer.")
+    if size > LIMITS.picture_bytes:
+        raise UserError(
+            f"These files have {size / 2**20:.0f} MB; {LIMITS.picture_bytes >> 20} MB are the most here. "
+            "Choose fewer, or make them smaller."
+        )
+
+
+def check_turn(runs: "Iterable[Run]", token: str | None) -> None:
+    """Raise UserError where `token` has a run in training or waiting already, or the queue is full."""
+    if not active():
+        return
+    live = [run for run in runs if run.state()["status"] in ("queued", "starting", "running", "paused")]
+    if any(owns(run, token) for run in live):
+        raise UserError("You have a run in training or in the queue already. Stop it, or wait for its end.")
+    if len(live) >= LIMITS.waiting:
+        raise UserError(f"The queue is full: {len(live)} runs are before you. Come back in some minutes.")
+
+
+def _hash(token: str) -> str:
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def claim(run: "Run", token: str | None) -> None:
+    """Make the browser that holds `token` the owner of a new run; only the token's hash is kept."""
+    if active() and token and not (run.path / _OWNER).exists():
+        write_json(run.path / _OWNER, {"token_sha256": _hash(token)})
+
+
+def owns(run: "Run", token: str | None) -> bool:
+    """Whether the browser that holds `token` may steer, stop or delete the run. Always on one's own machine."""
+    if not active():
+        return True
+    if not token:
+        return False
+    try:
+        kept = read_json(run.path / _OWNER)["token_sha256"]
+    except (UserError, KeyError, TypeError):
+        return False
+    return isinstance(kept, str) and hmac.compare_digest(kept, _hash(token))
+
+
+def visible(run: "Run", token: str | None) -> bool:
+    """Whether a list of runs shows the run to the holder of `token`: not those on other people's own pictures."""
+    return not active() or owns(run, token) or not run.name.startswith("upload")
+
+
+def clean_up(runs: "Iterable[Run]", uploads: Path, keep: "Iterable[Run]" = ()) -> None:
+    """Bring the runs and the uploaded pictures of a public demo back under its disk budget, the oldest first.
+
+    Live runs, and those to `keep`, stay; so do the pictures of runs that stay.
+    """
+    if not active():
+        return
+    kept = {run.path for run in keep}
+    remaining, total = [], 0
+    for run in sorted(runs, key=lambda run: _modified(run.path), reverse=True):
+        total += sum(_size(path) for path in run.path.rglob("*"))
+        if total > LIMITS.disk_bytes and run.path not in kept:
+            with suppress(UserError, OSError):
+                run.delete()
+                continue
+        remaining.append(run)
+    _clean_uploads(uploads, remaining)
+
+
+def _clean_uploads(uploads: Path, runs: "Iterable[Run]") -> None:
+    needed = set()
+    for run in runs:
+        with suppress(UserError):
+            needed.add(run.config().train.dataset.removeprefix("upload:"))
+    total = 0
+    for path in sorted(uploads.glob("*.safetensors"), key=_modified, reverse=True):
+        total += _size(path)
+        if total > LIMITS.disk_bytes and path.stem not in needed:
+            path.unlink(missing_ok=True)
+
+
+def _size(path: Path) -> int:
+    with suppress(OSError):
+        return path.stat().st_size
+    return 0
+
+
+def _modified(path: Path) -> float:
+    with suppress(OSError):
+        return path.stat().st_mtime
+    return 0.0
