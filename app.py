@@ -4,44 +4,36 @@ import streamlit as st
 
 from ui import caching, state
 
-st.set_page_config(
-    page_title="VAE laboratory", page_icon="ui/favicon.png", layout="wide", initial_sidebar_state="auto"
-)
+SECTIONS = {
+    "": (
+        ("pages/start/home.py", "Home", ":material/home:"),
+        ("pages/train/train.py", "Train", ":material/model_training:"),
+    ),
+    "Explore": (
+        ("pages/explore/latent_space.py", "Latent space", ":material/scatter_plot:"),
+        ("pages/explore/interpolate.py", "Interpolate", ":material/linear_scale:"),
+        ("pages/explore/generate.py", "Generate", ":material/casino:"),
+        ("pages/explore/reconstruct.py", "Reconstruct", ":material/image_search:"),
+    ),
+}
 
-st.logo("ui/logo.svg", size="large")
 
-page = st.navigation(
-    {
-        "": [
-            st.Page("pages/start/home.py", title="Home", icon=":material/home:", default=True),
-            st.Page("pages/train/train.py", title="Train", icon=":material/model_training:", url_path="train"),
-        ],
-        "Explore": [
-            st.Page(
-                "pages/explore/latent_space.py",
-                title="Latent space",
-                icon=":material/scatter_plot:",
-                url_path="latent-space",
-            ),
-            st.Page(
-                "pages/explore/interpolate.py",
-                title="Interpolate",
-                icon=":material/linear_scale:",
-                url_path="interpolate",
-            ),
-            st.Page("pages/explore/generate.py", title="Generate", icon=":material/casino:", url_path="generate"),
-            st.Page(
-                "pages/explore/reconstruct.py",
-                title="Reconstruct",
-                icon=":material/image_search:",
-                url_path="reconstruct",
-            ),
-        ],
-    }
-)
+def _page(script: str, title: str, icon: str) -> st.Page:
+    return st.Page(
+        script, title=title, icon=icon, url_path=title.lower().replace(" ", "-"), default=title == "Home"
+    )
 
-with st.sidebar:
-    state.model_picker()
-    st.caption(f"Computing on {caching.compute_device()}")
 
-page.run()
+def main() -> None:
+    """Draw the frame and run the page that the address names."""
+    st.set_page_config(page_title="VAE laboratory", page_icon="ui/favicon.png", layout="wide")
+    st.logo("ui/logo.svg", size="large")
+    page = st.navigation({name: [_page(*row) for row in rows] for name, rows in SECTIONS.items()})
+    with st.sidebar:
+        state.model_picker()
+        st.caption(f"Computing on {caching.compute_device()}")
+    page.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -107,7 +107,7 @@ def test_streamed_sums_equal_the_direct_ones() -> None:
     """Weights in pieces of any size, far from 0 and far apart, to 1e-12 of numpy on all at once."""
     random = np.random.default_rng(0)
     log_weights = random.normal(size=(50, 4)) * np.array([0.1, 3, 30, 300]) + np.array([0, -1e4, 1e4, -700])
-    sums = bounds._WeightSums(4, torch.device("cpu"))
+    sums = bounds._WeightSums(4)
     for piece in np.split(log_weights, [1, 4, 30]):
         sums.add(torch.from_numpy(piece))
     value, error, effective = (column.numpy() for column in sums.estimate(50))

@@ -169,7 +169,7 @@ def test_interpolation_ends_at_the_codes_of_its_ends(
 def test_embedding_table_has_the_classes(trained: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "map.csv"
     values = _values(capsys, "embed", trained.checkpoint, "--method", "tsne", "--limit", 60, "-o", path)
-    rows = list(csv.DictReader(path.open()))
+    rows = list(csv.DictReader(path.read_text().splitlines()))
     assert values["points"] == len(rows) == 60
     assert [int(row["class"]) for row in rows] == data.load("digits").test.labels[:60].tolist()
     assert 0.8 < values["trustworthiness"] <= 1

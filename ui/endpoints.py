@@ -18,7 +18,7 @@ _SPEC_CHARACTERS = 4000
 
 def spec_of(z: np.ndarray) -> str:
     """The text that names the point z (d,) in a URL; see `state.resolve`."""
-    return "z:" + ",".join(f"{value:.5g}" for value in z)
+    return "z:" + ",".join(f"{value:.5g}" for value in z + 0.0)  # no −0
 
 
 def endpoint(name: str, entry: state.Entry, checkpoint: Checkpoint, default: str) -> state.Point:
@@ -27,7 +27,7 @@ def endpoint(name: str, entry: state.Entry, checkpoint: Checkpoint, default: str
     A text that names no point of this model is said in place, and `default` taken.
     """
     title = name.upper()
-    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+    with st.container(horizontal=True, vertical_alignment="center"):
         face = st.container(width="content")
         with st.container(gap="small", width="stretch"):
             words = st.container()
@@ -35,6 +35,8 @@ def endpoint(name: str, entry: state.Entry, checkpoint: Checkpoint, default: str
                 with st.popover("Choose", icon=":material/touch_app:"):
                     tests, prior, own, text = st.tabs(["Test images", "Prior", "Your picture", "Text"])
                 _dice(name, checkpoint)
+    with own:
+        _own(name, checkpoint)
     spec = text.text_input(
         f"Point {title}",
         default,
@@ -53,8 +55,6 @@ def endpoint(name: str, entry: state.Entry, checkpoint: Checkpoint, default: str
         _test_images(name, spec, checkpoint)
     with prior:
         _prior(name, spec)
-    with own:
-        _own(name, checkpoint)
     with face:
         picture = decoded(entry, checkpoint, point.z[None])[0] if point.picture is None else point.picture
         layout.picture(picture, target=84)
@@ -148,22 +148,21 @@ def _prior(name: str, spec: str) -> None:
 
 
 def _own(name: str, checkpoint: Checkpoint) -> None:
-    key = f"{name}_file"
-    st.file_uploader(
+    """Make the dropped picture the endpoint: once, and again where another model wants another shape."""
+    file = st.file_uploader(
         "A picture of your own",
-        key=key,
+        key=f"{name}_file",
         help="Cut to the middle, brought to the model's size and, where that suits the data, inverted and centred.",
-        on_change=lambda: _take(name, checkpoint),
     )
-    for problem in st.session_state.get(f"{name}_problems", ()):
-        st.error(problem, icon=":material/error:")
-
-
-def _take(name: str, checkpoint: Checkpoint) -> None:
-    """Make the dropped picture the endpoint."""
-    file = st.session_state[f"{name}_file"]
     found, problems = own_pictures.read_files([file] if file else [], key=f"{name}_pictures")
-    if found:
+    for problem in problems:
+        st.error(problem, icon=":material/error:")
+    if not found:
+        return
+    key, shape = f"{name}_taken", checkpoint.model.config.image_shape
+    before = st.session_state.get(key, (None, None))
+    st.session_state[key] = file.file_id, shape
+    in_use = st.session_state.get(name, "").startswith("picture:")
+    if before[0] != file.file_id or (before[1] != shape and in_use):
         picture = own_pictures.prepare(found[0], checkpoint, own_pictures.suggest(found[0], checkpoint))
         _set(name, state.keep_picture(picture, found[0].name))
-    st.session_state[f"{name}_problems"] = problems

@@ -74,10 +74,14 @@ def radius_figure(a: np.ndarray, b: np.ndarray, t: float, method: str) -> go.Fig
             place = float(np.interp(t, along, radius))
             marker = {"color": colour, "size": 11, "line": {"width": 2, "color": "white"}}
             chart.add_scatter(x=[t], y=[place], mode="markers", marker=marker, showlegend=False, hoverinfo="skip")
-    d = len(a)
-    chart.add_hline(y=d**0.5, line={"dash": "dash", "width": 1, "color": theme.TERM_COLOURS["total"]})
-    chart.add_annotation(
-        x=1, xref="paper", xanchor="right", y=d**0.5, yanchor="bottom", text=f"√d = {d**0.5:.2f}", showarrow=False
+    expected = len(a) ** 0.5
+    chart.add_scatter(
+        x=[0, 1],
+        y=[expected, expected],
+        name=f"√d = {expected:.2f}",
+        mode="lines",
+        line={"dash": "dash", "width": 1, "color": theme.TERM_COLOURS["total"]},
+        hoverinfo="skip",
     )
     return chart.update_yaxes(rangemode="tozero")
 
@@ -149,6 +153,6 @@ def _subscript(number: int) -> str:
     return str(number).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
 
 
-def _signed(value: float, digits: int = 2) -> str:
-    """A number for people, with a true minus sign."""
-    return f"{value:.{digits}f}".replace("-", "−")
+def _signed(value: float) -> str:
+    """A number for people, with a true minus sign and no −0."""
+    return f"{round(float(value), 2) + 0.0:.2f}".replace("-", "−")

@@ -105,7 +105,7 @@ def explorer(entry: state.Entry, checkpoint: Checkpoint, found: Codes, chosen: S
     """Draw the map and, beside it, what is selected in it."""
     real = state.held_out(checkpoint) is not None
     atlas = view.atlas(f"{found.key} {real}", checkpoint, len(found))
-    map_area = st.container(gap=None)
+    map_area = st.container()
     _own_point(checkpoint)  # drawn below the map, but known to it
     if not real:
         st.caption(
@@ -119,13 +119,13 @@ def explorer(entry: state.Entry, checkpoint: Checkpoint, found: Codes, chosen: S
 
     @st.fragment(run_every=_LIVE_SECONDS if live else None)
     def map_and_selection() -> None:
+        if job is not None and job.running != live:
+            st.rerun()  # the whole page, so that the fragment starts or stops repeating itself
         left, right = st.columns([3, 2], gap="medium")
         points = named_points(checkpoint)
         with left:
             if job is not None:
                 _tsne_status(job)
-                if job.running != live:
-                    st.rerun()
             projection = _projection(found, chosen, job)
             selection = _map(checkpoint, found, chosen, projection, atlas, points)
             _below(found, chosen, projection, job)
@@ -133,8 +133,8 @@ def explorer(entry: state.Entry, checkpoint: Checkpoint, found: Codes, chosen: S
             selection_panel(entry, checkpoint, found, selection, points)
 
     with map_area:
-        thumbnail_atlas(atlas, key="map_atlas")
         map_and_selection()
+        thumbnail_atlas(atlas, key="map_atlas")
 
 
 def _projection(found: Codes, chosen: Settings, job: TsneJob | None) -> Projection:

@@ -5,7 +5,12 @@ import streamlit as st
 
 from vae_core import imaging
 
-__all__ = ["head", "nats", "picture", "whole_scale"]
+__all__ = ["dimension_name", "head", "nats", "picture", "whole_scale"]
+
+
+def dimension_name(dimension: int) -> str:
+    """'z₁' for latent dimension 0: people count from one."""
+    return "z" + str(dimension + 1).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
 
 
 def head(title: str, about: str) -> None:

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 import streamlit as st
 from PIL import Image
 
-from ui import theme
+from ui import layout, theme
 from ui.components.sheets import content_digest
 from vae_core.checkpoint import Checkpoint, LatentSnapshot
 from vae_core.evaluate import rank
@@ -149,7 +149,7 @@ def kl_bars(kl: np.ndarray) -> go.Figure:
     order = np.argsort(-kl, kind="stable")
     chart = theme.figure("latent dimension", "KL (nats)", height=_HEIGHT, hovermode="closest", bargap=0.25)
     chart.add_bar(
-        x=[f"z{j}" for j in order],
+        x=[layout.dimension_name(j) for j in order],
         y=kl[order],
         marker_color=theme.TERM_COLOURS["kl"],
         hovertemplate="%{x}: %{y:.3f} nats<extra></extra>",
@@ -188,7 +188,7 @@ def elbo_histogram(population: np.ndarray, elbo: float) -> go.Figure:
 
 def landing(seen: ImagePosterior, snapshot: LatentSnapshot, class_names: Sequence[str]) -> go.Figure:
     """Where a picture lands in the latent plane: q(z|x) to 1 and 2 σ over the test images' posterior means."""
-    chart = theme.figure("z0", "z1", height=_HEIGHT, hovermode="closest", showlegend=False)
+    chart = theme.figure("z₁", "z₂", height=_HEIGHT, hovermode="closest", showlegend=False)
     mu = snapshot.mu[:_CLOUD]
     labels = np.zeros(len(mu), np.int64) if snapshot.labels is None else snapshot.labels[:_CLOUD]
     for label in np.unique(labels):
@@ -210,6 +210,7 @@ def landing(seen: ImagePosterior, snapshot: LatentSnapshot, class_names: Sequenc
                 font={"color": "white", "size": 11},
                 bgcolor=theme.class_colour(int(label)),
                 borderpad=2,
+                opacity=0.8,
                 showarrow=False,
             )
     angle = np.linspace(0, 2 * np.pi, 73)

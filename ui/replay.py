@@ -26,10 +26,10 @@ __all__ = [
     "sample_rows",
 ]
 
-WIDTH = 344  # pixels: fits a phone
+WIDTH = 304  # pixels: fits a phone, and three times beside one another
 FRAMES = 40
-_MAP_HEIGHT = 250
-_CELL, _WIDEST_GAP, _BETWEEN = 52, 6, 14
+_MAP_HEIGHT = 270
+_CELL, _WIDEST_GAP, _BETWEEN = 48, 6, 14
 _FINE = 2  # the map is drawn this many times larger and reduced, which smooths its dots
 
 
@@ -76,15 +76,19 @@ def _layout(side: int) -> tuple[int, int, int]:
     return scale, columns, min(_WIDEST_GAP, (WIDTH - columns * side * scale) // (columns - 1))
 
 
-def picture_rows(rows: list[np.ndarray], look: Look) -> np.ndarray:
-    """Rows of square pictures (n, C, S, S) uint8, one below the other, cut to WIDTH: uint8 (3, height, WIDTH)."""
+def picture_rows(rows: list[np.ndarray], look: Look, together: int = 1) -> np.ndarray:
+    """Rows of square pictures (n, C, S, S) uint8, one below the other: uint8 (3, height, WIDTH).
+
+    `together`: so many rows touch before a gap follows.
+    """
     scale, columns, gap = _layout(rows[0].shape[-1])
     side = rows[0].shape[-1] * scale
-    canvas = _blank(len(rows) * (side + gap) - gap, look)
-    for i, row in enumerate(rows):
+    tops = [i * side + i // together * max(gap, 2) * together for i in range(len(rows))]
+    canvas = _blank(tops[-1] + side, look)
+    for top, row in zip(tops, rows, strict=True):
         for j, picture in enumerate(to_uint8(row[:columns])):
             large = picture.repeat(scale, 1).repeat(scale, 2)
-            canvas[:, i * (side + gap) :, j * (side + gap) :][:, :side, :side] = large
+            canvas[:, top : top + side, j * (side + gap) : j * (side + gap) + side] = large
     return canvas
 
 
@@ -155,7 +159,7 @@ def frames(run: Run, look: Look) -> tuple[np.ndarray, list[str]]:
     pictures = [
         np.concatenate(
             [
-                picture_rows(reconstruction_rows(given, preview["reconstruction"]), look),
+                picture_rows(reconstruction_rows(given, preview["reconstruction"]), look, 2),
                 gap,
                 picture_rows(sample_rows(preview["samples"], 1), look),
                 gap,

@@ -8,14 +8,15 @@ from typing import Any
 import streamlit as st
 
 from ui import caching, live_charts, visitor
-from ui.run_watch import curves_of, describe, guarded, open_in, resume, watch
-from ui.theme import CHART_CONFIG
+from ui.components.live_chart import live_chart
+from ui.run_watch import RESUMABLE, curves_of, describe, forget, guarded, open_in, resume, watch
 from vae_core import data, hosted, runs
 from vae_core.errors import UserError
-from vae_core.runs import Metrics, Run
+from vae_core.runs import LIVE, Metrics, Run
 
 __all__ = ["metrics_csv", "run_table"]
 
+_REFRESH_SECONDS = 4.0
 _COLUMNS = {
     "status": st.column_config.TextColumn("Status"),
     "data": st.column_config.TextColumn("Data"),
@@ -35,6 +36,11 @@ _COLUMNS = {
 
 def run_table() -> None:
     """Draw the table of all runs this visitor may see, and what can be done with those that are selected."""
+    live = any(run.state()["status"] in LIVE for run in runs.list_runs())
+    st.fragment(_table, run_every=_REFRESH_SECONDS if live else None)()
+
+
+def _table() -> None:
     found = [run for run in runs.list_runs() if hosted.visible(run, visitor.token())]
     rows = [(run, row) for run in found if (row := _row(run))]
     if not rows:
@@ -95,21 +101,19 @@ def _actions(chosen: list[Run]) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         if len(chosen) == 1:
             run = chosen[0]
-            st.button("Show", key="train_show", icon=":material/monitoring:", on_click=watch, args=(run,))
+            if st.button("Show", key="train_show", icon=":material/monitoring:"):
+                watch(run)
+                st.rerun()
             if run.checkpoint.exists():
                 open_in(run, "table")
-            if mine and run.state()["status"] in ("stopped", "interrupted", "failed"):
-                st.button(
-                    "Resume", key="train_resume", icon=":material/play_arrow:", on_click=guarded, args=(_resume, run)
-                )
+            resting = run.state()["status"] in RESUMABLE
+            if mine and resting and st.button("Resume", key="train_resume", icon=":material/play_arrow:"):
+                guarded(resume, run)
+                watch(run)
+                st.rerun()
             _downloads(run)
         if len(mine) == len(chosen) and st.button("Delete", key="train_delete", icon=":material/delete:"):
             _confirm(mine)
-
-
-def _resume(run: Run) -> None:
-    resume(run)
-    watch(run)
 
 
 def _downloads(run: Run) -> None:
@@ -142,6 +146,7 @@ def _confirm(chosen: list[Run]) -> None:
     if st.button("Delete for good", key="train_delete_sure", type="primary", icon=":material/delete_forever:"):
         for run in chosen:
             guarded(run.delete)
+            forget(run.name)
         st.rerun()
 
 
@@ -153,7 +158,15 @@ def _compare(chosen: list[Run]) -> None:
     for column, (term, label) in zip(st.columns(3), live_charts.TERMS.items(), strict=True):
         with column:
             st.markdown(f"**{label}, test**")
-            st.plotly_chart(live_charts.comparison(term, tests), key=f"train_compare_{term}", config=CHART_CONFIG)
+            live_chart(
+                live_charts.comparison(term, tests),
+                key=f"train_compare_{term}",
+                label=f"{label}, test",
+                x="epoch",
+                y="nats",
+                y_range=live_charts.useful_range(*(test[term] for test in tests.values())),
+                subject=" ".join(tests),
+            )
 
 
 def metrics_csv(metrics: Metrics) -> str:

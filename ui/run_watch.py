@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import streamlit as st
+from PIL import Image
 
 from ui import caching, live_charts, replay, state, visitor
 from ui.components.film_strip import film_strip
-from ui.theme import CHART_CONFIG
+from ui.components.live_chart import live_chart
 from ui.train_form import BETAS, LEARNING_RATES
-from vae_core import data, hosted, runs
+from vae_core import data, hosted, imaging, runs
 from vae_core.curves import Curves
 from vae_core.diagnose import diagnose
 from vae_core.errors import UserError
@@ -21,10 +22,22 @@ from vae_core.evaluate import ACTIVE_VARIANCE
 from vae_core.runs import LIVE, Run, RunConfig
 from vae_core.worker import read_given, read_preview
 
-__all__ = ["curves_of", "describe", "guarded", "resume", "run_watch", "start", "status_badge", "watch", "watched"]
+__all__ = [
+    "RESUMABLE",
+    "curves_of",
+    "describe",
+    "forget",
+    "guarded",
+    "open_in",
+    "resume",
+    "run_watch",
+    "start",
+    "watch",
+    "watched",
+]
 
 _REFRESH_SECONDS = 1.0
-_RESUMABLE = ("stopped", "interrupted", "failed")
+RESUMABLE = ("stopped", "interrupted", "failed")
 _LOOKS = {
     "light": replay.Look((253, 252, 249), (28, 35, 48)),
     "dark": replay.Look((16, 21, 29), (228, 231, 236)),
@@ -53,21 +66,24 @@ def watched() -> Run | None:
         return None
     run = Run(runs.runs_folder() / name)
     if not re.fullmatch(r"\w[\w.-]*", name) or not (run.path / "config.json").is_file():
-        watch(None)
+        forget(name)
         st.warning(f"The run “{name[:80]}” is not here any more.", icon=":material/search_off:")
         return None
     watch(run)
     return run
 
 
-def watch(run: Run | None) -> None:
+def watch(run: Run) -> None:
     """Watch `run` from now on, here and at the address of this page."""
-    if run is None:
+    st.session_state["train_run"] = run.name
+    st.query_params["run"] = run.name
+
+
+def forget(name: str) -> None:
+    """Watch the run called `name` no longer."""
+    if st.session_state.get("train_run", name) == name:
         st.session_state.pop("train_run", None)
         st.query_params.pop("run", None)
-    else:
-        st.session_state["train_run"] = run.name
-        st.query_params["run"] = run.name
 
 
 def start(config: RunConfig) -> None:
@@ -111,7 +127,7 @@ def describe(config: RunConfig) -> str:
     return f"{data.title(train.dataset)} · {model.arch} · d = {model.latent_dim} · β = {train.beta:g}"
 
 
-def status_badge(status: str) -> None:
+def _status_badge(status: str) -> None:
     """The run's status as a coloured word."""
     colour, icon = _BADGES[status]
     st.badge(status, icon=icon, color=colour)
@@ -138,10 +154,10 @@ def run_watch(run: Run) -> None:
     status, mine = situation[0], hosted.owns(run, visitor.token())
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader(describe(config), anchor=False, width="content")
-        status_badge(status)
+        _status_badge(status)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         _controls(run, *situation, mine)
-    if status in LIVE or status in _RESUMABLE:
+    if status in LIVE or status in RESUMABLE:
         _steering(run, config, mine)
     live = st.fragment(_live, run_every=_REFRESH_SECONDS if status in LIVE else None)
     live(run, config, situation)
@@ -181,9 +197,9 @@ def _controls(run: Run, status: str, command: str, mine: bool) -> None:
         button("Resume", "play_arrow", run.go_on, primary=True)
         button("Step one epoch", "skip_next", run.step_epoch)
         button("Stop", "stop", run.stop)
-    elif status in _RESUMABLE:
+    elif status in RESUMABLE:
         button("Resume", "play_arrow", lambda: resume(run), primary=True)
-    if status in (*_RESUMABLE, "finished", "paused") and run.checkpoint.exists():
+    if status in (*RESUMABLE, "finished", "paused") and run.checkpoint.exists():
         open_in(run, "watched")
 
 
@@ -247,13 +263,21 @@ def _live(run: Run, config: RunConfig, situation: tuple[str, str]) -> None:
     if curves.last is None:
         return
     train, test = curves.train(), curves.test()
+    changes = live_charts.marks(curves.events, config.train.beta, config.train.learning_rate)
     for column, (term, label) in zip(st.columns(3), live_charts.TERMS.items(), strict=True):
         with column:
             newest, where = (test[term], "test") if len(test[term]) else (train[term], "train")
             st.metric(f"{label}, {where}", f"{newest[-1]:,.2f} nats".replace("-", "−"), help=_ABOUT[term])
-            chart = live_charts.term_chart(term, train, test, curves.events)
-            chart.layout.uirevision = run.name
-            st.plotly_chart(chart, key=f"train_chart_{term}", config=CHART_CONFIG)
+            live_chart(
+                live_charts.term_curves(term, train, test),
+                key=f"train_chart_{term}",
+                label=label,
+                x="epoch",
+                y="nats",
+                marks=changes,
+                y_range=live_charts.useful_range(train[term], test[term]),
+                subject=run.name,
+            )
     _pictures(run, curves)
 
 
@@ -307,7 +331,8 @@ def _words(config: RunConfig, said: dict[str, Any], curves: Curves) -> None:
 def _pictures(run: Run, curves: Curves) -> None:
     """KL per dimension, reconstructions and samples, and the latent map, as of the latest preview."""
     previews = run.previews()
-    bars, pictures, plane = st.columns(3)
+    row = st.container(horizontal=True, gap="medium")
+    bars, pictures, plane = (row.container(width=replay.WIDTH) for _ in range(3))
     seen = _preview_pictures(str(previews[-1]), caching.modified(previews[-1]), _theme()) if previews else None
     with bars:
         kl = curves.last["kl_per_dimension"]
@@ -318,21 +343,24 @@ def _pictures(run: Run, curves: Curves) -> None:
             f"{count} of {len(kl)}",
             help=f"Latent dimensions whose posterior mean varies by more than {ACTIVE_VARIANCE:g} over test images.",
         )
-        chart = live_charts.kl_bars(kl, used)
-        chart.layout.uirevision = run.name
-        st.plotly_chart(chart, key="train_chart_bars", config=CHART_CONFIG)
+        live_chart(
+            live_charts.kl_bars(kl, used),
+            key="train_chart_bars",
+            label="KL per latent dimension",
+            x="latent dimension",
+            y="nats",
+            bars=True,
+            subject=run.name,
+        )
     if seen is None:
         return
     epoch = f"epoch {seen['epoch']}"
     with pictures:
-        st.image(seen["reconstructions"], f"Test images, each over its reconstruction, {epoch}", **_AS_IS)
-        st.image(seen["samples"], "Samples from fixed noise", **_AS_IS)
+        st.image(seen["reconstructions"], f"Test images, each over its reconstruction, {epoch}", width=replay.WIDTH)
+        st.image(seen["samples"], "Samples from fixed noise", width=replay.WIDTH)
     with plane:
         axes = "latent plane" if len(kl) == 2 else "latent map (PCA)"
-        st.image(seen["map"], f"The {axes}: test images at their posterior means, {epoch}", **_AS_IS)
-
-
-_AS_IS = {"width": replay.WIDTH, "output_format": "PNG"}
+        st.image(seen["map"], f"The {axes}: test images at their posterior means, {epoch}", width=replay.WIDTH)
 
 
 def _theme() -> str:
@@ -358,14 +386,16 @@ def _preview_pictures(path: str, modified: int, theme: str) -> dict[str, Any] | 
     return {
         "epoch": replay.epoch_of(preview),
         "used": (mu.var(0) > ACTIVE_VARIANCE).tolist(),
-        "reconstructions": _upright(replay.picture_rows(rows, look)),
-        "samples": _upright(replay.picture_rows(replay.sample_rows(arrays["samples"]), look)),
-        "map": _upright(replay.latent_map(mu, labels, names, replay.plane_of(mu), look)),
+        "reconstructions": _url(replay.picture_rows(rows, look, 2)),
+        "samples": _url(replay.picture_rows(replay.sample_rows(arrays["samples"]), look)),
+        "map": _url(replay.latent_map(mu, labels, names, replay.plane_of(mu), look)),
     }
 
 
-def _upright(picture: np.ndarray) -> np.ndarray:
-    return picture.transpose(1, 2, 0)
+def _url(picture: np.ndarray) -> str:
+    """uint8 (3, height, width) as a data URL: with a file of its own, a picture that is soon replaced may be gone
+    before a slow browser asks for it."""
+    return imaging.data_url(imaging.png_bytes(Image.fromarray(picture.transpose(1, 2, 0))), "image/png")
 
 
 @st.cache_data(max_entries=8, show_spinner="Preparing the replay …")

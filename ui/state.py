@@ -8,8 +8,8 @@ import numpy as np
 import streamlit as st
 import torch
 
-from ui import caching
-from vae_core import data, runs
+from ui import caching, visitor
+from vae_core import data, hosted, runs
 from vae_core.checkpoint import Checkpoint, LatentSnapshot
 from vae_core.errors import UserError
 from vae_core.evaluate import encode
@@ -59,7 +59,7 @@ def entries() -> dict[str, Entry]:
     shipped = sorted(SHIPPED.glob("*.safetensors"), key=lambda path: (path.stem != _DEFAULT, path.stem))
     found = {path.stem: Entry(path.stem, path) for path in shipped}
     for run in runs.list_runs():
-        if run.checkpoint.exists():
+        if run.checkpoint.exists() and hosted.visible(run, visitor.token()):
             found[f"run-{run.name}"] = Entry(f"run-{run.name}", run.checkpoint, run.name)
     return found
 
@@ -107,10 +107,13 @@ def selected() -> tuple[Entry, Checkpoint]:
         st.info("Train a model first: this page shows what it has learnt.", icon=":material/model_training:")
         st.stop()
     try:
-        return entry, caching.load_checkpoint(entry.path)
+        checkpoint = caching.load_checkpoint(entry.path)
+        if checkpoint.snapshot is None:
+            raise UserError(f"{entry.id} has no latent snapshot, which the pages show. Choose another model.")
     except UserError as error:
         st.error(str(error), icon=":material/error:")
         st.stop()
+    return entry, checkpoint
 
 
 def held_out(checkpoint: Checkpoint) -> np.ndarray | None:

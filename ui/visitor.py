@@ -25,7 +25,8 @@ def greet() -> None:
         os.environ["VAE_HOSTED"] = _secret("VAE_HOSTED")
     if not hosted.active():
         return
-    reported = _component(key="visitor", data={"token": token()}, on_token_change=lambda: None, height=1).token
+    with st.sidebar:
+        reported = _component(key="visitor", data={"token": token()}, on_token_change=lambda: None, height=1).token
     if _well_formed(reported):
         st.session_state["visitor_token"] = reported
 

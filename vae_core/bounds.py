@@ -45,8 +45,8 @@ class LogLikelihood:
 class _WeightSums:
     """Running Σw and Σw² of weights given by their logarithms, relative to the greatest so far."""
 
-    def __init__(self, images: int, device: torch.device) -> None:
-        self.greatest = torch.full((images,), -math.inf, device=device, dtype=torch.float64)
+    def __init__(self, images: int) -> None:
+        self.greatest = torch.full((images,), -math.inf, dtype=torch.float64)
         self.first, self.second = torch.zeros_like(self.greatest), torch.zeros_like(self.greatest)
 
     def add(self, log_weights: Tensor) -> None:
@@ -67,9 +67,10 @@ class _WeightSums:
 
 
 def _log_weights(model: VAE, x: Tensor, samples: int, at_once: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """log w = log p(x|z) + log p(z) − log q(z|x) for z ~ q(z|x), in float64: pieces (k, n) that add up to `samples`.
+    """log w = log p(x|z) + log p(z) − log q(z|x) for z ~ q(z|x): float64 pieces (k, n) that add up to `samples`.
 
-    x (n, C, H, W). With z = mu + σ ⊙ ε the densities' constants cancel: log p(z) − log q(z|x) = ½ Σ (ε² − z² + logvar).
+    x (n, C, H, W); the pieces lie on the CPU, since not every accelerator has float64. With z = mu + σ ⊙ ε the
+    densities' constants cancel: log p(z) − log q(z|x) = ½ Σ (ε² − z² + logvar).
     """
     mu, logvar = model.encode(x)
     for start in range(0, samples, at_once):
@@ -77,8 +78,9 @@ def _log_weights(model: VAE, x: Tensor, samples: int, at_once: int, generator: t
         noise = torch.randn(shape, generator=generator, device=mu.device, dtype=mu.dtype)
         z = torch.addcmul(mu, torch.exp(0.5 * logvar), noise)
         params = model.decode(z.flatten(0, 1)).unflatten(0, shape[:2])
-        prior_over_posterior = 0.5 * (noise.double().square() - z.double().square() + logvar.double()).sum(-1)
-        yield model.likelihood.log_prob(x, params).double() + prior_over_posterior
+        fit = model.likelihood.log_prob(x, params)
+        fit, noise, z, spread = (part.cpu().double() for part in (fit, noise, z, logvar))
+        yield fit + 0.5 * (noise.square() - z.square() + spread).sum(-1)
 
 
 def log_likelihood(
@@ -106,11 +108,11 @@ def log_likelihood(
         generator = torch.Generator(device=device).manual_seed(seed)
         for start in range(0, len(images), batch):
             x = to_unit(images[start : start + batch], device)
-            sums = _WeightSums(len(x), device)
+            sums = _WeightSums(len(x))
             for log_weights in _log_weights(model, x, samples, at_once, generator):
                 sums.add(log_weights)
             parts.append(torch.stack(sums.estimate(samples)))
             if progress:
                 progress(min(1.0, (start + batch) / len(images)))
-    values, errors, effective = torch.cat(parts, dim=1).cpu().numpy()
+    values, errors, effective = torch.cat(parts, dim=1).numpy()
     return LogLikelihood(values, errors, effective, samples)

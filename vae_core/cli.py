@@ -428,7 +428,7 @@ def _evaluate(args: argparse.Namespace) -> Result:
 
 
 def _latent_table(leading: Sequence[str], columns: Sequence[Sequence[Any]], z: "np.ndarray") -> tuple[Any, Any]:
-    header = [*leading, *(f"z{j}" for j in range(z.shape[1]))]
+    header = [*leading, *(f"z{j + 1}" for j in range(z.shape[1]))]
     return header, ([*start, *point] for start, point in zip(zip(*columns, strict=True), z.tolist(), strict=True))
 
 

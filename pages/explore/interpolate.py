@@ -192,7 +192,7 @@ entry, checkpoint = state.selected()
 kind = "prior" if checkpoint.snapshot is None else "test"
 defaults = [f"{kind}:{number}" for number in range(4)]
 try:
-    left, right, way = st.columns([3, 3, 2], gap="medium", vertical_alignment="center")
+    left, right, way = st.columns([5, 5, 4], vertical_alignment="center")
     with left:
         a = endpoint("a", entry, checkpoint, defaults[0])
     with right:

@@ -47,7 +47,7 @@ diagram(
     sigma=seen.sigma,
     cloud=snapshot.mu[:CLOUD],
     labels=None if snapshot.labels is None else snapshot.labels[:CLOUD],
-    names=[str(j) for j in np.argsort(-seen.kl)[:ROWS]],
+    order=np.argsort(-seen.kl)[:ROWS],
 )
 
 elbo, reconstruction, kl, place = st.columns(4)

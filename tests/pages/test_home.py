@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from app import SECTIONS
+
 ROOT = Path(__file__).resolve().parents[2]
 CHECKPOINTS = sorted(path.stem for path in (ROOT / "checkpoints").glob("*.safetensors"))
-PAGES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "pages").rglob("*.py"))
+PAGES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "pages").glob("*/*.py"))
 
 
 def _app(model: str | None = None) -> AppTest:
@@ -15,6 +17,11 @@ def _app(model: str | None = None) -> AppTest:
     if model:
         app.query_params["model"] = model
     return app
+
+
+def test_every_page_can_be_the_first_one_asked_of_a_server():
+    addresses = {title.lower().replace(" ", "-") for rows in SECTIONS.values() for _, title, _ in rows} - {"home"}
+    assert {path.stem for path in (ROOT / "pages").glob("*.py")} == addresses
 
 
 def test_models_ship():

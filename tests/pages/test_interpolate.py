@@ -161,8 +161,12 @@ def test_prior_inside_agrees_with_draws():
 def test_the_chart_ends_at_the_ends_and_marks_the_place():
     a, b = np.array([3.0, 4.0]), np.array([0.0, 1.0])
     chart = interpolation.radius_figure(a, b, 0.5, "linear")
-    lines = {trace.name: trace.y for trace in chart.data if trace.mode != "markers"}
-    assert {name: (line[0], line[-1]) for name, line in lines.items()} == {"Linear": (5, 1), "Spherical": (5, 1)}
+    lines = {trace.name: trace.y for trace in chart.data if trace.name}
+    assert {name: (line[0], line[-1]) for name, line in lines.items() if len(line) == interpolation.FRAMES} == {
+        "Linear": (5, 1),
+        "Spherical": (5, 1),
+    }
+    assert lines["√d = 1.41"] == pytest.approx([2**0.5, 2**0.5])
     marker = next(trace for trace in chart.data if trace.mode == "markers")
     assert marker.y[0] == pytest.approx(np.linalg.norm((a + b) / 2))
 

@@ -312,5 +312,5 @@ def test_the_rank_in_words(elbo, sentence):
 
 def test_kl_bars_are_sorted():
     bar = reconstruction.kl_bars(np.array([0.5, 3.0, 1.0], np.float32)).data[0]
-    assert list(bar.x) == ["z1", "z2", "z0"]
+    assert list(bar.x) == ["z₂", "z₃", "z₁"]
     assert list(bar.y) == [3.0, 1.0, 0.5]

@@ -189,7 +189,7 @@ class Diagram {
 
   // More than two dimensions: one row each, the posterior's ±2σ over the prior's, the current z as a dot.
   paintDimensions(context, at, ink, accent) {
-    const { mu, sigma, names } = this.data;
+    const { mu, sigma, names, order } = this.data;
     const rows = names.length;
     const left = 34;
     const unit = (this.side - left - 8) / 7;
@@ -198,11 +198,11 @@ class Diagram {
     context.font = `12px ${getComputedStyle(this.root).fontFamily}`;
     context.textBaseline = "middle";
     names.forEach((name, row) => {
-      const j = Number(name);
+      const j = order[row];
       const y = (row + 0.5) * height;
       context.fillStyle = ink;
       context.globalAlpha = 0.75;
-      context.fillText(`z${name}`, 4, y);
+      context.fillText(name, 4, y);
       context.globalAlpha = 0.12;
       context.fillRect(x(-2), y - height * 0.3, 4 * unit, height * 0.6);
       context.globalAlpha = 1;

@@ -7,6 +7,7 @@ import streamlit as st
 
 from ui.components.scripts import script, style
 from ui.components.sheets import sheet
+from ui.layout import dimension_name
 from ui.theme import class_colour
 from vae_core.imaging import Sheet
 
@@ -27,14 +28,14 @@ def diagram(
     sigma: np.ndarray,
     cloud: np.ndarray,
     labels: np.ndarray | None,
-    names: Sequence[str] = (),
+    order: Sequence[int],
 ) -> None:
     """Draw the diagram for one picture.
 
     picture (C, H, W) is x, and caption what to call it; z (K, d) are draws from q(z|x) = N(mu, diag sigma²),
     mu and sigma (d,); decoded (K, C, H, W) the mean pictures of p(x|z) and reconstruction (K,) −log p(x|z) in
-    nats; cloud (N, d) posterior means of other images, with labels (N,), drawn behind where d = 2; names are
-    the latent dimensions to show where d > 2, in their order.
+    nats; cloud (N, d) posterior means of other images, with labels (N,), drawn behind where d = 2; order is
+    which latent dimensions to show where d > 2, from the top.
     """
     _, given = sheet(picture[None])
     _, drawn = sheet(decoded)
@@ -48,7 +49,7 @@ def diagram(
         sigma=sigma,
         cloud=cloud,
         labels=labels,
-        names=names,
+        order=order,
     )
     _component(key=key, data=props)
 
@@ -64,7 +65,7 @@ def diagram_props(
     sigma: np.ndarray,
     cloud: np.ndarray,
     labels: np.ndarray | None,
-    names: Sequence[str],
+    order: Sequence[int],
 ) -> dict:
     """What the browser is given."""
     plane = cloud if cloud.shape[1] == 2 else cloud[:0, :2]
@@ -80,5 +81,6 @@ def diagram_props(
         "cloud": np.round(plane, 2).tolist(),
         "labels": [0] * len(plane) if labels is None else labels[: len(plane)].tolist(),
         "colours": colours,
-        "names": list(names),
+        "order": [int(j) for j in order],
+        "names": [dimension_name(j) for j in order],
     }

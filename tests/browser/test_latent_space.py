@@ -1,0 +1,188 @@
+"""The latent space page in a browser: click, lasso, live t-SNE, a dropped picture, ways on."""
+
+import io
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from tests.browser.conftest import serve, settle
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory, browser):
+    with serve("app.py", VAE_RUNS=str(tmp_path_factory.mktemp("runs"))) as url:
+        page = browser.new_page()
+        page.goto(url)
+        settle(page)
+        page.close()
+        yield url
+
+
+@pytest.fixture
+def visit(open_page, address):
+    """Opens the page by its link, with a model."""
+
+    def opens(model: str, **context):
+        page = open_page(f"{address}/latent-space?model={model}", **context)
+        page.get_by_test_id("latent-map").locator("canvas").first.wait_for()
+        still(page)
+        return page
+
+    return opens
+
+
+def redraws(page) -> int:
+    return int(page.get_by_test_id("latent-map").get_attribute("data-redraws"))
+
+
+def still(page):
+    """Wait until the script has run and the map moves no more."""
+    settle(page)
+    count = -1
+    while count != (count := redraws(page)) or count == 0:
+        page.wait_for_timeout(450)
+
+
+def plot(page) -> tuple[float, float, float]:
+    """The middle of the map's plot and its smaller half, in pixels of the window."""
+    stage = page.get_by_test_id("latent-map").locator(".stage")
+    stage.scroll_into_view_if_needed()
+    box = stage.bounding_box()
+    width, height = box["width"] - 60, box["height"] - 54
+    return box["x"] + 50 + width / 2, box["y"] + 10 + height / 2, min(width, height) / 2
+
+
+def lasso(page):
+    """Draw a square around the middle."""
+    x, y, half = plot(page)
+    size = 0.6 * half
+    page.keyboard.down("Shift")
+    page.mouse.move(x - size, y - size)
+    page.mouse.down()
+    for dx, dy in [(size, -size), (size, size), (-size, size)]:
+        page.mouse.move(x + dx, y + dy, steps=4)
+    page.mouse.up()
+    page.keyboard.up("Shift")
+
+
+def drawing(shade: int) -> bytes:
+    """A thick vertical stroke on a contrasting ground, as a PNG file."""
+    pixels = np.full((200, 200), 255 - shade, np.uint8)
+    pixels[30:170, 85:115] = shade
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_a_click_shows_image_reconstruction_posterior_and_neighbours(visit):
+    page = visit("digits-d2")
+    page.get_by_test_id("latent-map").get_by_role("application").focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name=re.compile(r"^Test image \d+, class \d$")).wait_for()
+    for words in ["reconstruction, decoded from μ", "Reconstruction (nats)", "nearest test images in latent space"]:
+        page.get_by_text(words).first.wait_for()
+    page.get_by_test_id("stDataFrame").wait_for()
+
+
+def test_a_lasso_shows_the_group_and_sends_its_mean_on(visit):
+    page = visit("digits-d2")
+    lasso(page)
+    page.get_by_role("heading", name=re.compile(r"^\d+ images$")).wait_for()
+    page.get_by_text("their mean, decoded").wait_for()
+    page.get_by_role("button", name="Use as A").click()
+    page.get_by_role("button", name="Open Interpolate with A").wait_for()
+    page.get_by_test_id("latent-map").get_by_role("application").focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name=re.compile("^Test image")).wait_for()
+    page.get_by_role("button", name="Use as B").click()
+    page.get_by_role("button", name="Interpolate from A to B").click()
+    page.get_by_role("heading", name="Interpolate", exact=True).wait_for()
+    page.wait_for_url(re.compile(r"interpolate.*a=z%3A"))
+    assert "b=test%3A" in page.url
+
+
+def test_an_empty_place_of_the_plane_is_decoded(visit):
+    page = visit("digits-d2")
+    for _ in range(3):
+        page.get_by_role("button", name="Zoom out").click()
+    x, y, half = plot(page)
+    page.mouse.click(x - 0.9 * half, y + 0.9 * half)
+    page.get_by_role("heading", name=re.compile(r"^z = \(−")).wait_for()
+    page.get_by_text("of the prior's draws lie closer").wait_for()
+
+
+def test_t_sne_moves_before_the_eyes_stops_goes_on_and_is_kept(visit):
+    page = visit("digits-d2")
+    page.get_by_text("t-SNE", exact=True).click()
+    page.get_by_text(re.compile("^Iteration [0-9]+ of 750")).wait_for(timeout=20_000)
+    page.get_by_text(re.compile("^Iteration [1-9][0-9]* of 750")).wait_for(timeout=60_000)
+    if page.get_by_role("button", name="Stop").count():
+        page.get_by_role("button", name="Stop").click()
+        page.get_by_role("button", name="Continue").click()
+    page.get_by_text("Iteration 750 of 750").wait_for(timeout=180_000)
+    page.get_by_text(re.compile(r"trustworthiness [01]\.\d{3}")).wait_for()
+    assert redraws(page) > 20, "many pictures, not only the last"
+    page.get_by_text("PCA", exact=True).click()
+    page.get_by_text("t-SNE", exact=True).click()
+    page.get_by_text("Iteration 750 of 750").wait_for(timeout=20_000)
+
+
+def test_a_dropped_picture_lands_in_the_map_and_its_link_is_in_the_url(visit):
+    page = visit("mnist-d2")
+    page.locator("input[type=file]").set_input_files(
+        {"name": "stroke.png", "mimeType": "image/png", "buffer": drawing(0)}
+    )
+    page.get_by_role("heading", name="stroke.png").wait_for()
+    page.get_by_text("as the model is given it").wait_for()
+    page.wait_for_url(re.compile("map_point=picture"))
+    page.get_by_text(re.compile("nearest test images in latent space: 1, 1")).wait_for()
+
+
+def test_a_dropped_file_that_is_no_picture_is_said_in_a_sentence(visit):
+    page = visit("mnist-d2")
+    page.locator("input[type=file]").set_input_files(
+        {"name": "notes.png", "mimeType": "image/png", "buffer": b"these are only words"}
+    )
+    page.get_by_test_id("stAlert").get_by_text("notes.png").wait_for()
+
+
+def test_settings_are_in_the_url_and_bring_another_visitor_to_the_same_view(visit, open_page):
+    page = visit("mnist-d2")
+    page.get_by_text("PCA", exact=True).click()
+    page.get_by_text("Thumbnails", exact=True).click()
+    page.wait_for_url(re.compile("map_projection=PCA.*map_thumbnails=true|map_thumbnails=true.*map_projection=PCA"))
+    other = open_page(page.url)
+    still(other)
+    assert other.get_by_role("switch", name="Thumbnails").is_checked()
+    other.get_by_text(re.compile("trustworthiness")).wait_for()
+
+
+def test_the_coordinates_can_be_downloaded(visit):
+    page = visit("digits-d2")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Coordinates (CSV)").click()
+    table = pd.read_csv(download.value.path())
+    assert len(table) == int(page.get_by_test_id("latent-map").get_attribute("data-points"))
+    assert {"x", "y", "class", "elbo", "z1", "z2"} <= set(table.columns)
+
+
+def test_ten_thousand_images_are_mapped_where_the_data_set_is_at_hand(visit):
+    page = visit("mnist-d2")
+    if not page.get_by_text("All 10,000 test images").count():
+        pytest.skip("MNIST is not on this machine")
+    page.get_by_text("All 10,000 test images").click()
+    page.wait_for_function(
+        "[...document.querySelectorAll('[data-testid=stBidiComponentIsolated]')].some("
+        "host => host.shadowRoot.querySelector('[data-points=\"10000\"]'))"
+    )
+
+
+def test_on_a_phone(visit):
+    page = visit("mnist-d2", viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    x, y, _ = plot(page)
+    page.touchscreen.tap(x, y)
+    page.get_by_role("heading", name=re.compile("^Test image|^z = ")).wait_for()
