@@ -125,7 +125,7 @@ def traversals(entry: Entry, checkpoint: Checkpoint, z: np.ndarray, key: str) ->
             film_strip(
                 frames[place],
                 key=f"interpolate_z{dimension}",
-                label=f"z{_subscript(dimension + 1)} · {kl[dimension]:.2f} nats",
+                label=f"{layout.dimension_name(dimension)} · {kl[dimension]:.2f} nats",
                 labels=[_signed(value) for value in values],
                 index=index,
                 scale=layout.whole_scale(frames.shape[-1], 112 if half <= 2 else 56),
@@ -148,9 +148,6 @@ def _values(now: float) -> tuple[np.ndarray, int]:
     values[index] = now
     return values, index
 
-
-def _subscript(number: int) -> str:
-    return str(number).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
 
 
 def _signed(value: float) -> str:

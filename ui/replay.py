@@ -30,6 +30,7 @@ WIDTH = 304  # pixels: fits a phone, and three times beside one another
 FRAMES = 40
 _MAP_HEIGHT = 270
 _CELL, _WIDEST_GAP, _BETWEEN = 48, 6, 14
+_LEAST_HALF = 2.2  # the prior's 2σ circle is always in sight
 _FINE = 2  # the map is drawn this many times larger and reduced, which smooths its dots
 
 
@@ -57,16 +58,16 @@ class Plane:
         return (mu - self.mean) @ self.axes.T
 
 
-def plane_of(mu: np.ndarray) -> Plane:
-    """The plane on which codes mu (n, d) are best seen, with room for nearly all of them."""
+def plane_of(mu: np.ndarray, *others: np.ndarray) -> Plane:
+    """The plane on which codes mu (n, d) are best seen, with room for nearly all of them and of `others`."""
     d = mu.shape[1]
     if d == 2:
         mean, axes = np.zeros(2), np.eye(2)
     else:
         fit = pca(mu)
         mean, axes = fit.mean, fit.axes
-    reach = np.abs((mu - mean) @ axes.T)
-    return Plane(mean, axes, max(1.0, 1.08 * float(np.quantile(reach, 0.995))))
+    reach = [np.quantile(np.abs((codes - mean) @ axes.T), 0.99) for codes in (mu, *others)]
+    return Plane(mean, axes, max(_LEAST_HALF, 1.08 * float(np.max(reach))))
 
 
 def _layout(side: int) -> tuple[int, int, int]:
@@ -154,7 +155,8 @@ def frames(run: Run, look: Look) -> tuple[np.ndarray, list[str]]:
         return np.zeros((0, 3, 1, WIDTH), np.uint8), []
     given, labels, class_names = read_given(run)
     previews = [read_preview(path) for path in paths]
-    plane = plane_of(previews[-1]["mu"])
+    *earlier, last = (preview["mu"] for preview in previews)
+    plane = plane_of(last, *earlier)
     gap = _blank(_BETWEEN, look)
     pictures = [
         np.concatenate(

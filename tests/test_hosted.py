@@ -1,0 +1,291 @@
+"""A public demo: limits, owners, the queue and the disk budget."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from vae_core import hosted, runs
+from vae_core.errors import UserError
+from vae_core.files import read_json, write_json
+from vae_core.model import ModelConfig
+from vae_core.runs import Run, RunConfig
+from vae_core.train import TrainConfig
+from vae_core.worker import train_run
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="a public demo needs file locks of POSIX")
+
+ROOT = Path(__file__).resolve().parents[1]
+WAITER = """
+import sys
+from pathlib import Path
+from vae_core.queue import wait_then_train
+wait_then_train(Path(sys.argv[1]), [sys.executable, "-c", sys.argv[2], sys.argv[1]])
+"""
+TRAINER = "import sys, time, pathlib; pathlib.Path(sys.argv[1], 'trains').touch(); time.sleep(60)"
+
+
+def config(**changes) -> RunConfig:
+    model = {key: changes.pop(key) for key in ("latent_dim", "widths") if key in changes}
+    return RunConfig(ModelConfig((1, 8, 8), **({"widths": (16,)} | model)), TrainConfig(**({"epochs": 2} | changes)))
+
+
+@pytest.fixture(autouse=True)
+def demo(monkeypatch, tmp_path):
+    monkeypatch.setenv("VAE_HOSTED", "1")
+    monkeypatch.setenv("VAE_RUNS", str(tmp_path / "runs"))
+    return tmp_path / "runs"
+
+
+def eventually(condition, seconds: float = 30.0) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+@pytest.fixture
+def waiters():
+    """Starts processes that queue for a run; all are ended with the test."""
+    started = []
+
+    def start(run: Run) -> subprocess.Popen:
+        command = [sys.executable, "-c", WAITER, str(run.path), TRAINER]
+        started.append(subprocess.Popen(command, cwd=ROOT))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def trains(run: Run) -> bool:
+    return (run.path / "trains").exists()
+
+
+@pytest.mark.parametrize(("value", "active"), [("1", True), ("true", True), ("0", False), ("", False)])
+def test_the_environment_says_whether_this_is_a_demo(monkeypatch, value, active):
+    monkeypatch.setenv("VAE_HOSTED", value)
+    assert hosted.active() is active
+    assert (hosted.limits() is not None) is active
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"epochs": hosted.LIMITS.epochs + 1}, "epochs"),
+        ({"latent_dim": hosted.LIMITS.latent_dim + 1}, "latent dimensions"),
+        ({"batch_size": hosted.LIMITS.batch_size + 1}, "pictures a batch"),
+        ({"widths": (4096, 4096)}, "parameters"),
+        ({"dataset": "/etc"}, "data set"),
+        ({"dataset": "upload:../../../etc/passw"}, "data set"),
+    ],
+)
+def test_what_is_too_much_is_refused_in_a_sentence(monkeypatch, changes, named):
+    asked = config(**changes)
+    with pytest.raises(UserError, match=named) as refusal:
+        hosted.check_config(asked)
+    assert "/etc" not in str(refusal.value)
+    monkeypatch.setenv("VAE_HOSTED", "0")
+    hosted.check_config(asked)
+
+
+def test_what_is_within_the_limits_is_trained():
+    hosted.check_config(config(epochs=hosted.LIMITS.epochs, latent_dim=hosted.LIMITS.latent_dim))
+    hosted.check_config(config(dataset="upload:0123456789abcdef"))
+    hosted.check_pictures(hosted.LIMITS.pictures, hosted.LIMITS.picture_bytes)
+
+
+@pytest.mark.parametrize("load", [(hosted.LIMITS.pictures + 1, 1), (1, hosted.LIMITS.picture_bytes + 1)])
+def test_too_many_or_too_large_pictures_are_refused(load):
+    with pytest.raises(UserError, match="are the most here"):
+        hosted.check_pictures(*load)
+
+
+def test_a_run_is_its_owners_alone(monkeypatch):
+    run = runs.create(config())
+    hosted.claim(run, "ada")
+    hosted.claim(run, "eve")
+    assert hosted.owns(run, "ada")
+    assert not hosted.owns(run, "eve")
+    assert not hosted.owns(run, None)
+    monkeypatch.setenv("VAE_HOSTED", "0")
+    assert hosted.owns(run, None)
+
+
+def test_the_owners_secret_is_not_on_the_disk():
+    run = runs.create(config())
+    hosted.claim(run, "a-secret-of-ada")
+    assert not any(b"a-secret-of-ada" in path.read_bytes() for path in run.path.rglob("*") if path.is_file())
+
+
+def test_a_damaged_owner_file_makes_nobody_the_owner():
+    run = runs.create(config())
+    (run.path / "owner.json").write_text('{"token_sha256": 3}')
+    assert not hosted.owns(run, "ada")
+
+
+def test_runs_on_other_peoples_pictures_are_not_listed():
+    run = runs.create(config(dataset="upload:0123456789abcdef"))
+    hosted.claim(run, "ada")
+    assert hosted.visible(run, "ada")
+    assert not hosted.visible(run, "eve")
+    assert hosted.visible(runs.create(config()), "eve")
+
+
+def test_a_visitor_has_one_turn_at_a_time_and_the_queue_an_end(monkeypatch):
+    first, second = runs.create(config(seed=1)), runs.create(config(seed=2))
+    hosted.claim(first, "ada")
+    first.write_state(status="queued", pid=os.getpid())
+    with pytest.raises(UserError, match="already"):
+        hosted.check_turn(runs.list_runs(), "ada")
+    hosted.check_turn(runs.list_runs(), "eve")
+    second.write_state(status="queued", pid=os.getpid())
+    monkeypatch.setattr(hosted, "LIMITS", replace(hosted.LIMITS, waiting=2))
+    with pytest.raises(UserError, match="queue is full"):
+        hosted.check_turn(runs.list_runs(), "eve")
+
+
+def test_one_trains_and_the_others_wait_their_turn_even_if_the_first_crashes(waiters):
+    first, second, third = (runs.create(config(seed=seed)) for seed in (1, 2, 3))
+    trainer = waiters(first)
+    assert eventually(lambda: trains(first))
+    waiting = waiters(second)
+    assert eventually(lambda: second.state().get("ahead") == 1)
+    waiters(third)
+    assert eventually(lambda: third.state().get("ahead") == 2)
+    assert [run.state()["status"] for run in (second, third)] == ["queued", "queued"]
+    assert not trains(second)
+
+    trainer.send_signal(signal.SIGKILL)
+    trainer.wait()
+    assert eventually(lambda: trains(second))
+    assert not trains(third)
+    assert eventually(lambda: third.state().get("ahead") == 1)
+    waiting.send_signal(signal.SIGKILL)
+    waiting.wait()
+    assert eventually(lambda: trains(third))
+
+
+def test_a_waiting_run_that_is_killed_reads_as_interrupted_and_holds_nobody_up(waiters):
+    first, second, third = (runs.create(config(seed=seed)) for seed in (1, 2, 3))
+    trainer = waiters(first)
+    assert eventually(lambda: trains(first))
+    waiting = waiters(second)
+    assert eventually(lambda: second.state().get("ahead") == 1)
+    waiters(third)
+    assert eventually(lambda: third.state().get("ahead") == 2)
+    waiting.kill()
+    waiting.wait()
+    assert eventually(lambda: third.state().get("ahead") == 1)
+    assert second.state()["status"] == "interrupted"
+    trainer.kill()
+    trainer.wait()
+    assert eventually(lambda: trains(third))
+
+
+def test_a_waiting_run_can_be_called_off(waiters):
+    first, second = runs.create(config(seed=1)), runs.create(config(seed=2))
+    waiters(first)
+    assert eventually(lambda: trains(first))
+    waiting = waiters(second)
+    assert eventually(lambda: second.state()["status"] == "queued" and "ahead" in second.state())
+    second.stop()
+    assert waiting.wait(timeout=30) == 0
+    assert second.state()["status"] == "stopped"
+    assert not trains(second)
+
+
+def test_waiting_imports_no_torch():
+    code = "import sys, vae_core.queue; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_two_launched_runs_train_one_after_the_other():
+    first, second = runs.create(config(seed=1)), runs.create(config(seed=2))
+    runs.launch(first)
+    runs.launch(second)
+    assert eventually(lambda: second.state()["status"] == "finished", 120)
+    assert first.state()["status"] == "finished"
+    assert first.training.stat().st_mtime < (second.path / "previews" / "epoch_000.png").stat().st_mtime
+
+
+def test_a_turn_ends_when_its_time_is_up_and_says_so(monkeypatch):
+    monkeypatch.setattr(hosted, "LIMITS", replace(hosted.LIMITS, seconds=0.0))
+    run = runs.create(config(epochs=50))
+    assert train_run(run) == "stopped"
+    assert "as long as a turn may be" in run.state()["message"]
+    monkeypatch.setattr(hosted, "LIMITS", replace(hosted.LIMITS, seconds=600.0))
+    assert train_run(run) == "finished"
+
+
+def test_a_paused_run_gives_its_turn_back_when_its_time_is_up(monkeypatch):
+    monkeypatch.setattr(hosted, "LIMITS", replace(hosted.LIMITS, seconds=2.0))
+    run = runs.create(config(epochs=10_000))
+    run.pause()
+    began = time.monotonic()
+    assert train_run(run) == "stopped"
+    assert time.monotonic() - began < 60
+
+
+def fill(run: Run, size: int, age: float) -> None:
+    (run.path / "checkpoint.safetensors").write_bytes(bytes(size))
+    os.utime(run.path, (time.time() - age,) * 2)
+
+
+def test_old_runs_go_when_the_disk_budget_is_used_up(monkeypatch, tmp_path):
+    monkeypatch.setattr(hosted, "LIMITS", replace(hosted.LIMITS, disk_bytes=25_000))
+    old, middle, new = (runs.create(config(seed=seed)) for seed in (1, 2, 3))
+    for run, age in ((old, 300), (middle, 200), (new, 100)):
+        fill(run, 10_000, age)
+    hosted.clean_up(runs.list_runs(), tmp_path / "uploads")
+    assert [run.path.exists() for run in (old, middle, new)] == [False, True, True]
+
+
+def test_live_and_kept_runs_stay_whatever_the_budget(monkeypatch, tmp_path):
+    monkeypatch.setattr(hosted, "LIMITS", replace(hosted.LIMITS, disk_bytes=1))
+    live, kept, other = (runs.create(config(seed=seed)) for seed in (1, 2, 3))
+    live.write_state(status="queued", pid=os.getpid())
+    hosted.clean_up(runs.list_runs(), tmp_path / "uploads", keep=[kept])
+    assert [run.path.exists() for run in (live, kept, other)] == [True, True, False]
+
+
+def test_pictures_go_with_the_runs_that_needed_them(monkeypatch, tmp_path):
+    monkeypatch.setattr(hosted, "LIMITS", replace(hosted.LIMITS, disk_bytes=15_000))
+    needed, orphan, newest = ("a" * 16, "b" * 16, "c" * 16)
+    for name, age in ((needed, 300), (orphan, 200), (newest, 0)):
+        path = tmp_path / "uploads" / f"{name}.safetensors"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(bytes(10_000))
+        os.utime(path, (time.time() - age,) * 2)
+    runs.create(config(dataset=f"upload:{needed}"))
+    hosted.clean_up(runs.list_runs(), tmp_path / "uploads")
+    assert sorted(path.stem for path in (tmp_path / "uploads").iterdir()) == sorted([needed, newest])
+
+
+def test_nothing_is_cleaned_up_on_ones_own_machine(monkeypatch, tmp_path):
+    monkeypatch.setenv("VAE_HOSTED", "0")
+    monkeypatch.setattr(hosted, "LIMITS", replace(hosted.LIMITS, disk_bytes=1))
+    run = runs.create(config())
+    hosted.clean_up(runs.list_runs(), tmp_path / "uploads")
+    assert run.path.exists()
+
+
+def test_a_state_from_before_the_queue_is_kept_when_waiting_begins(waiters):
+    first, second = runs.create(config(seed=1)), runs.create(config(seed=2))
+    waiters(first)
+    assert eventually(lambda: trains(first))
+    created = second.state()["created"]
+    waiters(second)
+    assert eventually(lambda: second.state().get("ahead") == 1)
+    assert read_json(second.path / "state.json")["created"] == created
+    write_json(second.path / "control.json", {"command": "stop"})
+    assert eventually(lambda: second.state()["status"] == "stopped")

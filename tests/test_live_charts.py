@@ -1,0 +1,289 @@
+"""What the Train page shows, without the page: curves, charts, findings, replay, CSV."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ui import live_charts, replay
+from ui.components.live_chart import Mark, Series, live_chart_props
+from ui.run_table import metrics_csv
+from ui.train_form import BETAS, LEARNING_RATES, PRESETS
+from vae_core import data, runs
+from vae_core.curves import MAX_POINTS, Curves, thin
+from vae_core.diagnose import diagnose
+from vae_core.model import ModelConfig
+from vae_core.runs import RunConfig
+from vae_core.train import TrainConfig
+from vae_core.worker import train_run
+
+
+def record(epoch: float, *, elbo: float | None = None, kl: float = 5.0, active: int = 2, **changes) -> dict:
+    test = {"elbo": elbo, "reconstruction": -elbo - kl, "kl": kl, "kl_per_dimension": [kl, 0.0], "active_units": active}
+    return (
+        {
+            "step": int(epoch * 10),
+            "epoch": epoch,
+            "images_per_second": 1000.0,
+            "loss": 100.0 / (1 + epoch),
+            "reconstruction": 90.0 / (1 + epoch),
+            "kl": 10.0 / (1 + epoch),
+            "kl_per_dimension": [1.0, 0.0],
+            "gradient_norm": 1.0,
+            "learning_rate": 1e-3,
+            "beta": 1.0,
+            "seconds": epoch,
+            "test": None,
+        }
+        | ({} if elbo is None else {"test": test})
+        | changes
+    )
+
+
+def write(path, entries, mode="a") -> None:
+    with path.open(mode) as file:
+        file.writelines(json.dumps(entry) + "\n" for entry in entries)
+
+
+def curves_of(tmp_path, entries) -> Curves:
+    path = tmp_path / "metrics.jsonl"
+    write(path, entries, "w")
+    return Curves(path).refresh()
+
+
+@given(st.integers(0, 5000), st.integers(1, 400))
+def test_thinned_rows_are_few_and_keep_their_mean(count, limit):
+    rows = np.random.default_rng(count).normal(size=(count, 2))
+    few = thin(rows, limit)
+    assert len(few) <= limit
+    if count:
+        size = next(size for size in (2**k for k in range(20)) if -(-count // size) <= limit)
+        weights = np.full(len(few), size)
+        weights[-1] = count - size * (len(few) - 1)
+        np.testing.assert_allclose(np.average(few, axis=0, weights=weights), rows.mean(0), atol=1e-9)
+
+
+def test_a_growing_curve_does_not_change_where_it_is_drawn_already():
+    rows = np.random.default_rng(0).normal(size=(900, 1))
+    np.testing.assert_array_equal(thin(rows[:700], 300)[:-1], thin(rows[:899], 300)[: len(thin(rows[:700], 300)) - 1])
+
+
+def test_curves_read_only_what_is_new(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    curves = Curves(path).refresh()
+    assert curves.last is None
+    assert len(curves.train()["epoch"]) == 0
+    write(path, [record(0.5), record(1.0, elbo=-50.0)])
+    curves.refresh()
+    path.write_bytes(b"x" * path.stat().st_size + (json.dumps(record(1.5)) + "\n").encode())  # same file, old part gone
+    curves.refresh()
+    np.testing.assert_allclose(curves.train()["epoch"], [0.5, 1.0, 1.5])
+    np.testing.assert_allclose(curves.test()["loss"], [50.0])
+    assert curves.last["epoch"] == 1.5
+    assert curves.last_test["epoch"] == 1.0
+
+
+def test_curves_wait_for_the_end_of_a_line(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    line = json.dumps(record(0.5))
+    path.write_text(line[:40])
+    curves = Curves(path).refresh()
+    assert curves.last is None
+    with path.open("a") as file:
+        file.write(line[40:] + "\n")
+    assert curves.refresh().last["epoch"] == 0.5
+
+
+def test_curves_start_over_when_a_resumed_run_writes_its_file_anew(tmp_path):
+    curves = curves_of(tmp_path, [record(epoch) for epoch in (1, 2, 3)])
+    shorter = tmp_path / "shorter"
+    write(shorter, [record(1)])
+    shorter.replace(curves.path)
+    np.testing.assert_allclose(curves.refresh().train()["epoch"], [1.0])
+
+
+def test_curves_are_bounded_and_damaged_lines_left_out(tmp_path):
+    curves = curves_of(tmp_path, [record(epoch / 100) for epoch in range(10_000)])
+    assert len(curves.train()["loss"]) <= MAX_POINTS
+    with curves.path.open("a") as file:
+        file.write('not json\n{"epoch": 1}\n' + json.dumps({"event": "steered", "epoch": 3.0, "beta": 2.0}) + "\n")
+    assert curves.refresh().events == [{"event": "steered", "epoch": 3.0, "beta": 2.0}]
+
+
+def test_the_useful_range_leaves_out_the_steep_beginning():
+    curve = np.concatenate([[500.0, 300.0], np.linspace(30, 20, 98)])
+    low, high = live_charts.useful_range(curve)
+    assert low < 20
+    assert 30 <= high < 40
+    assert live_charts.useful_range(curve[:5]) is None
+    assert live_charts.useful_range(np.full(50, 3.0)) == [2.5, 3.5]
+
+
+def test_marks_say_what_was_changed_and_join_one_drag():
+    events = [
+        {"epoch": 10.0, "beta": 2.0, "learning_rate": 1e-3},
+        {"epoch": 10.1, "beta": 4.0, "learning_rate": 1e-3},
+        {"epoch": 40.0, "beta": 4.0, "learning_rate": 5e-4},
+    ]
+    assert live_charts.marks(events, 1.0, 1e-3) == [Mark(10.1, "β 4"), Mark(40.0, "rate 0.0005")]
+    assert live_charts.marks([], 1.0, 1e-3) == []
+
+
+def test_bars_tell_the_dimensions_in_use_from_the_others():
+    active, rest = live_charts.kl_bars([1.0, 0.001, 0.5])
+    assert (list(active.x), list(rest.x)) == ([0, 2], [1])
+    active, rest = live_charts.kl_bars([1.0, 0.001, 0.5], [False, False, True])
+    assert (list(active.y), list(rest.y)) == ([0.5], [1.0, 0.001])
+
+
+def test_a_term_has_a_light_curve_for_training_and_a_strong_one_for_testing(tmp_path):
+    curves = curves_of(tmp_path, [record(1.0, elbo=-60.0), record(2.0, elbo=-50.0)])
+    train, test = live_charts.term_curves("kl", curves.train(), curves.test())
+    assert (train.name, test.name) == ("train", "test")
+    assert train.width < test.width
+    np.testing.assert_allclose(test.y, [5.0, 5.0])
+
+
+def test_what_the_browser_is_given_is_json_without_numbers_that_are_none():
+    props = live_chart_props(
+        [Series("a", np.array([0.0, 1.0, 2.0]), np.array([1.0, np.nan, 1 / 3]), "#123456")],
+        "Loss", "epoch", "nats", [Mark(np.float64(1.0), "β 4")], [0.0, 2.0], False, 200, "run",
+    )  # fmt: skip
+    assert props["series"][0]["x"] == [0.0, 2.0]
+    assert props["series"][0]["y"] == [1.0, 0.333333]
+    assert json.loads(json.dumps(props, allow_nan=False)) == props
+
+
+CONFIG = RunConfig(ModelConfig((1, 8, 8), latent_dim=16), TrainConfig(epochs=20))
+
+
+def findings(tmp_path, entries, **changes) -> str:
+    config = RunConfig(CONFIG.model, TrainConfig(**({"epochs": 20} | changes)))
+    return " ".join(finding.text for finding in diagnose(config, curves_of(tmp_path, entries)))
+
+
+def test_a_healthy_run_is_left_alone(tmp_path):
+    assert not findings(tmp_path, [record(e, elbo=-100 + e, kl=9.0, active=12) for e in range(1, 11)])
+
+
+def test_a_young_run_is_left_alone(tmp_path):
+    assert not findings(tmp_path, [record(1.0, elbo=-100, kl=0.0, active=0)])
+    warming = [record(e, elbo=-100, kl=0.0, active=0) for e in range(1, 6)]
+    assert not findings(tmp_path, warming, kl_warmup=8.0)
+
+
+def test_collapse_is_told_with_what_to_try(tmp_path):
+    text = findings(tmp_path, [record(e, elbo=-100, kl=0.02, active=0) for e in range(1, 6)])
+    assert "collapsed" in text
+    assert "0.02 nats" in text
+    assert "free bits" in text
+
+
+def test_unused_dimensions_are_told(tmp_path):
+    assert "Only 3 of 16" in findings(tmp_path, [record(e, elbo=-100, kl=9.0, active=3) for e in range(1, 6)])
+
+
+def test_the_plain_autoencoder_is_told(tmp_path):
+    assert "plain autoencoder" in findings(tmp_path, [record(e, elbo=-100, kl=9.0, beta=0.0) for e in range(1, 6)])
+
+
+def test_overfitting_is_told_apart_from_a_rising_loss(tmp_path):
+    course = [-100 + 5 * e if e < 6 else -70 - 4 * (e - 6) for e in range(1, 16)]
+    entries = [record(e, elbo=elbo, kl=9.0, active=12) for e, elbo in enumerate(course, start=1)]
+    assert "Overfitting: the test ELBO was best at epoch 6" in findings(tmp_path, entries)
+    rising = [entry | {"loss": -entry["test"]["elbo"]} for entry in entries]
+    assert "learning rate below 0.001" in findings(tmp_path, rising)
+
+
+def test_what_steering_does_is_not_called_a_fault(tmp_path):
+    course = [-100 + 5 * e if e < 6 else -70 - 4 * (e - 6) for e in range(1, 16)]
+    entries = [record(e, elbo=elbo, kl=9.0, active=12) for e, elbo in enumerate(course, start=1)]
+    event = {"event": "steered", "step": 70, "epoch": 7.0, "beta": 4.0, "learning_rate": 1e-3}
+    assert not findings(tmp_path, [*entries, event])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    config = RunConfig(ModelConfig((1, 8, 8), widths=(32,)), TrainConfig(epochs=3))
+    run = runs.create(config, tmp_path_factory.mktemp("runs") / "run")
+    assert train_run(run) == "finished"
+    return run
+
+
+LOOK = replay.Look((255, 255, 255), (0, 0, 0))
+
+
+def test_the_replay_has_a_frame_an_epoch_and_each_is_different(trained):
+    frames, names = replay.frames(trained, LOOK)
+    assert names == ["epoch 0", "epoch 1", "epoch 2", "epoch 3"]
+    assert frames.shape[0] == 4
+    assert frames.shape[3] == replay.WIDTH
+    assert frames.dtype == np.uint8
+    assert all((a != b).any() for a, b in zip(frames, frames[1:], strict=False))
+
+
+def test_a_long_run_is_replayed_in_few_frames_with_the_last(trained, monkeypatch):
+    monkeypatch.setattr(replay, "FRAMES", 3)
+    _, names = replay.frames(trained, LOOK)
+    assert (names[0], names[-1], len(names)) == ("epoch 0", "epoch 3", 3)
+
+
+def test_pictures_keep_their_pixels_at_a_whole_multiple():
+    given = np.random.default_rng(0).integers(0, 256, (16, 1, 8, 8), dtype=np.uint8)
+    drawn = replay.picture_rows([given], LOOK)
+    scale = drawn.shape[1] // 8
+    assert drawn.shape == (3, 8 * scale, replay.WIDTH)
+    np.testing.assert_array_equal(drawn[0, ::scale, : 8 * scale : scale], given[0, 0])
+
+
+@pytest.mark.parametrize("side", [8, 28, 32, 64, 200])
+@pytest.mark.parametrize("count", [1, 3, 16])
+def test_pictures_of_any_size_and_number_fit(side, count):
+    given = np.full((count, 3, side, side), 7, np.uint8)
+    rows = replay.reconstruction_rows(given, given)
+    assert replay.picture_rows(rows, LOOK, together=2).shape[2] == replay.WIDTH
+
+
+def test_codes_are_drawn_in_the_plane_itself_for_two_dimensions_else_by_pca():
+    mu = np.random.default_rng(0).normal(size=(200, 2))
+    np.testing.assert_allclose(replay.plane_of(mu).project(mu), mu)
+    deep = np.concatenate([3 * mu, 0.01 * np.ones((200, 3))], axis=1)
+    spread = replay.plane_of(deep).project(deep)
+    assert spread.shape == (200, 2)
+    np.testing.assert_allclose(np.square(spread).sum(), np.square(deep - deep.mean(0)).sum(), rtol=1e-6)
+
+
+def test_a_map_of_codes_that_are_all_equal_can_be_drawn():
+    mu = np.zeros((50, 2), np.float32)
+    assert replay.latent_map(mu, np.zeros(50, int), ("a",), replay.plane_of(mu), LOOK).shape[2] == replay.WIDTH
+
+
+def test_the_csv_has_a_row_a_record_and_a_column_a_number(trained):
+    rows = list(csv.DictReader(io.StringIO(metrics_csv(trained.metrics()))))
+    metrics = trained.metrics()
+    assert len(rows) == len(metrics.records)
+    assert float(rows[-1]["test_elbo"]) == metrics.tests[-1]["test"]["elbo"]
+    assert float(rows[0]["kl_1"]) == metrics.records[0]["kl_per_dimension"][1]
+    assert rows[0]["epoch"] == str(metrics.records[0]["epoch"])
+
+
+def test_beta_is_offered_from_nothing_evenly_on_the_logarithm():
+    assert BETAS[0] == 0
+    assert {0.01, 0.1, 1.0, 4.0, 10.0, 100.0} <= set(BETAS)
+    steps = np.diff(np.log(BETAS[1:]))
+    assert steps.min() > 0.2
+    assert steps.max() < 0.6
+
+
+def test_every_preset_can_be_trained():
+    shapes = {"digits": 8, "sprites": 32, "sprites-64": 64, "mnist": 28, "fashion-mnist": 28, "cifar10": 32}
+    assert set(PRESETS) == set(data.NAMES)
+    for name, preset in PRESETS.items():
+        shape = (3 if name == "cifar10" else 1, shapes[name], shapes[name])
+        ModelConfig(shape, preset.latent_dim, preset.arch, preset.likelihood)
+        TrainConfig(name, preset.epochs, preset.batch_size, preset.learning_rate)
+        assert preset.learning_rate in LEARNING_RATES
