@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from ui import caching, state
+from ui import caching, state, visitor
 
 SECTIONS = {
     "": (
@@ -28,6 +28,7 @@ def main() -> None:
     """Draw the frame and run the page that the address names."""
     st.set_page_config(page_title="VAE laboratory", page_icon="ui/favicon.png", layout="wide")
     st.logo("ui/logo.svg", size="large")
+    visitor.greet()
     page = st.navigation({name: [_page(*row) for row in rows] for name, rows in SECTIONS.items()})
     with st.sidebar:
         state.model_picker()

@@ -12,7 +12,7 @@ from tests.toys import blobs, build
 from ui import latent_view as view
 from ui.components.latent_map import ByClass, ByValue
 from ui.tsne_job import TsneJobs
-from vae_core import evaluate
+from vae_core import data, evaluate
 from vae_core.checkpoint import Checkpoint
 from vae_core.errors import UserError
 
@@ -50,9 +50,13 @@ def test_labels_without_names_get_numbers(checkpoint):
     assert view._codes.__wrapped__("bare", bare, False).class_names == ("0", "1")
 
 
-def test_without_snapshot_and_data_the_remedy_is_named(checkpoint):
-    with pytest.raises(UserError, match="data set is not here"):
-        view._codes.__wrapped__("none", Checkpoint(checkpoint.model, {}, None), False)
+def test_the_whole_test_set_is_encoded_where_it_is_asked_for():
+    model = build(latent_dim=2).eval()
+    digits = data.load("digits").test
+    record = {"train": {"dataset": "digits"}}
+    whole = view._codes.__wrapped__("whole", Checkpoint(model, record, evaluate.snapshot(model, digits, 10)), True)
+    assert len(whole) == len(digits) > 10
+    np.testing.assert_allclose(whole.mu, evaluate.encode(model, digits.images)[0], atol=1e-5)
 
 
 @pytest.mark.parametrize(("d", "first"), [(1, "plane"), (2, "plane"), (16, "pca")])

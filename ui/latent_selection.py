@@ -74,7 +74,7 @@ def _test_image(entry: state.Entry, checkpoint: Checkpoint, found: Codes, index:
     _terms(found.elbo[index], found.reconstruction[index], found.kl[index].sum())
     _posterior(found.mu[index], found.sigma[index], found.kl[index], "selected")
     _neighbours(checkpoint, found, found.mu[index], leave_out=index)
-    in_snapshot = checkpoint.snapshot is not None and index < len(checkpoint.snapshot)
+    in_snapshot = index < len(checkpoint.snapshot)
     _use_as_end(f"test:{index}" if in_snapshot else spec_of(found.mu[index]), "selected")
 
 

@@ -17,7 +17,6 @@ from ui.components.latent_map import Atlas, Background, ByClass, ByValue, build_
 from ui.tsne_job import TsneJob
 from vae_core import data, embedding, evaluate, imaging, latent
 from vae_core.checkpoint import Checkpoint, LatentSnapshot
-from vae_core.errors import UserError
 from vae_core.objective import kl_standard_normal
 
 __all__ = [
@@ -105,7 +104,7 @@ def version(entry: state.Entry) -> str:
 def codes(entry: state.Entry, checkpoint: Checkpoint, *, whole: bool) -> Codes:
     """The codes in the checkpoint's snapshot, or with `whole` of up to 10,000 test images, encoded once.
 
-    Raises UserError where the checkpoint has no snapshot and the data set is not at hand.
+    Raises UserError where the whole test set is asked for and cannot be loaded.
     """
     return _codes(f"{version(entry)}:{'whole' if whole else 'snapshot'}", checkpoint, whole)
 
@@ -113,9 +112,7 @@ def codes(entry: state.Entry, checkpoint: Checkpoint, *, whole: bool) -> Codes:
 @st.cache_resource(max_entries=6, show_spinner="Encoding the test images …")
 def _codes(key: str, _checkpoint: Checkpoint, whole: bool) -> Codes:
     record = _checkpoint.record
-    snapshot = _checkpoint.snapshot
-    if whole or snapshot is None:
-        snapshot = _encode(_checkpoint)
+    snapshot = _encode(_checkpoint) if whole else _checkpoint.snapshot
     kl = kl_standard_normal(torch.from_numpy(snapshot.mu), torch.from_numpy(snapshot.logvar)).numpy()
     names = tuple(record.get("class_names") or ())
     if snapshot.labels is not None:
@@ -134,13 +131,8 @@ def _codes(key: str, _checkpoint: Checkpoint, whole: bool) -> Codes:
 
 
 def _encode(checkpoint: Checkpoint) -> LatentSnapshot:
-    name = checkpoint.record.get("train", {}).get("dataset", "")
-    if state.held_out(checkpoint) is None:
-        raise UserError(
-            "This model carries no encoded images, and its data set is not here. Download the data set, "
-            "or choose another model."
-        )
-    return evaluate.snapshot(checkpoint.model, data.load(name).test, MOST_POINTS)
+    test = data.load(checkpoint.record["train"]["dataset"]).test
+    return evaluate.snapshot(checkpoint.model, test, MOST_POINTS)
 
 
 def dimension_name(index: int) -> str:

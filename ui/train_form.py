@@ -45,8 +45,8 @@ class Preset:
 
 
 PRESETS = {
-    "digits": Preset(epochs=100, batch_size=64, learning_rate=2e-3),
-    "sprites": Preset(arch="conv", latent_dim=8, epochs=8, learning_rate=2e-3),
+    "digits": Preset(epochs=80, batch_size=64, learning_rate=2e-3),
+    "sprites": Preset(arch="conv", latent_dim=8, epochs=10, learning_rate=2e-3),
     "sprites-64": Preset(arch="conv", latent_dim=8, epochs=8, learning_rate=2e-3),
     "mnist": Preset(),
     "fashion-mnist": Preset(latent_dim=8),

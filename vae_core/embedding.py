@@ -18,6 +18,7 @@ _EARLY_ITERATIONS, _ITERATIONS = 250, 750
 _FIRST_MOVES = 5  # shown early, so that the map is seen to move
 _START_SCALE = 1e-4
 _FEWEST_POINTS = 5
+_LARGE = 1_500
 
 
 class Pca(NamedTuple):
@@ -65,16 +66,14 @@ def pca(mu: np.ndarray) -> Pca:
     components = min(2, mu.shape[1])
     with np.errstate(invalid="ignore"):  # equal codes: no variance to share out
         fit = PCA(components, svd_solver="full").fit(np.asarray(mu, np.float64))
-    axes = (
-        fit.components_ * np.sign(fit.components_[range(components), abs(fit.components_).argmax(1)])[:, None]
-    )
+    axes = fit.components_ * np.sign(fit.components_[range(components), abs(fit.components_).argmax(1)])[:, None]
     axes = np.pad(axes, ((0, 2 - components), (0, 0)))
     explained = np.nan_to_num(np.pad(fit.explained_variance_ratio_, (0, 2 - components)))
     return Pca(((mu - fit.mean_) @ axes.T).astype(np.float32), explained, fit.mean_, axes)
 
 
 def tsne(
-    mu: np.ndarray, perplexity: float | None = None, seed: int = 0, *, every: int = 25, n_jobs: int = 2
+    mu: np.ndarray, perplexity: float | None = None, seed: int = 0, *, every: int = 25, n_jobs: int | None = None
 ) -> Iterator[TsneStep]:
     """Maps of mu (N, d) while t-SNE optimises: the PCA start at once, then after 5 and every `every` iterations.
 
@@ -86,11 +85,11 @@ def tsne(
     """
     _check(mu, at_least=_FEWEST_POINTS)
     n = len(mu)
+    if n_jobs is None:  # on a busy machine two threads wait for one another longer than a small map takes
+        n_jobs = 1 if n < _LARGE else 2
     perplexity = default_perplexity(n) if perplexity is None else float(perplexity)
     if not perplexity >= 1:
-        raise UserError(
-            f"The perplexity must be at least 1, not {perplexity:g}. Try {default_perplexity(n):.0f}."
-        )
+        raise UserError(f"The perplexity must be at least 1, not {perplexity:g}. Try {default_perplexity(n):.0f}.")
     start = pca(mu).map.astype(np.float64)
     start *= _START_SCALE / (start[:, 0].std() or 1.0)
     # Equal codes, or codes on a line, would otherwise never leave one another.
@@ -105,7 +104,7 @@ def tsne(
         affinities=affinities, initialization=start
     )
     done = 0
-    for iteration in (_FIRST_MOVES, *range(every, _ITERATIONS + 1, every)):
+    for iteration in sorted({_FIRST_MOVES, *range(every, _ITERATIONS, every), _ITERATIONS}):
         exaggeration = _EXAGGERATION if iteration <= _EARLY_ITERATIONS else None
         embedding.optimize(iteration - done, inplace=True, exaggeration=exaggeration)
         done = iteration
@@ -140,10 +139,6 @@ def trustworthiness(
 
 def _check(mu: np.ndarray, at_least: int) -> None:
     if len(mu) < at_least:
-        raise UserError(
-            f"A map needs at least {at_least} points, and here are {len(mu)}. Encode more images."
-        )
+        raise UserError(f"A map needs at least {at_least} points, and here are {len(mu)}. Encode more images.")
     if not np.isfinite(mu).all():
-        raise UserError(
-            "Some latent codes are not finite numbers, so they have no map. Train with a lower rate."
-        )
+        raise UserError("Some latent codes are not finite numbers, so they have no map. Train with a lower rate.")

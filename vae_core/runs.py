@@ -26,6 +26,7 @@ __all__ = ["LIVE", "Metrics", "Run", "RunConfig", "create", "find", "launch", "l
 
 LIVE = ("queued", "starting", "running", "paused")
 _STARTING_SECONDS = 60.0
+_PATIENT = {"OMP_WAIT_POLICY": "passive"}  # threads that spin while a page has the core made it 250 times slower
 _PRIORITY = 5  # the trainer gives way to the pages that watch it
 
 
@@ -250,7 +251,7 @@ def launch(run: Run) -> None:
                 str(run.path.resolve()),
             ],
             cwd=Path(__file__).resolve().parent.parent,
-            env=os.environ | {"VAE_RUNS": str(runs_folder().resolve())},
+            env=_PATIENT | os.environ | {"VAE_RUNS": str(runs_folder().resolve())},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -11,11 +11,11 @@ layout.head(
     "Each dot is the mean μ of q(z|x) for one test image. Images that the model takes for similar lie together.",
 )
 images = state.held_out(checkpoint)
-snapshot = checkpoint.snapshot
+most = 0 if images is None else min(len(images), latent_view.MOST_POINTS)
 try:
-    larger = images is not None and (snapshot is None or len(images) > len(snapshot))
-    most = min(len(images), latent_view.MOST_POINTS) if larger else 0
-    whole = larger and st.toggle(f"All {most:,} test images", key="map_whole", bind="query-params")
+    whole = most > len(checkpoint.snapshot) and st.toggle(
+        f"All {most:,} test images", key="map_whole", bind="query-params"
+    )
     found = latent_view.codes(entry, checkpoint, whole=whole)
     latent_panels.explorer(entry, checkpoint, found, latent_panels.settings(found))
 except UserError as error:

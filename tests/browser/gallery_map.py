@@ -57,9 +57,7 @@ selection = latent_map(props, key="map")
 if selection is None:
     st.text("Nothing selected")
 else:
-    st.text(
-        f"Selected {selection.kind}: {len(selection.indices)} points, first {(*selection.indices, None)[0]}"
-    )
+    st.text(f"Selected {selection.kind}: {len(selection.indices)} points, first {(*selection.indices, None)[0]}")
     st.text(f"At {selection.x:.2f}, {selection.y:.2f}")
     if selection.kind == "lasso":
         st.text(f"Classes in the lasso: {sorted(set(labels[list(selection.indices)].tolist()))}")

@@ -103,7 +103,7 @@ def test_without_the_data_set_the_page_works_and_says_what_it_shows(monkeypatch,
     assert any("decoded from posterior means" in caption.value for caption in app.caption)
 
 
-def test_a_model_without_encoded_images_and_data_names_the_remedy(monkeypatch, tmp_path):
+def test_a_model_without_encoded_images_is_said_in_a_sentence(monkeypatch, tmp_path):
     monkeypatch.setenv("VAE_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("VAE_RUNS", str(tmp_path / "runs"))
     monkeypatch.setattr("ui.state.SHIPPED", tmp_path)
@@ -111,4 +111,4 @@ def test_a_model_without_encoded_images_and_data_names_the_remedy(monkeypatch, t
     checkpoints.save(tmp_path / "bare.safetensors", dataclasses.replace(loaded, snapshot=None))
     app = page(model="bare")
     assert not app.exception
-    assert "data set is not here" in app.error[0].value
+    assert "Choose another model" in app.error[0].value

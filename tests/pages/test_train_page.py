@@ -1,0 +1,232 @@
+"""The Train page, run as Streamlit runs it, with trainers of its own."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from vae_core import data, hosted, runs
+from vae_core.model import ModelConfig
+from vae_core.runs import Run, RunConfig
+from vae_core.train import TrainConfig
+from vae_core.worker import train_run
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = "pages/train/train.py"
+
+
+@pytest.fixture(autouse=True)
+def folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("VAE_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("VAE_HOSTED", "0")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    yield tmp_path / "runs"
+    for run in runs.list_runs():
+        run.stop()
+        eventually(lambda run=run: run.state()["status"] not in runs.LIVE, 30)
+
+
+def open_page(**query: str) -> AppTest:
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+    for name, value in query.items():
+        app.query_params[name] = value
+    return app.switch_page(PAGE).run()
+
+
+def eventually(condition, seconds: float = 90.0) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def only_run() -> Run:
+    (run,) = runs.list_runs()
+    return run
+
+
+def config(**changes) -> RunConfig:
+    return RunConfig(ModelConfig((1, 8, 8), widths=(16,)), TrainConfig(**({"epochs": 2} | changes)))
+
+
+def trained(**changes) -> Run:
+    run = runs.create(config(**changes))
+    train_run(run)
+    return run
+
+
+def texts(elements) -> str:
+    return " ".join(str(element.value) for element in elements)
+
+
+def labels(app: AppTest) -> list[str]:
+    return [button.label for button in app.button]
+
+
+def start(app: AppTest, epochs: int) -> AppTest:
+    app.number_input("train_epochs_digits").set_value(epochs).run()
+    app.button("train_start").click().run()
+    assert not app.exception
+    return app
+
+
+def test_the_page_starts_with_a_form_for_the_embedded_data():
+    app = open_page()
+    assert not app.exception
+    assert app.selectbox("train_data").value == "digits"
+    assert "1,500 pictures to train on, 297 to test" in texts(app.caption)
+    assert "No runs yet" in texts(app.caption)
+
+
+@pytest.mark.parametrize("name", [name for name in data.NAMES if data.available(name)])
+def test_every_data_set_at_hand_can_be_chosen(name):
+    app = open_page()
+    app.selectbox("train_data").set_value(name).run()
+    assert not app.exception
+    assert not app.error
+    assert not app.button("train_start").disabled
+
+
+def test_a_data_set_that_is_not_at_hand_is_offered_for_download(monkeypatch, tmp_path):
+    monkeypatch.setenv("VAE_DATA", str(tmp_path / "data"))
+    app = open_page()
+    app.selectbox("train_data").set_value("mnist").run()
+    assert "Download MNIST" in labels(app)
+    assert app.button("train_start").disabled
+
+
+def test_training_to_the_end_shows_curves_numbers_and_the_replay():
+    app = start(open_page(), 3)
+    run = only_run()
+    assert app.query_params["run"] == run.name
+    assert eventually(lambda: run.state()["status"] == "finished")
+    app.run()
+    assert not app.exception
+    assert not app.error
+    shown = [metric.label for metric in app.metric]
+    assert shown[:4] == ["Loss, test", "Reconstruction, test", "KL, test", "Active units"]
+    loss, reconstruction, kl = (float(metric.value.split()[0]) for metric in app.metric[:3])
+    assert loss == pytest.approx(reconstruction + kl, abs=0.02)
+    assert "ELBO, test, epoch 3" in shown
+    assert "Resume" not in labels(app)
+    assert str(run.path.parent) not in str(app)
+
+
+def test_asking_for_what_exists_shows_it_at_once():
+    app = start(open_page(), 2)
+    run = only_run()
+    assert eventually(lambda: run.state()["status"] == "finished")
+    before = run.state()["updated"]
+    again = start(open_page(), 2)
+    assert only_run().state()["updated"] == before
+    assert again.query_params["run"] == app.query_params["run"]
+    assert "Loss, test" in [metric.label for metric in again.metric]
+
+
+def test_a_run_is_paused_stepped_steered_and_stopped():
+    app = start(open_page(), 100_000)
+    run = only_run()
+    assert eventually(lambda: run.state()["status"] == "running")
+    app.run()
+    app.button("train_do_Pause").click().run()
+    assert eventually(lambda: run.state()["status"] == "paused")
+    epoch = run.state()["epoch"]
+    app.run()
+    app.select_slider(f"train_steer_beta_{run.name}").set_value(4.0).run()
+    app.button("train_do_Step one epoch").click().run()
+    assert eventually(lambda: run.state()["epoch"] == epoch + 1 and run.state()["status"] == "paused")
+    assert run.metrics().events[-1]["beta"] == 4.0
+    app.run()
+    app.button("train_do_Resume").click().run()
+    assert eventually(lambda: run.state()["status"] == "running")
+    app.run()
+    app.button("train_do_Stop").click().run()
+    assert eventually(lambda: run.state()["status"] == "stopped")
+    assert "Resume" in labels(app.run())
+    assert not app.exception
+
+
+def test_an_interrupted_run_says_so_and_is_resumed():
+    run = trained()
+    run.write_state(status="running")
+    app = open_page(run=run.name)
+    assert "ended without a word" in texts(app.warning)
+    app.button("train_do_Resume").click().run()
+    assert eventually(lambda: run.state()["status"] == "finished")
+
+
+def test_a_failed_run_says_why():
+    run = runs.create(config(dataset="/nowhere"))
+    run.write_state(status="failed", message="The pictures are gone.")
+    app = open_page(run=run.name)
+    assert "The pictures are gone." in texts(app.error)
+    assert "Resume" in labels(app)
+    assert not app.exception
+
+
+def test_a_diverging_run_says_what_to_try():
+    run = runs.create(config(learning_rate=1.0, epochs=50))
+    runs.launch(run)
+    assert eventually(lambda: run.state()["status"] == "failed")
+    app = open_page(run=run.name)
+    assert "learning rate below" in texts(app.error)
+
+
+@pytest.mark.parametrize("name", ["gone", "../../etc", "/etc", ".."])
+def test_a_run_that_is_not_here_is_said_in_a_sentence(name):
+    app = open_page(run=name)
+    assert "is not here any more" in texts(app.warning)
+    assert not app.exception
+    assert not app.run().warning
+
+
+def test_an_unreadable_run_is_said_in_a_sentence():
+    run = trained()
+    (run.path / "config.json").write_text("{}")
+    app = open_page(run=run.name)
+    assert "Delete the run" in texts(app.error)
+    assert not app.exception
+
+
+class TestHosted:
+    @pytest.fixture(autouse=True)
+    def demo(self, monkeypatch, folder):  # noqa: ARG002 (the runs folder comes first)
+        monkeypatch.setenv("VAE_HOSTED", "1")
+
+    def test_there_is_no_choice_of_folders_and_no_path(self, folder):
+        trained()
+        app = open_page()
+        assert not app.exception
+        assert "A folder on this computer" not in app.selectbox("train_data").options
+        assert app.number_input("train_epochs_digits").max == hosted.LIMITS.epochs
+        assert str(folder) not in str(app)
+
+    def test_someone_elses_run_can_be_watched_and_nothing_else(self):
+        run = runs.create(config())
+        hosted.claim(run, "ada")
+        run.write_state(status="queued", pid=os.getpid(), ahead=1)
+        app = open_page(run=run.name)
+        assert "someone else’s run" in texts(app.caption)
+        assert "1 run is before this one" in texts(app.info)
+        assert not any(button.key.startswith("train_do_") for button in app.button if button.key)
+        assert app.select_slider(f"train_steer_beta_{run.name}").disabled
+        run.write_state(status="stopped")
+
+    def test_ones_own_run_is_queued_trained_and_owned(self):
+        app = start(open_page(), 1)
+        run = only_run()
+        assert hosted.owns(run, app.session_state["visitor_token"])
+        assert eventually(lambda: run.state()["status"] == "finished")
+        assert "someone else’s" not in texts(app.run().caption)
+        assert app.session_state["visitor_token"] not in str(app.query_params)
+
+    def test_a_second_run_at_the_same_time_is_refused_in_a_sentence(self):
+        app = start(open_page(), 200)
+        app.number_input("train_epochs_digits").set_value(199).run()
+        app.button("train_start").click().run()
+        assert "already" in texts(app.error)
+        assert len(runs.list_runs()) == 1
