@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from ui import caching, state, visitor
+from ui import caching, garbage, state, visitor
 
 SECTIONS = {
     "": (
@@ -33,7 +33,10 @@ def main() -> None:
     with st.sidebar:
         state.model_picker()
         st.caption(f"Computing on {caching.compute_device()}")
-    page.run()
+    try:
+        page.run()
+    finally:
+        garbage.exempt_modules()
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def main() -> None:
                 opened.wait_for_timeout(2500)  # pictures are decoded and charts drawn after the script has finished
                 opened.screenshot(path=FOLDER / f"{name}.png")
             opened.goto(f"{url}/train")
-            opened.get_by_role("button", name="Train", exact=True).click()
+            opened.get_by_role("button", name="Start training").click()
             opened.get_by_text("Reconstruction").first.wait_for(timeout=60_000)
             opened.wait_for_timeout(8000)
             opened.screenshot(path=FOLDER / "train.png")

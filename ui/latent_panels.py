@@ -6,7 +6,7 @@ import numpy as np
 import streamlit as st
 
 from ui import latent_view as view
-from ui import own_pictures, state
+from ui import layout, own_pictures, state
 from ui.components.latent_map import (
     Atlas,
     Mark,
@@ -29,12 +29,13 @@ _LIVE_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Settings:
-    """What the visitor has set; all of it is in the URL."""
+    """What the visitor has set; all of it is in the URL. `job` optimises a t-SNE map, `live` while it moves."""
 
     kind: str
     dimensions: tuple[int, int]
-    perplexity: int
-    seed: int
+    job: TsneJob | None
+    live: bool
+    view: str
     colour: str
     thumbnails: bool
     manifold: bool
@@ -55,7 +56,7 @@ def settings(found: Codes) -> Settings:
             "Colour", list(colours), format_func=colours.get, key="map_colour", bind="query-params", width=220
         )
         dimensions = _pick_dimensions(found) if kind == "dimensions" else (0, 1)
-        perplexity, seed = _pick_tsne(len(found)) if kind == "tsne" else (0, 0)
+        job, live, asked = _pick_tsne(found) if kind == "tsne" else (None, False, "")
     is_latent = kind in ("plane", "dimensions") and d > 1
     with st.container(horizontal=True):
         thumbnails = st.toggle("Thumbnails", key="map_thumbnails", bind="query-params")
@@ -70,8 +71,9 @@ def settings(found: Codes) -> Settings:
     return Settings(
         kind=kind,
         dimensions=dimensions,
-        perplexity=perplexity,
-        seed=seed,
+        job=job,
+        live=live,
+        view=f"{found.key} {kind} {dimensions} {asked}",
         colour=colour if colour in colours else next(iter(colours)),
         thumbnails=thumbnails,
         manifold=manifold,
@@ -83,22 +85,30 @@ def _pick_dimensions(found: Codes) -> tuple[int, int]:
     d = found.mu.shape[1]
     first, second = (int(j) for j in latent.rank_by_kl(found.kl.mean(0))[:2])
     across = st.selectbox(
-        "Across", range(d), index=first, format_func=view.dimension_name, key="map_x", bind="query-params", width=90
+        "Across", range(d), index=first, format_func=layout.dimension_name, key="map_x", bind="query-params", width=90
     )
     up = st.selectbox(
-        "Up", range(d), index=second, format_func=view.dimension_name, key="map_y", bind="query-params", width=90
+        "Up", range(d), index=second, format_func=layout.dimension_name, key="map_y", bind="query-params", width=90
     )
     return across % d, up % d
 
 
-def _pick_tsne(n: int) -> tuple[int, int]:
+def _pick_tsne(found: Codes) -> tuple[TsneJob, bool, str]:
+    n = len(found)
     most = max(2, (n - 1) // 3)
     perplexity = st.number_input(
         "Perplexity", 2, most, min(round(embedding.default_perplexity(n)), most), key="map_perplexity",
         bind="query-params", width=140, help="About how many neighbours each point keeps near. Default: √N / 4.",
     )  # fmt: skip
     seed = st.number_input("Seed", 0, 999_999, 0, key="map_seed", bind="query-params", width=120)
-    return perplexity, seed
+    job = tsne_jobs().get((found.key, perplexity, seed), lambda: found.mu, perplexity, seed)
+    # Not in the fragment that repeats itself: a click that meets the change from one to the other would be lost.
+    live = job.running
+    if live:
+        st.button("Stop", icon=":material/stop:", key="map_stop", on_click=job.stop)
+    elif job.stopped and not job.finished:
+        st.button("Continue", icon=":material/play_arrow:", key="map_continue", on_click=job.resume)
+    return job, live, f"{perplexity} {seed}"
 
 
 def explorer(entry: state.Entry, checkpoint: Checkpoint, found: Codes, chosen: Settings) -> None:
@@ -111,24 +121,20 @@ def explorer(entry: state.Entry, checkpoint: Checkpoint, found: Codes, chosen: S
         st.caption(
             "The data set is not here, so thumbnails and pictures of test images are decoded from posterior means."
         )
-    job = None
-    if chosen.kind == "tsne":
-        key = (found.key, chosen.perplexity, chosen.seed)
-        job = tsne_jobs().get(key, lambda: found.mu, chosen.perplexity, chosen.seed)
-    live = job is not None and job.running
+    job = chosen.job
 
-    @st.fragment(run_every=_LIVE_SECONDS if live else None)
+    @st.fragment(run_every=_LIVE_SECONDS if chosen.live else None)
     def map_and_selection() -> None:
-        if job is not None and job.running != live:
+        if job is not None and job.running != chosen.live:
             st.rerun()  # the whole page, so that the fragment starts or stops repeating itself
         left, right = st.columns([3, 2], gap="medium")
         points = named_points(checkpoint)
         with left:
             if job is not None:
                 _tsne_status(job)
-            projection = _projection(found, chosen, job)
+            projection = _projection(found, chosen)
             selection = _map(checkpoint, found, chosen, projection, atlas, points)
-            _below(found, chosen, projection, job)
+            _below(found, chosen, projection)
         with right:
             selection_panel(entry, checkpoint, found, selection, points)
 
@@ -137,9 +143,9 @@ def explorer(entry: state.Entry, checkpoint: Checkpoint, found: Codes, chosen: S
         thumbnail_atlas(atlas, key="map_atlas")
 
 
-def _projection(found: Codes, chosen: Settings, job: TsneJob | None) -> Projection:
-    if job is not None:
-        return view.tsne_projection(job)
+def _projection(found: Codes, chosen: Settings) -> Projection:
+    if chosen.job is not None:
+        return view.tsne_projection(chosen.job)
     return view.straight_projection(found, chosen.kind, chosen.dimensions)
 
 
@@ -154,12 +160,7 @@ def _tsne_status(job: TsneJob) -> None:
         text = "Waiting: another map is optimising"
     elif job.running and job.seconds_left:
         text += f" · about {job.seconds_left:.0f} s left"
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.progress(step.iteration / step.total, text=text)
-        if job.running:
-            st.button("Stop", icon=":material/stop:", key="map_stop", on_click=job.stop)
-        elif job.stopped:
-            st.button("Continue", icon=":material/play_arrow:", key="map_continue", on_click=job.resume)
+    st.progress(step.iteration / step.total, text=text)
     if job.error:
         st.error("t-SNE could not go on; the map shows how far it came. Try another perplexity.")
 
@@ -180,7 +181,7 @@ def _map(
         projection.positions,
         view.colour(found, chosen.colour),
         id=found.key,
-        view=f"{found.key} {projection.key} {chosen.perplexity} {chosen.seed}",
+        view=chosen.view,
         axes=projection.axes,
         item="Test image",
         label=f"{view.projection_titles(found.mu.shape[1])[chosen.kind]} map",
@@ -203,15 +204,15 @@ def _marks(projection: Projection, points: dict[str, state.Point]) -> list[Mark]
     return [Mark(float(x), float(y), name) for name, (x, y) in zip(points, places, strict=True)]
 
 
-def _below(found: Codes, chosen: Settings, projection: Projection, job: TsneJob | None) -> None:
+def _below(found: Codes, chosen: Settings, projection: Projection) -> None:
+    job = chosen.job
     with st.container(horizontal=True, vertical_alignment="center"):
         if projection.is_plane:
             st.caption(
                 f"{len(found):,} posterior means, as they are: nothing is projected. Click an empty place to decode it."
             )
         elif not (job and job.running):
-            key = f"{found.key} {projection.key} {chosen.perplexity} {chosen.seed} {job and job.step.iteration}"
-            score = view.trustworthiness(key, found.mu, projection.positions)
+            score = view.trustworthiness(f"{chosen.view} {job and job.step.iteration}", found.mu, projection.positions)
             st.caption(
                 f"{len(found):,} posterior means · trustworthiness **{score:.3f}**",
                 help="How far neighbours in the map are neighbours in the latent space (5 neighbours, up to "

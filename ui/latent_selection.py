@@ -143,7 +143,7 @@ def _posterior(mu: np.ndarray, sigma: np.ndarray, kl: np.ndarray, key: str) -> N
     order = latent.rank_by_kl(kl)
     rows = pd.DataFrame(
         {"μ": mu[order], "σ": sigma[order], "KL (nats)": kl[order]},
-        index=pd.Index([view.dimension_name(j) for j in order], name="Dimension"),
+        index=pd.Index([layout.dimension_name(j) for j in order], name="Dimension"),
     )
     st.dataframe(rows.round(3), height=min(38 + 35 * len(mu), 178), key=f"map_table_{key}")
 

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 import streamlit as st
 import torch
 
-from ui import caching, state, theme
+from ui import caching, layout, state, theme
 from ui.components.latent_map import Atlas, Background, ByClass, ByValue, build_atlas
 from ui.tsne_job import TsneJob
 from vae_core import data, embedding, evaluate, imaging, latent
@@ -29,7 +29,6 @@ __all__ = [
     "colour",
     "colour_titles",
     "coordinates_csv",
-    "dimension_name",
     "manifold",
     "nearest_codes",
     "posterior_figure",
@@ -135,11 +134,6 @@ def _encode(checkpoint: Checkpoint) -> LatentSnapshot:
     return evaluate.snapshot(checkpoint.model, test, MOST_POINTS)
 
 
-def dimension_name(index: int) -> str:
-    """'z₁' for dimension 0."""
-    return "z" + "".join("₀₁₂₃₄₅₆₇₈₉"[int(digit)] for digit in str(index + 1))
-
-
 def projection_titles(latent_dim: int) -> dict[str, str]:
     """The ways into the plane that a latent size allows, the default first."""
     rest = {"pca": "PCA", "tsne": "t-SNE"}
@@ -163,7 +157,7 @@ def straight_projection(found: Codes, kind: str, dimensions: tuple[int, int]) ->
             "line", positions, ("z₁", "spread at random"), lambda mu: np.pad(mu, ((0, 0), (0, 1))), is_plane=False
         )
     first, second = (0, 1) if kind == "plane" else dimensions
-    axes = (dimension_name(first), dimension_name(second))
+    axes = (layout.dimension_name(first), layout.dimension_name(second))
     chosen = [first, second]
     return Projection(
         f"dimensions {first} {second}",
@@ -199,7 +193,7 @@ def colour_titles(found: Codes) -> dict[str, str]:
     if found.factors is not None:
         titles |= {f"factor-{j}": f"Factor: {name}" for j, name in enumerate(found.factor_names)}
     titles |= {"elbo": "ELBO (nats)", "reconstruction": "Reconstruction (nats)", "kl": "KL (nats)"}
-    return titles | {f"z-{j + 1}": dimension_name(j) for j in range(found.mu.shape[1])}
+    return titles | {f"z-{j + 1}": layout.dimension_name(j) for j in range(found.mu.shape[1])}
 
 
 def colour(found: Codes, name: str) -> ByClass | ByValue:
@@ -252,7 +246,7 @@ def posterior_figure(mu: np.ndarray, sigma: np.ndarray, kl: np.ndarray) -> go.Fi
     chart = theme.figure("latent dimension, largest KL first", "μ ± σ", height=240, hovermode="closest")
     chart.add_hrect(y0=-1, y1=1, line_width=0, fillcolor="rgba(128, 128, 128, 0.18)")
     chart.add_scatter(
-        x=[dimension_name(j) for j in order],
+        x=[layout.dimension_name(j) for j in order],
         y=mu[order],
         error_y={"type": "data", "array": sigma[order], "thickness": 1.5},
         mode="markers",

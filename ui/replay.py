@@ -26,9 +26,9 @@ __all__ = [
     "sample_rows",
 ]
 
-WIDTH = 304  # pixels: fits a phone, and three times beside one another
+WIDTH = 256  # pixels: fits a phone, and three times beside one another
 FRAMES = 40
-_MAP_HEIGHT = 270
+_MAP_HEIGHT = 256
 _CELL, _WIDEST_GAP, _BETWEEN = 48, 6, 14
 _LEAST_HALF = 2.2  # the prior's 2σ circle is always in sight
 _FINE = 2  # the map is drawn this many times larger and reduced, which smooths its dots

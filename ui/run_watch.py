@@ -36,7 +36,7 @@ __all__ = [
     "watched",
 ]
 
-_REFRESH_SECONDS = 1.0
+_REFRESH_SECONDS = 1.5
 RESUMABLE = ("stopped", "interrupted", "failed")
 _LOOKS = {
     "light": replay.Look((253, 252, 249), (28, 35, 48)),
@@ -155,8 +155,13 @@ def run_watch(run: Run) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader(describe(config), anchor=False, width="content")
         _status_badge(status)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        _controls(run, *situation, mine)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if mine:
+            _controls(run, *situation)
+        if status not in ("queued", "starting", "running") and run.checkpoint.exists():
+            open_in(run, "watched")
+        if not mine:
+            st.caption("This is someone else’s run: you can watch it, but not steer it.")
     if status in LIVE or status in RESUMABLE:
         _steering(run, config, mine)
     live = st.fragment(_live, run_every=_REFRESH_SECONDS if status in LIVE else None)
@@ -170,11 +175,7 @@ def _situation(run: Run) -> tuple[str, str]:
     return run.state()["status"], run.control().get("command", "run")
 
 
-def _controls(run: Run, status: str, command: str, mine: bool) -> None:
-    if not mine:
-        st.caption("This is someone else’s run: you can watch it, but not steer it.")
-        return
-
+def _controls(run: Run, status: str, command: str) -> None:
     def button(label: str, icon: str, action: Callable[[], None], primary: bool = False, off: bool = False) -> None:
         st.button(
             label,
@@ -199,8 +200,6 @@ def _controls(run: Run, status: str, command: str, mine: bool) -> None:
         button("Stop", "stop", run.stop)
     elif status in RESUMABLE:
         button("Resume", "play_arrow", lambda: resume(run), primary=True)
-    if status in (*RESUMABLE, "finished", "paused") and run.checkpoint.exists():
-        open_in(run, "watched")
 
 
 def open_in(run: Run, place: str) -> None:
@@ -331,7 +330,7 @@ def _words(config: RunConfig, said: dict[str, Any], curves: Curves) -> None:
 def _pictures(run: Run, curves: Curves) -> None:
     """KL per dimension, reconstructions and samples, and the latent map, as of the latest preview."""
     previews = run.previews()
-    row = st.container(horizontal=True, gap="medium")
+    row = st.container(horizontal=True, horizontal_alignment="distribute", gap="medium")
     bars, pictures, plane = (row.container(width=replay.WIDTH) for _ in range(3))
     seen = _preview_pictures(str(previews[-1]), caching.modified(previews[-1]), _theme()) if previews else None
     with bars:

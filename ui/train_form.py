@@ -128,13 +128,11 @@ def _folder() -> Dataset | None:
     return _with_progress(lambda report: data.load(data.folder_name(folder, side), progress=report))
 
 
-_CLASSES = "Any format that Pillow reads, mixed sizes; sub-folders are classes."
+_CLASSES = "PNG, JPEG and most other formats, of any size, cropped to squares; sub-folders are classes."
 
 
 def _size(place) -> int:
-    side = place.segmented_control(
-        "Pixels", data.SIZES, default=32, key="train_size", help="Cropped to a square of this side."
-    )
+    side = place.segmented_control("Pixels", data.SIZES, default=32, key="train_size", help="The side of the squares.")
     return side or 32
 
 
@@ -149,13 +147,14 @@ def _own_pictures() -> Dataset | None:
         accept_multiple_files="directory" if way == "A folder" else True,
         key=f"train_upload_{way}",
         label_visibility="collapsed",
-        help=_CLASSES,
     )
     if files:
         _receive(files, side)
     for problem in st.session_state.get("train_upload_problems", ()):
         st.warning(problem, icon=":material/warning:")
     name = st.session_state.get("train_upload")
+    if not name:
+        st.caption(_CLASSES)
     return data.load(name) if name else None
 
 

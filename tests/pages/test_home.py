@@ -9,7 +9,7 @@ from app import SECTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKPOINTS = sorted(path.stem for path in (ROOT / "checkpoints").glob("*.safetensors"))
-PAGES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "pages").glob("*/*.py"))
+PAGES = {script: title for rows in SECTIONS.values() for script, title, _ in rows}
 
 
 def _app(model: str | None = None) -> AppTest:
@@ -17,6 +17,10 @@ def _app(model: str | None = None) -> AppTest:
     if model:
         app.query_params["model"] = model
     return app
+
+
+def test_every_page_is_in_the_navigation():
+    assert {str(path.relative_to(ROOT)) for path in (ROOT / "pages").glob("*/*.py")} == set(PAGES)
 
 
 def test_every_page_can_be_the_first_one_asked_of_a_server():
@@ -31,9 +35,10 @@ def test_models_ship():
 @pytest.mark.parametrize("model", CHECKPOINTS)
 @pytest.mark.parametrize("page", PAGES)
 def test_every_page_runs_with_every_shipped_model(page, model):
-    app = _app(model).switch_page(page).run()
+    app = _app(model).run().switch_page(page).run()
     assert not app.exception
     assert not app.error
+    assert app.title[0].value == {"Home": "A laboratory for variational autoencoders"}.get(PAGES[page], PAGES[page])
     assert app.session_state["model"] == model
 
 
