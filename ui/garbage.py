@@ -1,5 +1,6 @@
 """Keeps the objects of imported libraries out of the garbage collector's rounds."""
 
+import atexit
 import gc
 import sys
 
@@ -7,6 +8,7 @@ __all__ = ["exempt_modules"]
 
 _NEWS = 20
 _known = 0
+atexit.register(gc.unfreeze)  # or the interpreter ends with complaints about what is left
 
 
 def exempt_modules() -> None:

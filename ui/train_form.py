@@ -1,7 +1,9 @@
 """The form that asks what to train: the data, the network, the objective, the optimiser."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import streamlit as st
 import torch
@@ -9,6 +11,7 @@ import torch
 from ui import layout
 from vae_core import data, hosted, imaging
 from vae_core.data import Dataset
+from vae_core.downloads import Progress
 from vae_core.errors import UserError
 from vae_core.model import MAX_LATENT_DIM, VAE, ModelConfig
 from vae_core.runs import RunConfig
@@ -57,7 +60,11 @@ _OTHER = Preset(arch="conv", latent_dim=16, likelihood="gaussian-optimal", epoch
 
 def train_form() -> RunConfig | None:
     """Draw the form; the config, once the visitor has asked to train it and it is sound."""
-    kind = _data_picker()
+    picker, side = st.columns([3, 1])
+    with picker:
+        kind = _data_picker()
+    with side:
+        seed = _number("Seed", 0, 2**31 - 1, 0, "train_seed", "The same seed gives the same weights, bit for bit.")
     try:
         dataset = _dataset(kind)
     except UserError as error:
@@ -66,7 +73,7 @@ def train_form() -> RunConfig | None:
     if dataset is not None:
         _describe(dataset)
     try:
-        config = _settings(kind, dataset)
+        config = _settings(kind, dataset, int(seed))
     except UserError as error:
         st.error(str(error), icon=":material/error:")
         return None
@@ -108,15 +115,16 @@ def _dataset(kind: str) -> Dataset | None:
     return None
 
 
-def _with_progress(work):
+def _with_progress(work: Callable[[Progress], Any]) -> Any:
     """Run `work(report)` under a progress bar; any other click, Cancel for one, ends it."""
     place = st.empty()
     with place.container():
         bar = st.progress(0.0, "Starting …")
         st.button("Cancel", key="train_cancel")
-        result = work(lambda fraction, text: bar.progress(min(max(fraction, 0.0), 1.0), text))
-    place.empty()
-    return result
+    try:
+        return work(lambda fraction, text: bar.progress(min(max(fraction, 0.0), 1.0), text))
+    finally:
+        place.empty()
 
 
 def _folder() -> Dataset | None:
@@ -192,7 +200,7 @@ def _describe(dataset: Dataset) -> None:
     )
 
 
-def _settings(kind: str, dataset: Dataset | None) -> RunConfig | None:
+def _settings(kind: str, dataset: Dataset | None, seed: int) -> RunConfig | None:
     preset = PRESETS.get(kind, _OTHER)
     limits = hosted.limits()
     columns = st.columns(4)
@@ -244,7 +252,7 @@ def _settings(kind: str, dataset: Dataset | None) -> RunConfig | None:
         float(warmup),
         more["free_bits"],
         more["binarize"],
-        int(more["seed"]),
+        seed,
     )
     config = RunConfig(model, train)
     hosted.check_config(config)
@@ -261,12 +269,10 @@ def _has_grey(dataset: Dataset) -> bool:
     return bool(((sample > 0) & (sample < 255)).any())
 
 
-def _more(likelihood: str) -> dict[str, float | bool | int]:
+def _more(likelihood: str) -> dict[str, float | bool]:
     with st.expander("More", type="compact"):
-        columns = st.columns(4, vertical_alignment="bottom")
+        columns = st.columns(3, vertical_alignment="bottom")
         with columns[0]:
-            seed = _number("Seed", 0, 2**31 - 1, 0, "train_seed", "The same seed gives the same weights, bit for bit.")
-        with columns[1]:
             free_bits = st.number_input(
                 "Free bits, nats a dimension",
                 0.0,
@@ -278,7 +284,15 @@ def _more(likelihood: str) -> dict[str, float | bool | int]:
                 persist_state="session",
                 help="A dimension that costs less than this feels no pull towards the prior.",
             )
-        with columns[2]:
+        with columns[2 if likelihood == "gaussian" else 1]:
+            binarize = st.toggle(
+                "Binarize pixels",
+                key="train_binarize",
+                bind="query-params",
+                persist_state="session",
+                help="Each pixel is drawn 0 or 1 with its grey value as probability, anew each time it is shown.",
+            )
+        with columns[1]:
             sigma = 0.1
             if likelihood == "gaussian":
                 sigma = st.number_input(
@@ -293,15 +307,7 @@ def _more(likelihood: str) -> dict[str, float | bool | int]:
                     persist_state="session",
                     help="In units of the pixel range 0 to 1.",
                 )
-        with columns[3]:
-            binarize = st.toggle(
-                "Binarize pixels",
-                key="train_binarize",
-                bind="query-params",
-                persist_state="session",
-                help="Each pixel is drawn 0 or 1 with its grey value as probability, anew each time it is shown.",
-            )
-    return {"seed": seed, "free_bits": float(free_bits), "sigma": float(sigma), "binarize": bool(binarize)}
+    return {"free_bits": float(free_bits), "sigma": float(sigma), "binarize": bool(binarize)}
 
 
 def _choice(label: str, names: dict[str, str], default: str, key: str) -> str:

@@ -8,6 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from vae_core import data, hosted, runs
+from vae_core.errors import UserError
 from vae_core.model import ModelConfig
 from vae_core.runs import Run, RunConfig
 from vae_core.train import TrainConfig
@@ -97,6 +98,21 @@ def test_a_data_set_that_is_not_at_hand_is_offered_for_download(monkeypatch, tmp
     app.selectbox("train_data").set_value("mnist").run()
     assert "Download MNIST" in labels(app)
     assert app.button("train_start").disabled
+
+
+def test_a_download_that_fails_is_said_in_a_sentence(monkeypatch, tmp_path):
+    def fail(name, *, progress, **_):
+        progress(0.5, "Downloading MNIST: 5 of 11 MB")
+        raise UserError(f"{name} could not be downloaded: put its files into data/MNIST/raw, or use digits.")
+
+    monkeypatch.setenv("VAE_DATA", str(tmp_path / "data"))
+    app = open_page()
+    app.selectbox("train_data").set_value("mnist").run()
+    monkeypatch.setattr(data, "load", fail)
+    app.button("train_download_mnist").click().run()
+    assert "could not be downloaded" in texts(app.error)
+    assert "Cancel" not in labels(app)
+    assert not app.exception
 
 
 def test_training_to_the_end_shows_curves_numbers_and_the_replay():
