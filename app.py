@@ -19,9 +19,7 @@ SECTIONS = {
 
 
 def _page(script: str, title: str, icon: str) -> st.Page:
-    return st.Page(
-        script, title=title, icon=icon, url_path=title.lower().replace(" ", "-"), default=title == "Home"
-    )
+    return st.Page(script, title=title, icon=icon, url_path=title.lower().replace(" ", "-"), default=title == "Home")
 
 
 def main() -> None:

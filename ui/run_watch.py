@@ -330,7 +330,7 @@ def _words(config: RunConfig, said: dict[str, Any], curves: Curves) -> None:
 def _pictures(run: Run, curves: Curves) -> None:
     """KL per dimension, reconstructions and samples, and the latent map, as of the latest preview."""
     previews = run.previews()
-    row = st.container(horizontal=True, horizontal_alignment="distribute", gap="medium")
+    row = st.container(horizontal=True, horizontal_alignment="distribute")
     bars, pictures, plane = (row.container(width=replay.WIDTH) for _ in range(3))
     seen = _preview_pictures(str(previews[-1]), caching.modified(previews[-1]), _theme()) if previews else None
     with bars:
