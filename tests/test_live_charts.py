@@ -134,7 +134,7 @@ def test_marks_say_what_was_changed_and_join_one_drag():
 
 def test_bars_tell_the_dimensions_in_use_from_the_others():
     active, rest = live_charts.kl_bars([1.0, 0.001, 0.5])
-    assert (list(active.x), list(rest.x)) == ([0, 2], [1])
+    assert (list(active.x), list(rest.x)) == ([1, 3], [2])
     active, rest = live_charts.kl_bars([1.0, 0.001, 0.5], [False, False, True])
     assert (list(active.y), list(rest.y)) == ([0.5], [1.0, 0.001])
 

@@ -66,7 +66,7 @@ def marks(events: Sequence[Mapping[str, Any]], beta: float, learning_rate: float
 def kl_bars(kl: Sequence[float], used: Sequence[bool] | None = None) -> list[Series]:
     """KL of each latent dimension in nats as bars, those that are not `used` (default: under 0.01 nats) apart."""
     used = np.asarray([value > 0.01 for value in kl] if used is None else used, bool)
-    index, values = np.arange(len(kl)), np.asarray(kl)
+    index, values = np.arange(1, len(kl) + 1), np.asarray(kl)  # people count from one
     return [
         Series("active", index[used], values[used], _COLOURS["kl"]),
         Series("not in use", index[~used], values[~used], _UNUSED),

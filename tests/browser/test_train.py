@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.browser.conftest import serve, settle
+from vae_core.runs import Run
 
 LEFT = re.compile(r"\d (s|min) left")
 DONE = re.compile(r"of training on")
@@ -22,6 +23,7 @@ def app(tmp_path_factory):
     folder = tmp_path_factory.mktemp("train")
     with serve("app.py", VAE_RUNS=str(folder / "runs"), VAE_HOSTED="0", OMP_NUM_THREADS="1") as url:
         yield url
+    stop_all(folder / "runs")
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +31,13 @@ def demo(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
     with serve("app.py", VAE_RUNS=str(folder / "runs"), VAE_HOSTED="1", OMP_NUM_THREADS="1") as url:
         yield url
+    stop_all(folder / "runs")
+
+
+def stop_all(folder: Path) -> None:
+    """A test that failed half-way leaves its trainer at work."""
+    for path in folder.glob("*/config.json"):
+        Run(path.parent).stop()
 
 
 def start(page) -> None:
