@@ -29,12 +29,17 @@ def test_a_cold_deep_link_opens_the_page_with_its_model(app, open_page, path, lo
     assert overflow <= 0, "the page is wider than the screen"
 
 
-def test_the_first_link_that_a_server_sees_may_be_a_deep_one(open_page, tmp_path):
+@pytest.fixture
+def unvisited(tmp_path):
     with serve("app.py", VAE_RUNS=str(tmp_path)) as url:
-        page = open_page(f"{url}/latent-space?model=digits-d2")
-        page.get_by_role("heading", level=1, name="Latent space").wait_for()
-        assert page.get_by_role("dialog").count() == 0
-        assert page.get_by_test_id("stSidebarNavLink").count() == len(PAGES)
+        yield url
+
+
+def test_the_first_link_that_a_server_sees_may_be_a_deep_one(unvisited, open_page):
+    page = open_page(f"{unvisited}/latent-space?model=digits-d2")
+    page.get_by_role("heading", level=1, name="Latent space").wait_for()
+    assert page.get_by_role("dialog").count() == 0
+    assert page.get_by_test_id("stSidebarNavLink").count() == len(PAGES)
 
 
 def test_the_model_stays_chosen_from_page_to_page(app, open_page):
