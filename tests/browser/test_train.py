@@ -94,6 +94,7 @@ def test_the_zoom_and_the_charts_themselves_stay_while_the_curves_grow(app, open
     page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 0.6 * box["height"], steps=4)
     page.mouse.up()
     button(charts.nth(2), "Show all").wait_for()
+    page.wait_for_timeout(300)  # the frame in which the zoom is drawn
     before = views(page)
     drawn = int(charts.nth(0).get_attribute("data-redraws"))
     handles = [chart.element_handle() for chart in charts.all()]
