@@ -1,6 +1,6 @@
 """The README's pictures, taken from the running app.
 
-    python -m docs.pictures
+python -m docs.pictures
 """
 
 import os
@@ -25,15 +25,18 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as runs:
         os.environ["VAE_RUNS"] = runs
         with app() as url, page(url) as opened:
+            opened.set_viewport_size({"width": 1440, "height": 1000})
             for name, path in PAGES.items():
                 opened.goto(f"{url}/{path}")
                 opened.wait_for_selector(IDLE, state="attached", timeout=90_000)
                 opened.wait_for_timeout(2500)  # pictures are decoded and charts drawn after the script has finished
                 opened.screenshot(path=FOLDER / f"{name}.png")
-            opened.goto(f"{url}/train")
+            opened.goto(f"{url}/train?train_epochs_digits=400")
             opened.get_by_role("button", name="Start training").click()
             opened.get_by_text("Reconstruction").first.wait_for(timeout=60_000)
-            opened.wait_for_timeout(8000)
+            opened.wait_for_timeout(12_000)
+            opened.set_viewport_size({"width": 1440, "height": 1300})
+            opened.wait_for_timeout(2500)
             opened.screenshot(path=FOLDER / "train.png")
 
 

@@ -9,7 +9,7 @@ from ui.components.picture_grid import picture_grid
 from vae_core.evaluate import rank
 from vae_core.posterior import posterior
 
-CHOICES, DRAWS, ROWS, CLOUD = 14, 32, 16, 1200
+CHOICES, DRAWS, ROWS, CLOUD = 12, 32, 16, 1200
 WAYS = (
     ("pages/train/train.py", "Train", ":material/model_training:", "Watch the loss split in two."),
     ("pages/explore/latent_space.py", "Latent space", ":material/scatter_plot:", "Walk the map of codes."),
@@ -58,8 +58,8 @@ reconstruction.metric(
 kl.metric("KL", layout.nats(seen.kl.sum(), 2), help="KL(q(z|x) ‖ p(z)): what it costs to say z beyond the prior.")
 place.metric(
     "Stranger than",
-    f"{rank(seen.elbo, state.snapshot_elbo(snapshot)):.0%} of the test set",
-    help="The share of held-out pictures with a higher ELBO than this one.",
+    f"{rank(seen.elbo, state.snapshot_elbo(snapshot)):.0%}",
+    help="The share of the test images whose ELBO is higher than this one's.",
 )
 
 st.subheader("Where to go", anchor=False)
