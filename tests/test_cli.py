@@ -179,9 +179,9 @@ def test_embedding_table_has_the_classes(trained: Run, tmp_path: Path, capsys: p
 def test_traversal_is_ranked_by_kl(trained: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     values = _values(capsys, "traverse", trained.checkpoint, "-o", tmp_path / "t.csv", "--top", 2)
     kl = np.array(_values(capsys, "evaluate", trained.checkpoint)["kl_per_dimension"])
-    assert values["dimensions"] == (-kl).argsort(kind="stable").tolist()[:2]
-    values = _values(capsys, "traverse", trained.checkpoint, "-o", tmp_path / "t.csv", "--dimensions", 2, 0)
-    assert values["dimensions"] == [2, 0]
+    assert values["dimensions"] == (1 + (-kl).argsort(kind="stable")).tolist()[:2]
+    values = _values(capsys, "traverse", trained.checkpoint, "-o", tmp_path / "t.csv", "--dimensions", 3, 1)
+    assert values["dimensions"] == [3, 1]
 
 
 def test_runs_and_datasets_are_listed(trained: Run, capsys: pytest.CaptureFixture[str]) -> None:
@@ -233,7 +233,7 @@ def test_no_runs_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
         (["reconstruct", "CHECKPOINT"], "IMAGE"),
         (["interpolate", "CHECKPOINT", "0", "297"], "297"),
         (["interpolate", "CHECKPOINT", "0", "1", "--steps", "1"], "1"),
-        (["traverse", "CHECKPOINT", "--dimensions", "3"], "3"),
+        (["traverse", "CHECKPOINT", "--dimensions", "4"], "4"),
         (["embed", "CHECKPOINT", "--limit", "2"], "2"),
         (["embed", "CHECKPOINT", "--limit", "0"], "0"),
         (["pause", "nothing"], "nothing"),
@@ -265,7 +265,7 @@ def test_checkpoints_without_record_or_snapshot(
     path = tmp_path / "bare.safetensors"
     save(path, Checkpoint(load(trained.checkpoint).model))
     assert _values(capsys, "sample", path, "-o", tmp_path / "a.png")["count"] == 64
-    assert _values(capsys, "traverse", path, "-o", tmp_path / "a.png")["dimensions"] == [0, 1, 2]
+    assert _values(capsys, "traverse", path, "-o", tmp_path / "a.png")["dimensions"] == [1, 2, 3]
     assert "--dataset" in _refused(capsys, "evaluate", path)
     assert "no picture '0'" in _refused(capsys, "interpolate", path, "0", "1")
     assert _values(capsys, "evaluate", path, "--dataset", "digits")["images"] == 297

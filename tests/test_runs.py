@@ -302,3 +302,16 @@ def test_killed_and_resumed_equals_uninterrupted(kill: list[Run], moment: str) -
     tests = run.metrics().tests
     assert [record["epoch"] for record in tests] == list(range(1, config.train.epochs + 1))
     assert tests[-1]["test"] == json.loads(json.dumps(records[-1].test.to_dict()))
+
+
+def test_a_steered_run_is_not_taken_for_what_its_config_says(tmp_path, monkeypatch):
+    monkeypatch.setenv("VAE_RUNS", str(tmp_path))
+    config = RunConfig(ModelConfig((1, 8, 8)), TrainConfig(epochs=1))
+    first = runs.create(config)
+    assert runs.create(config) == first
+    first.steer(beta=4.0)
+    second = runs.create(config)
+    assert second.name == f"{config.name}-2"
+    assert second.config() == config
+    assert not second.steered()
+    assert runs.create(config) == second

@@ -91,7 +91,7 @@ def start(config: RunConfig) -> None:
 
     Raises UserError where a public demo's rules are against it, or the disk is full.
     """
-    run = runs.Run(runs.runs_folder() / config.name)
+    run = runs.place(config)
     if (run.path / "config.json").exists() and run.state()["status"] in (*LIVE, "finished"):
         watch(run)
         return
@@ -121,10 +121,11 @@ def guarded(action: Callable[..., None], *arguments: Any) -> None:
         st.session_state["train_problem"] = str(error)
 
 
-def describe(config: RunConfig) -> str:
-    """'Digits (8 px) · mlp · d = 2 · β = 1'."""
+def describe(config: RunConfig, beta_now: float | None = None) -> str:
+    """'Digits (8 px) · mlp · d = 2 · β = 1', or 'β = 1 → 4' where it has been steered there."""
     model, train = config.model, config.train
-    return f"{data.title(train.dataset)} · {model.arch} · d = {model.latent_dim} · β = {train.beta:g}"
+    steered = f" → {beta_now:g}" if beta_now not in (None, train.beta) else ""
+    return f"{data.title(train.dataset)} · {model.arch} · d = {model.latent_dim} · β = {train.beta:g}{steered}"
 
 
 def _status_badge(status: str) -> None:
@@ -153,7 +154,7 @@ def run_watch(run: Run) -> None:
     situation = _situation(run)
     status, mine = situation[0], hosted.owns(run, visitor.token())
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.subheader(describe(config), anchor=False, width="content")
+        st.subheader(describe(config, run.state().get("beta")), anchor=False, width="content")
         _status_badge(status)
     with st.container(horizontal=True, vertical_alignment="center"):
         if mine:

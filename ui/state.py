@@ -70,7 +70,8 @@ def title(entry: Entry) -> str:
         header = caching.read_header(entry.path)
         model, train = header["model"], header["record"]["train"]
         text = f"{data.title(train['dataset'])} · d = {model['latent_dim']} · {model['arch']}"
-        text += "" if train["beta"] == 1 else f" · β = {train['beta']:g}"
+        beta, now = train["beta"], header["record"].get("beta", train["beta"])
+        text += f" · β = {beta:g} → {now:g}" if now != beta else f" · β = {beta:g}" if beta != 1 else ""
     except (UserError, KeyError, TypeError):
         return f"{entry.id} (cannot be read)"
     return f"{text} · run {entry.run[-8:]}" if entry.run else text
@@ -111,7 +112,7 @@ def selected() -> tuple[Entry, Checkpoint]:
         if checkpoint.snapshot is None:
             raise UserError(f"{entry.id} has no latent snapshot, which the pages show. Choose another model.")
     except UserError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(f"{entry.id}: {error}", icon=":material/error:")
         st.stop()
     return entry, checkpoint
 

@@ -31,7 +31,7 @@ def figure(x: str, y: str, *, height: int = 300, **layout: Any) -> go.Figure:
     chart = go.Figure()
     chart.update_layout(
         height=height,
-        margin={"l": 8, "r": 8, "t": 28, "b": 8},
+        margin={"l": 8, "r": 8, "t": 52, "b": 8},
         uirevision="steady",
         hovermode="x unified",
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},

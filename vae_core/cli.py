@@ -160,7 +160,9 @@ def _add_models(add: Callable[..., argparse.ArgumentParser]) -> None:
 
     traverse = add_model("traverse", _traverse, "One latent dimension after another moved, the one with most KL first.")
     traverse.add_argument("--at", metavar="A", help="start from a picture file or a test image's number, not from 0")
-    traverse.add_argument("--dimensions", type=int, nargs="+", metavar="J", help="these dimensions, in this order")
+    traverse.add_argument(
+        "--dimensions", type=int, nargs="+", metavar="J", help="these dimensions, the first is 1, in this order"
+    )
     traverse.add_argument("--top", type=int, default=10, metavar="N", help="at most so many dimensions")
     traverse.add_argument("--steps", type=int, default=11, metavar="N", help="values a dimension")
     traverse.add_argument("--extent", type=float, default=3.0, help="values go from -EXTENT to EXTENT")
@@ -205,6 +207,7 @@ def _load_dataset(name: str) -> "Dataset":
 
 
 def _train(args: argparse.Namespace) -> Result:
+    from vae_core import device
     from vae_core.model import ModelConfig
     from vae_core.runs import RunConfig, create
     from vae_core.train import TrainConfig
@@ -220,6 +223,7 @@ def _train(args: argparse.Namespace) -> Result:
         binarize=args.binarize,
         seed=args.seed,
     )
+    device.pick(args.device)  # a device that is not there leaves no run behind
     dataset = _load_dataset(args.dataset)
     model = ModelConfig(
         image_shape=dataset.image_shape,
@@ -562,19 +566,21 @@ def _traverse(args: argparse.Namespace) -> Result:
     checkpoint = _load_checkpoint(args)
     d = checkpoint.model.config.latent_dim
     start = np.zeros(d, np.float32) if args.at is None else _code(args.at, checkpoint)
-    dimensions = args.dimensions or _by_kl(checkpoint)[: args.top]
+    for number in args.dimensions or ():
+        _whole("dimension", number, 1, d)
+    numbers = args.dimensions or [int(j) + 1 for j in _by_kl(checkpoint)[: args.top]]  # people count from one
     values = np.linspace(-args.extent, args.extent, args.steps)
-    z = np.concatenate([latent.traversal(start, j, values) for j in dimensions])
+    z = np.concatenate([latent.traversal(start, number - 1, values) for number in numbers])
     pictures = latent.decode(checkpoint.model, z)
-    by_value = pictures.reshape(len(dimensions), args.steps, *pictures.shape[1:]).swapaxes(0, 1)
-    labels = [np.repeat(dimensions, args.steps).tolist(), np.tile(values, len(dimensions)).tolist()]
+    by_value = pictures.reshape(len(numbers), args.steps, *pictures.shape[1:]).swapaxes(0, 1)
+    labels = [np.repeat(numbers, args.steps).tolist(), np.tile(values, len(numbers)).tolist()]
     output = Output(
         picture=lambda: _strip(pictures, columns=args.steps),
-        frames=lambda: [_strip(row, columns=len(dimensions)) for row in by_value],
+        frames=lambda: [_strip(row, columns=len(numbers)) for row in by_value],
         table=lambda: _latent_table(["dimension", "value"], labels, z),
     )
-    text = f"Dimensions {', '.join(map(str, dimensions))}, one a row"
-    return _save(args, output, {"dimensions": [int(j) for j in dimensions], "steps": args.steps}, text)
+    text = f"Dimensions {', '.join(map(str, numbers))}, one a row"
+    return _save(args, output, {"dimensions": numbers, "steps": args.steps}, text)
 
 
 def _by_kl(checkpoint: "Checkpoint") -> list[int]:

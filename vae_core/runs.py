@@ -1,6 +1,7 @@
 """A run is a directory: a process of its own trains into it, and pages or scripts read and steer it."""
 
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -22,7 +23,7 @@ from vae_core.files import read_json, write_json
 from vae_core.model import ModelConfig
 from vae_core.train import TrainConfig, check_range
 
-__all__ = ["LIVE", "Metrics", "Run", "RunConfig", "create", "find", "launch", "list_runs", "runs_folder"]
+__all__ = ["LIVE", "Metrics", "Run", "RunConfig", "create", "find", "launch", "list_runs", "place", "runs_folder"]
 
 LIVE = ("queued", "starting", "running", "paused")
 _STARTING_SECONDS = 60.0
@@ -159,6 +160,12 @@ class Run:
                         (metrics.events if "event" in entry else metrics.records).append(entry)
         return metrics
 
+    def steered(self) -> bool:
+        """Whether β or the learning rate was changed while it trained, so that it is no longer what its config says."""
+        config, control = self.config().train, self.control()
+        asked = (control.get("beta", config.beta), control.get("learning_rate", config.learning_rate))
+        return asked != (config.beta, config.learning_rate) or bool(self.metrics().events)
+
     def previews(self) -> list[Path]:
         """One file for each epoch that was previewed, in order; see `worker.write_preview`."""
         found = (self.path / "previews").glob("epoch_*.safetensors")
@@ -217,12 +224,19 @@ def _process_exists(pid: int | None) -> bool:
     return True
 
 
+def place(config: RunConfig) -> Run:
+    """Where the run of this config is, or will be: the first of NAME, NAME-2, … that holds no steered run."""
+    names = itertools.chain([config.name], (f"{config.name}-{number}" for number in itertools.count(2)))
+    found = (Run(runs_folder() / name) for name in names)
+    return next(run for run in found if not (run.path / "config.json").exists() or not run.steered())
+
+
 def create(config: RunConfig, path: Path | None = None) -> Run:
-    """The run of this config in the runs folder (or at `path`), made where it is new.
+    """The run of this config in its `place` (or at `path`), made where it is new.
 
     Raises UserError where `path` holds a run of another config.
     """
-    run = Run(Path(path) if path else runs_folder() / config.name)
+    run = Run(Path(path)) if path else place(config)
     if (run.path / "config.json").exists():
         if run.config() != config:
             raise UserError(
