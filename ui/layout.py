@@ -30,7 +30,7 @@ def whole_scale(side: int, target: int) -> int:
 
 
 def picture(image: np.ndarray, caption: str | None = None, *, target: int = 140) -> None:
-    """One picture (C, H, W), uint8 or float in [0, 1], with hard pixels, its longer side about `target` screen pixels."""
+    """A picture (C, H, W), uint8 or float in [0, 1], hard pixels, its longer side about `target` screen pixels."""
     scale = whole_scale(max(image.shape[-2:]), target)
     drawn = imaging.grid(image[None], columns=1, scale=scale, gap=0)
     st.image(drawn, caption=caption, width=drawn.width, output_format="PNG")
