@@ -410,6 +410,30 @@ def test_two_zips_are_two_classes_and_the_rest_has_none():
     assert problems == []
 
 
+def packed(*folders: str) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for i in range(6 * len(folders)):
+            archive.writestr(f"{folders[i % len(folders)]}{i}.png", png(20 * (i % len(folders)) + i))
+    return file.getvalue()
+
+
+def test_zips_dropped_together_keep_their_sub_folders_as_classes():
+    first, second, flat = packed("one/cats/", "one/dogs/"), packed("birds/", "cats/"), packed("")
+    files = [("a.zip", first), ("b.zip", second), ("c.zip", flat), ("loose.png", png(9)), ("x/fish/1.png", png(8))]
+    dataset, _ = data.from_uploads(files)
+    assert dataset.class_names == ("(no folder)", "birds", "c", "cats", "dogs", "x")
+    labels = np.concatenate([dataset.train.labels, dataset.test.labels])
+    assert np.bincount(labels).tolist() == [1, 6, 6, 12, 6, 1]
+    assert data.from_uploads(files[::-1])[0].name == dataset.name
+    assert data.from_uploads(files[:1])[0].class_names == ("cats", "dogs")
+
+
+def test_zips_whose_folders_have_the_same_name_are_classes_themselves():
+    dataset, _ = data.from_uploads([("cats.zip", packed("pictures/")), ("dogs.ZIP", packed("pictures/"))])
+    assert dataset.class_names == ("cats", "dogs")
+
+
 @pytest.mark.parametrize("size", [0, 33, 4096])
 def test_only_the_offered_sizes(size):
     with pytest.raises(UserError, match=str(size)):

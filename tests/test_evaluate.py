@@ -48,6 +48,8 @@ def test_evaluation_adds_up() -> None:
     assert evaluation.kl == pytest.approx(sum(evaluation.kl_per_dimension), rel=1e-12)
     assert evaluation.reconstruction == pytest.approx(reconstruction.mean(), rel=1e-6)
     assert evaluation.kl_per_dimension == pytest.approx(kl.mean(0), rel=1e-5)
+    mu, logvar = encode(model, pictures)
+    assert evaluation.second_moment == pytest.approx(np.mean(mu**2 + np.exp(logvar)), rel=1e-5)
     assert evaluation == evaluate(model, pictures, samples=2)
     assert evaluation != evaluate(model, pictures, samples=2, seed=1)
 

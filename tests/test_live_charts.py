@@ -23,10 +23,12 @@ from vae_core.train import TrainConfig
 from vae_core.worker import train_run
 
 
-def record(epoch: float, *, elbo: float | None = None, kl: float = 5.0, active: int = 2, **changes) -> dict:
+def record(
+    epoch: float, *, elbo: float | None = None, kl: float = 5.0, active: int = 2, spread: float = 1.0, **changes
+) -> dict:
     test = None
     if elbo is not None:
-        test = {"elbo": elbo, "reconstruction": -elbo - kl, "kl": kl, "active_units": active}
+        test = {"elbo": elbo, "reconstruction": -elbo - kl, "kl": kl, "active_units": active, "second_moment": spread}
     return {
         "step": int(epoch * 10),
         "epoch": epoch,
@@ -132,6 +134,18 @@ def test_marks_say_what_was_changed_and_join_one_drag():
     assert live_charts.marks([], 1.0, 1e-3) == []
 
 
+def test_changes_that_lie_close_together_are_all_told_and_what_is_undone_is_not():
+    def event(epoch, beta, rate):
+        return {"epoch": epoch, "beta": beta, "learning_rate": rate}
+
+    close = [event(40.0, 4.0, 2e-3), event(40.5, 4.0, 1e-3)]
+    assert live_charts.marks(close, 1.0, 2e-3) == [Mark(40.5, "β 4, rate 0.001")]
+    undone = [event(40.0, 4.0, 1e-3), event(40.5, 1.0, 1e-3)]
+    assert live_charts.marks(undone, 1.0, 1e-3) == []
+    later = [*undone, event(80.0, 2.0, 1e-3)]
+    assert live_charts.marks(later, 1.0, 1e-3) == [Mark(80.0, "β 2")]
+
+
 def test_bars_tell_the_dimensions_in_use_from_the_others():
     active, rest = live_charts.kl_bars([1.0, 0.001, 0.5])
     assert (list(active.x), list(rest.x)) == ([1, 3], [2])
@@ -176,18 +190,31 @@ def test_a_young_run_is_left_alone(tmp_path):
 
 
 def test_collapse_is_told_with_what_to_try(tmp_path):
-    text = findings(tmp_path, [record(e, elbo=-100, kl=0.02, active=0) for e in range(1, 6)])
+    text = findings(tmp_path, [record(e, elbo=-100, kl=0.02, active=0) for e in range(1, 7)])
     assert "collapsed" in text
     assert "0.02 nats" in text
     assert "free bits" in text
 
 
+def test_codes_far_outside_the_prior_are_told(tmp_path):
+    entries = [record(e, elbo=-100, kl=68.0, active=16, spread=7.4) for e in range(1, 7)]
+    text = findings(tmp_path, entries)
+    assert "Samples from the prior fall outside the codes" in text
+    assert "7.4" in text
+    assert "Raise β above 1." in text
+    for entry in entries:
+        del entry["test"]["second_moment"]
+    assert not findings(tmp_path, entries)
+
+
 def test_unused_dimensions_are_told(tmp_path):
-    assert "Only 3 of 16" in findings(tmp_path, [record(e, elbo=-100, kl=9.0, active=3) for e in range(1, 6)])
+    entries = [record(e, elbo=-100, kl=9.0, active=3) for e in range(1, 7)]
+    assert "Only 3 of 16" in findings(tmp_path, entries)
+    assert not findings(tmp_path, entries[:5])
 
 
 def test_the_plain_autoencoder_is_told(tmp_path):
-    assert "plain autoencoder" in findings(tmp_path, [record(e, elbo=-100, kl=9.0, beta=0.0) for e in range(1, 6)])
+    assert "plain autoencoder" in findings(tmp_path, [record(e, elbo=-100, kl=9.0, beta=0.0) for e in range(1, 7)])
 
 
 def test_overfitting_is_told_apart_from_a_rising_loss(tmp_path):
@@ -237,6 +264,11 @@ def test_pictures_keep_their_pixels_at_a_whole_multiple():
     scale = drawn.shape[1] // 8
     assert drawn.shape == (3, 8 * scale, replay.WIDTH)
     np.testing.assert_array_equal(drawn[0, ::scale, : 8 * scale : scale], given[0, 0])
+
+
+def test_pictures_of_32_pixels_fill_the_width():
+    drawn = replay.picture_rows([np.full((16, 1, 32, 32), 7, np.uint8)], LOOK)
+    assert (drawn == 7).all()
 
 
 @pytest.mark.parametrize("side", [8, 28, 32, 64, 200])

@@ -37,11 +37,12 @@ def endpoint(name: str, entry: state.Entry, checkpoint: Checkpoint, default: str
                 _dice(name, checkpoint)
     with own:
         _own(name, checkpoint)
+    replaced = _leave_other_model(name, entry, checkpoint, default)
     spec = text.text_input(
         f"Point {title}",
-        default,
         key=name,
         bind="query-params",
+        persist_state="session",
         max_chars=_SPEC_CHARACTERS,
         help="test:12 is a test image, prior:7 a draw from N(0, I) with seed 7, z:0.5,-1 a point by its coordinates.",
     ).strip()
@@ -51,6 +52,10 @@ def endpoint(name: str, entry: state.Entry, checkpoint: Checkpoint, default: str
     except UserError as error:
         words.error(str(error), icon=":material/error:")
         spec, point = default, state.resolve(default, checkpoint)
+    else:
+        st.session_state[f"{name}/model"] = entry.id
+    if replaced and spec == default:
+        words.caption(f"{title} was chosen for another model; {_called(spec, point, checkpoint)} is shown.")
     with tests:
         _test_images(name, spec, checkpoint)
     with prior:
@@ -60,6 +65,23 @@ def endpoint(name: str, entry: state.Entry, checkpoint: Checkpoint, default: str
         layout.picture(picture, target=84)
     words.markdown(f"**{title}** · {_called(spec, point, checkpoint)}")
     return point
+
+
+def _leave_other_model(name: str, entry: state.Entry, checkpoint: Checkpoint, default: str) -> bool:
+    """Put `default` in the place of a point that was good for the model before, and is none of this one.
+
+    Returns whether that was done for this model.
+    """
+    chosen_for, replaced_for = f"{name}/model", f"{name}/replaced"
+    if not st.session_state.get(name):
+        st.session_state[name] = default
+    elif st.session_state.get(chosen_for, entry.id) != entry.id:
+        st.session_state[replaced_for] = None
+        try:
+            state.resolve(st.session_state[name].strip(), checkpoint)
+        except UserError:
+            st.session_state[name], st.session_state[replaced_for] = default, entry.id
+    return st.session_state.get(replaced_for) == entry.id
 
 
 def _called(spec: str, point: state.Point, checkpoint: Checkpoint) -> str:
@@ -156,7 +178,7 @@ def _own(name: str, checkpoint: Checkpoint) -> None:
     )
     found, problems = own_pictures.read_files([file] if file else [], key=f"{name}_pictures")
     for problem in problems:
-        st.error(problem, icon=":material/error:")
+        st.error(own_pictures.plain(problem), icon=":material/error:")
     if not found:
         return
     key, shape = f"{name}_taken", checkpoint.model.config.image_shape

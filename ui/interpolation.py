@@ -149,7 +149,6 @@ def _values(now: float) -> tuple[np.ndarray, int]:
     return values, index
 
 
-
 def _signed(value: float) -> str:
     """A number for people, with a true minus sign and no −0."""
     return f"{round(float(value), 2) + 0.0:.2f}".replace("-", "−")

@@ -49,23 +49,29 @@ def settings(found: Codes) -> Settings:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         kind = st.segmented_control(
             "Projection", list(kinds), format_func=kinds.get, default=next(iter(kinds)), required=True,
-            key="map_projection", bind="query-params",
+            key="map_projection", bind="query-params", persist_state="session",
         )  # fmt: skip
         kind = kind if kind in kinds else next(iter(kinds))
         colour = st.selectbox(
-            "Colour", list(colours), format_func=colours.get, key="map_colour", bind="query-params", width=220
+            "Colour",
+            list(colours),
+            format_func=colours.get,
+            key="map_colour",
+            bind="query-params",
+            persist_state="session",
+            width=220,
         )
         dimensions = _pick_dimensions(found) if kind == "dimensions" else (0, 1)
         job, live, asked = _pick_tsne(found) if kind == "tsne" else (None, False, "")
     is_latent = kind in ("plane", "dimensions") and d > 1
     with st.container(horizontal=True):
-        thumbnails = st.toggle("Thumbnails", key="map_thumbnails", bind="query-params")
+        thumbnails = st.toggle("Thumbnails", key="map_thumbnails", bind="query-params", persist_state="session")
         manifold = is_latent and st.toggle(
-            "Decoded manifold", value=d == 2, key=f"map_manifold_{kind}", bind="query-params",
+            "Decoded manifold", value=d == 2, key=f"map_manifold_{kind}", bind="query-params", persist_state="session",
             help=None if d == 2 else "What the decoder makes of these two dimensions, all others held at 0.",
         )  # fmt: skip
         contours = is_latent and st.toggle(
-            "Prior contours", value=True, key="map_contours", bind="query-params",
+            "Prior contours", value=True, key="map_contours", bind="query-params", persist_state="session",
             help="Circles of 1, 2 and 3 standard deviations of the prior N(0, I).",
         )  # fmt: skip
     return Settings(
@@ -85,10 +91,24 @@ def _pick_dimensions(found: Codes) -> tuple[int, int]:
     d = found.mu.shape[1]
     first, second = (int(j) for j in latent.rank_by_kl(found.kl.mean(0))[:2])
     across = st.selectbox(
-        "Across", range(d), index=first, format_func=layout.dimension_name, key="map_x", bind="query-params", width=90
+        "Across",
+        range(d),
+        index=first,
+        format_func=layout.dimension_name,
+        key="map_x",
+        bind="query-params",
+        persist_state="session",
+        width=90,
     )
     up = st.selectbox(
-        "Up", range(d), index=second, format_func=layout.dimension_name, key="map_y", bind="query-params", width=90
+        "Up",
+        range(d),
+        index=second,
+        format_func=layout.dimension_name,
+        key="map_y",
+        bind="query-params",
+        persist_state="session",
+        width=90,
     )
     return across % d, up % d
 
@@ -98,9 +118,12 @@ def _pick_tsne(found: Codes) -> tuple[TsneJob, bool, str]:
     most = max(2, (n - 1) // 3)
     perplexity = st.number_input(
         "Perplexity", 2, most, min(round(embedding.default_perplexity(n)), most), key="map_perplexity",
-        bind="query-params", width=140, help="About how many neighbours each point keeps near. Default: √N / 4.",
+        bind="query-params", persist_state="session", width=140,
+        help="About how many neighbours each point keeps near. Default: √N / 4.",
     )  # fmt: skip
-    seed = st.number_input("Seed", 0, 999_999, 0, key="map_seed", bind="query-params", width=120)
+    seed = st.number_input(
+        "Seed", 0, 999_999, 0, key="map_seed", bind="query-params", persist_state="session", width=120
+    )
     job = tsne_jobs().get((found.key, perplexity, seed), lambda: found.mu, perplexity, seed)
     # Not in the fragment that repeats itself: a click that meets the change from one to the other would be lost.
     live = job.running
@@ -183,6 +206,7 @@ def _map(
         id=found.key,
         view=chosen.view,
         axes=projection.axes,
+        ticks=projection.ticks,
         item="Test image",
         label=f"{view.projection_titles(found.mu.shape[1])[chosen.kind]} map",
         file=f"latent-map-{projection.key.replace(' ', '-')}",
@@ -248,6 +272,7 @@ def _own_point(checkpoint: Checkpoint) -> None:
             "Or name a point",
             key="map_point",
             bind="query-params",
+            persist_state="session",
             max_chars=4000,
             placeholder="test:12",
             help="test:12 is a test image, prior:7 the draw from N(0, I) with seed 7, z:0.5,-1 a point itself.",

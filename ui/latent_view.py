@@ -84,7 +84,8 @@ class Codes:
 class Projection:
     """Places (N, 2) of the codes; `place` puts further codes (M, d) there too, None where it cannot yet.
 
-    `is_plane` says that places are latent coordinates, so that a place can be decoded.
+    `is_plane` says that places are latent coordinates, so that a place can be decoded; `ticks` that the numbers
+    along the axes mean something.
     """
 
     key: str
@@ -93,6 +94,7 @@ class Projection:
     place: Callable[[np.ndarray], np.ndarray] | None
     dimensions: tuple[int, int] | None = None
     is_plane: bool = False
+    ticks: bool = True
 
 
 def version(entry: state.Entry) -> str:
@@ -178,6 +180,7 @@ def tsne_projection(job: TsneJob) -> Projection:
         step.map,
         ("t-SNE 1", "t-SNE 2"),
         (lambda mu: embedding.place(step.embedding, mu)) if still else None,
+        ticks=False,
     )
 
 

@@ -47,19 +47,22 @@ def term_curves(term: str, train: Mapping[str, np.ndarray], test: Mapping[str, n
 def marks(events: Sequence[Mapping[str, Any]], beta: float, learning_rate: float) -> list[Mark]:
     """Where β or the learning rate was changed, from the given ones on, and what to.
 
-    Changes within a fortieth of the way are one, the last.
+    Changes within a fortieth of the way are one, at the place of the last; none, where they undo one another.
     """
-    found: list[Mark] = []
-    before = {"beta": beta, "learning_rate": learning_rate}
-    reach = events[-1]["epoch"] / 40 if events else 0.0
+    groups: list[list[Mapping[str, Any]]] = []
     for event in events:
+        if groups and event["epoch"] - groups[-1][-1]["epoch"] < events[-1]["epoch"] / 40:
+            groups[-1].append(event)
+        else:
+            groups.append([event])
+    found = []
+    before = {"beta": beta, "learning_rate": learning_rate}
+    for last in (group[-1] for group in groups):
         named = {"beta": "β", "learning_rate": "rate"}
-        text = ", ".join(f"{short} {event[name]:g}" for name, short in named.items() if before[name] != event[name])
-        before = {name: event[name] for name in named}
-        if found and event["epoch"] - found[-1].x < reach:
-            found.pop()
+        text = ", ".join(f"{short} {last[name]:g}" for name, short in named.items() if before[name] != last[name])
         if text:
-            found.append(Mark(event["epoch"], text))
+            found.append(Mark(last["epoch"], text))
+        before = {name: last[name] for name in named}
     return found
 
 

@@ -28,7 +28,9 @@ class Given(NamedTuple):
 def test_image(checkpoint: Checkpoint, population: np.ndarray) -> Given:
     """Ask for one of the held-out images; population (N,) are their ELBOs."""
     last = len(population) - 1
-    index = st.number_input("Test image", 0, last, 0, key="reconstruct_image", bind="query-params")
+    index = st.number_input(
+        "Test image", 0, last, key="reconstruct_image", bind="query-params", persist_state="session"
+    )
     with st.container(horizontal=True, gap="xsmall"):
         anywhere = int(np.random.default_rng().integers(last + 1))
         _go_to("Random", anywhere, "Any test image.")
@@ -86,7 +88,7 @@ def choose(found: list[OwnPicture], entry: Entry, checkpoint: Checkpoint, popula
     images = [own_pictures.prepare(one, checkpoint, _preparation(one, entry, checkpoint)) for one in found]
     scores = reconstruction.scores(images, checkpoint)
     table = reconstruction.score_table([one.name for one in found], scores, population)
-    by_elbo = st.toggle("Strangest first", key="reconstruct_sorted", bind="query-params")
+    by_elbo = st.toggle("Strangest first", key="reconstruct_sorted", bind="query-params", persist_state="session")
     order = np.argsort(table["elbo"], kind="stable") if by_elbo else np.arange(len(found))
     chosen = st.session_state.get("reconstruct_chosen")
     at = next((place for place, i in enumerate(order) if found[i].id == chosen), 0)
@@ -94,7 +96,7 @@ def choose(found: list[OwnPicture], entry: Entry, checkpoint: Checkpoint, popula
         reconstruction.stacked(images, scores)[order],
         key="reconstruct_grid",
         label="Your pictures, each over its reconstruction",
-        captions=[f"{scores[i].elbo:,.0f}" for i in order],
+        captions=[f"{scores[i].elbo:,.0f}".replace("-", "−") for i in order],
         selected=at,
         scale=layout.whole_scale(images[0].shape[-1], 64),
     )
@@ -107,16 +109,20 @@ def choose(found: list[OwnPicture], entry: Entry, checkpoint: Checkpoint, popula
 
 def _table(table, entry: Entry) -> None:
     nats = st.column_config.NumberColumn
+    digits = {"elbo": 1, "standard_error": 2, "reconstruction": 1, "kl": 2}
+    shown = table.style.format(
+        {name: lambda value, n=n: f"{value:,.{n}f}".replace("-", "−") for name, n in digits.items()}
+    )
     with st.expander("Table of all pictures", icon=":material/table:"):
         st.dataframe(
-            table,
+            shown,
             hide_index=True,
             column_config={
                 "name": "Picture",
-                "elbo": nats("ELBO (nats)", format="%.1f"),
-                "standard_error": nats("Standard error (nats)", format="%.2f"),
-                "reconstruction": nats("Reconstruction (nats)", format="%.1f"),
-                "kl": nats("KL (nats)", format="%.2f"),
+                "elbo": nats("ELBO (nats)"),
+                "standard_error": nats("Standard error (nats)"),
+                "reconstruction": nats("Reconstruction (nats)"),
+                "kl": nats("KL (nats)"),
                 "stranger_than": st.column_config.ProgressColumn("Stranger than", format="percent"),
             },
         )

@@ -73,7 +73,7 @@ def plane_of(mu: np.ndarray, *others: np.ndarray) -> Plane:
 def _layout(side: int) -> tuple[int, int, int]:
     """Scale, number of columns and gap, so that pictures of `side` pixels fill WIDTH."""
     scale = max(1, round(_CELL / side))
-    columns = max(2, (WIDTH + 1) // (side * scale + 1))
+    columns = max(2, WIDTH // (side * scale))
     return scale, columns, min(_WIDEST_GAP, (WIDTH - columns * side * scale) // (columns - 1))
 
 

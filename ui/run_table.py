@@ -5,32 +5,35 @@ import io
 from datetime import UTC, datetime
 from typing import Any
 
+import pandas as pd
 import streamlit as st
+from pandas.io.formats.style import Styler
 
 from ui import caching, live_charts, visitor
 from ui.components.live_chart import live_chart
+from ui.own_pictures import plain
 from ui.run_watch import RESUMABLE, curves_of, describe, forget, guarded, open_in, resume, watch
 from vae_core import data, hosted, runs
 from vae_core.errors import UserError
-from vae_core.runs import LIVE, Metrics, Run
+from vae_core.runs import LIVE, Metrics, Run, RunConfig
 
 __all__ = ["metrics_csv", "run_table"]
 
 _REFRESH_SECONDS = 4.0
+_NATS = ("elbo", "reconstruction", "kl")
 _COLUMNS = {
+    "name": st.column_config.TextColumn("Run"),
     "status": st.column_config.TextColumn("Status"),
-    "data": st.column_config.TextColumn("Data"),
     "network": st.column_config.TextColumn("Network"),
     "d": st.column_config.NumberColumn("d", help="Latent size"),
     "beta": st.column_config.NumberColumn("β", format="%g"),
     "likelihood": st.column_config.TextColumn("Likelihood"),
-    "epochs": st.column_config.ProgressColumn("Epochs", format="percent", min_value=0, max_value=1),
-    "elbo": st.column_config.NumberColumn("Test ELBO", format="%.2f", help="In nats, at β = 1; higher is better."),
-    "reconstruction": st.column_config.NumberColumn("Reconstruction", format="%.2f", help="In nats, on the test set."),
-    "kl": st.column_config.NumberColumn("KL", format="%.2f", help="In nats, on the test set."),
+    "epochs": st.column_config.ProgressColumn("Epochs", format="%.0f%%", min_value=0, max_value=100),
+    "elbo": st.column_config.NumberColumn("Test ELBO", help="In nats, at β = 1; higher is better."),
+    "reconstruction": st.column_config.NumberColumn("Reconstruction", help="In nats, on the test set."),
+    "kl": st.column_config.NumberColumn("KL", help="In nats, on the test set."),
     "active": st.column_config.NumberColumn("Active units"),
     "started": st.column_config.DatetimeColumn("Started", format="distance"),
-    "name": st.column_config.TextColumn("Run"),
 }
 
 
@@ -47,10 +50,11 @@ def _table() -> None:
         st.caption("No runs yet. Start one above.")
         return
     selection = st.dataframe(
-        [row for _, row in rows],
+        _styled([row for _, row in rows]),
         column_config=_COLUMNS,
         column_order=list(_COLUMNS),
         hide_index=True,
+        placeholder="",
         on_select="rerun",
         selection_mode="multi-row",
         key=f"train_runs_{hash(tuple(run.name for run, _ in rows))}",
@@ -64,6 +68,18 @@ def _table() -> None:
         _compare(chosen)
 
 
+def _styled(rows: list[dict[str, Any]]) -> Styler:
+    """The rows with nats as people read them: two decimals, a true minus sign, nothing where there is no number."""
+    frame = pd.DataFrame(rows).astype(dict.fromkeys(_NATS, float) | {"active": "Int64"})
+    return frame.style.format(lambda value: f"{value:.2f}".replace("-", "−"), subset=list(_NATS), na_rep="")
+
+
+def _short_name(run: Run, config: RunConfig) -> str:
+    """'Digits (8 px) · d 2 · β 1 · 2bfd'."""
+    model, train = config.model, config.train
+    return f"{data.title(train.dataset)} · d {model.latent_dim} · β {train.beta:g} · {run.name[-4:]}"
+
+
 def _row(run: Run) -> dict[str, Any] | None:
     try:
         config, state = run.config(), run.state()
@@ -71,19 +87,18 @@ def _row(run: Run) -> dict[str, Any] | None:
         return None
     test = _tested(run)
     return {
+        "name": _short_name(run, config),
         "status": state["status"],
-        "data": data.title(config.train.dataset),
         "network": config.model.arch,
         "d": config.model.latent_dim,
         "beta": config.train.beta,
         "likelihood": config.model.likelihood,
-        "epochs": min(1.0, state.get("epoch", 0) / config.train.epochs),
+        "epochs": min(100.0, 100 * state.get("epoch", 0) / config.train.epochs),
         "elbo": test.get("elbo"),
         "reconstruction": test.get("reconstruction"),
         "kl": test.get("kl"),
         "active": test.get("active_units"),
         "started": datetime.fromtimestamp(state.get("created", state.get("updated", 0.0)), UTC),
-        "name": run.name,
     }
 
 
@@ -141,7 +156,7 @@ def _downloads(run: Run) -> None:
 @st.dialog("Delete runs")
 def _confirm(chosen: list[Run]) -> None:
     for run in chosen:
-        st.markdown(f"- {describe(run.config())} (`{run.name}`)")
+        st.markdown(f"- {plain(describe(run.config()))} (`{run.name}`)")
     st.write("Their checkpoints, metrics and pictures are removed for good.")
     if st.button("Delete for good", key="train_delete_sure", type="primary", icon=":material/delete_forever:"):
         for run in chosen:
@@ -151,7 +166,9 @@ def _confirm(chosen: list[Run]) -> None:
 
 
 def _compare(chosen: list[Run]) -> None:
-    tests = {run.name: curves_of(run).test() for run in chosen}
+    names = [_short_name(run, run.config()) for run in chosen]
+    names = [run.name if names.count(name) > 1 else name for run, name in zip(chosen, names, strict=True)]
+    tests = {name: curves_of(run).test() for run, name in zip(chosen, names, strict=True)}
     tests = {name: test for name, test in tests.items() if len(test["epoch"])}
     if not tests:
         return

@@ -13,6 +13,7 @@ from PIL import Image
 from ui import caching, live_charts, replay, state, visitor
 from ui.components.film_strip import film_strip
 from ui.components.live_chart import live_chart
+from ui.own_pictures import plain
 from ui.train_form import BETAS, LEARNING_RATES
 from vae_core import data, hosted, imaging, runs
 from vae_core.curves import Curves
@@ -67,7 +68,7 @@ def watched() -> Run | None:
     run = Run(runs.runs_folder() / name)
     if not re.fullmatch(r"\w[\w.-]*", name) or not (run.path / "config.json").is_file():
         forget(name)
-        st.warning(f"The run “{name[:80]}” is not here any more.", icon=":material/search_off:")
+        st.warning(f"The run “{plain(name[:80])}” is not here any more.", icon=":material/search_off:")
         return None
     watch(run)
     return run
@@ -154,7 +155,7 @@ def run_watch(run: Run) -> None:
     situation = _situation(run)
     status, mine = situation[0], hosted.owns(run, visitor.token())
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.subheader(describe(config, run.state().get("beta")), anchor=False, width="content")
+        st.subheader(plain(describe(config, run.state().get("beta"))), anchor=False, width="content")
         _status_badge(status)
     with st.container(horizontal=True, vertical_alignment="center"):
         if mine:
@@ -262,6 +263,10 @@ def _live(run: Run, config: RunConfig, situation: tuple[str, str]) -> None:
     _words(config, said, curves)
     if curves.last is None:
         return
+    warmup = config.train.kl_warmup
+    if said["status"] in LIVE and curves.last["epoch"] < warmup:
+        beta = curves.last["beta"]
+        st.caption(f"KL warm-up: β is {beta:.2g} and rises until epoch {warmup:g}; “β now” is its target.")
     train, test = curves.train(), curves.test()
     changes = live_charts.marks(curves.events, config.train.beta, config.train.learning_rate)
     for column, (term, label) in zip(st.columns(3), live_charts.TERMS.items(), strict=True):

@@ -53,9 +53,9 @@ def verdict(distance: float, usual: np.ndarray) -> str:
     elif farther < _RARE:
         judgement = "Hardly any test image is so far off: it resembles no training image."
     return (
-        f"The nearest is {distance:.2f} away. Test images, which the model never saw, are {middle:.2f} from theirs "
-        f"(nine in ten: {low:.2f}–{high:.2f}); {farther:.0%} of them are farther off than this sample. {judgement} "
-        "(Mean pictures are smoother than images and so lie nearer to all of them.)"
+        f"Nearest training image: distance {distance:.2f} (root of summed squared pixel differences). "
+        f"Unseen test images: {middle:.2f} in the median, nine in ten between {low:.2f} and {high:.2f}.  \n"
+        f"**{judgement}** Mean pictures, being smooth, lie nearer to all images."
     )
 
 

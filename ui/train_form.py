@@ -5,11 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import streamlit as st
 import torch
+from PIL import Image
 
 from ui import layout
-from vae_core import data, hosted, imaging
+from ui.own_pictures import plain
+from vae_core import data, hosted, imaging, pictures
 from vae_core.data import Dataset
 from vae_core.downloads import Progress
 from vae_core.errors import UserError
@@ -33,6 +36,7 @@ _LIKELIHOODS = {
     "gaussian-optimal": "Gaussian, optimal σ",
 }
 _THUMBNAILS = 14
+_GAP = 6  # screen pixels
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,7 @@ class Preset:
     epochs: int = 20
     batch_size: int = 128
     learning_rate: float = 1e-3
+    beta: float = 1.0
 
 
 PRESETS = {
@@ -55,7 +60,8 @@ PRESETS = {
     "fashion-mnist": Preset(latent_dim=8),
     "cifar10": Preset(arch="conv", latent_dim=64, likelihood="gaussian-optimal"),
 }
-_OTHER = Preset(arch="conv", latent_dim=16, likelihood="gaussian-optimal", epochs=50, batch_size=32)
+# On a few hundred pictures σ shrinks, and at β = 1 the codes leave the prior; β = 4 keeps them, at no worse an ELBO.
+_OTHER = Preset(arch="conv", latent_dim=16, likelihood="gaussian-optimal", epochs=50, batch_size=32, beta=4.0)
 
 
 def train_form() -> RunConfig | None:
@@ -68,7 +74,7 @@ def train_form() -> RunConfig | None:
     try:
         dataset = _dataset(kind)
     except UserError as error:
-        st.error(str(error), icon=":material/error:")
+        st.error(plain(str(error)), icon=":material/error:")
         dataset = None
     if dataset is not None:
         _describe(dataset)
@@ -122,7 +128,7 @@ def _with_progress(work: Callable[[Progress], Any]) -> Any:
         bar = st.progress(0.0, "Starting …")
         st.button("Cancel", key="train_cancel")
     try:
-        return work(lambda fraction, text: bar.progress(min(max(fraction, 0.0), 1.0), text))
+        return work(lambda fraction, text: bar.progress(min(max(fraction, 0.0), 1.0), plain(text)))
     finally:
         place.empty()
 
@@ -153,17 +159,25 @@ def _own_pictures() -> Dataset | None:
     files = st.file_uploader(
         "Pictures",
         accept_multiple_files="directory" if way == "A folder" else True,
+        max_upload_size=limits.picture_bytes >> 20 if (limits := hosted.limits()) else None,
         key=f"train_upload_{way}",
         label_visibility="collapsed",
     )
     if files:
         _receive(files, side)
     for problem in st.session_state.get("train_upload_problems", ()):
-        st.warning(problem, icon=":material/warning:")
+        st.warning(plain(problem), icon=":material/warning:")
     name = st.session_state.get("train_upload")
     if not name:
-        st.caption(_CLASSES)
+        st.caption(f"{_CLASSES} {_sizes()}")
     return data.load(name) if name else None
+
+
+def _sizes() -> str:
+    limits = hosted.limits()
+    if limits:
+        return f"At most {limits.pictures:,} pictures, {limits.picture_bytes >> 20} MB together."
+    return f"A picture may have {pictures.MAX_FILE_BYTES >> 20} MB, a zip {st.get_option('server.maxUploadSize')} MB."
 
 
 def _receive(files, side: int) -> None:
@@ -191,13 +205,23 @@ def _describe(dataset: Dataset) -> None:
     channels, height, width = dataset.image_shape
     thumbnails = dataset.test.images[:_THUMBNAILS] if len(dataset.test) >= _THUMBNAILS else dataset.train.images
     scale = layout.whole_scale(width, 40)
-    picture = imaging.grid(thumbnails[:_THUMBNAILS], columns=_THUMBNAILS, scale=scale, gap=1)
+    picture = _strip(thumbnails[:_THUMBNAILS], scale)
     st.image(picture, width=picture.width, output_format="PNG", alt="Pictures of the data set")
     classes = f", {len(dataset.class_names)} classes" if dataset.class_names else ""
     st.caption(
         f"{len(dataset.train):,} pictures to train on, {len(dataset.test):,} to test, "
         f"{width} × {height} pixels, {'grey' if channels == 1 else 'colour'}{classes}"
     )
+
+
+def _strip(images: np.ndarray, scale: int) -> Image.Image:
+    """Images (N, C, H, W) in a row, each pixel a square of `scale` pixels, on nothing."""
+    drawn = [imaging.grid(image[None], columns=1, scale=scale) for image in images]
+    width, height = drawn[0].size
+    strip = Image.new("RGBA", (len(drawn) * (width + _GAP) - _GAP, height))
+    for i, one in enumerate(drawn):
+        strip.paste(one, (i * (width + _GAP), 0))
+    return strip
 
 
 def _settings(kind: str, dataset: Dataset | None, seed: int) -> RunConfig | None:
@@ -231,7 +255,13 @@ def _settings(kind: str, dataset: Dataset | None, seed: int) -> RunConfig | None
             "β rises from 0 over so many epochs.",
         )
     with columns[3]:
-        beta = _slide("β, the weight of the KL", BETAS, 1.0, "train_beta", "1 is the ELBO; 0 the plain autoencoder.")
+        beta = _slide(
+            "β, the weight of the KL",
+            BETAS,
+            preset.beta,
+            f"train_beta_{kind}",
+            "1 is the ELBO; 0 the plain autoencoder.",
+        )
         batch_size = _slide(
             "Batch size",
             _BATCH_SIZES,

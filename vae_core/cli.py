@@ -160,9 +160,7 @@ def _add_models(add: Callable[..., argparse.ArgumentParser]) -> None:
 
     traverse = add_model("traverse", _traverse, "One latent dimension after another moved, the one with most KL first.")
     traverse.add_argument("--at", metavar="A", help="start from a picture file or a test image's number, not from 0")
-    traverse.add_argument(
-        "--dimensions", type=int, nargs="+", metavar="J", help="these, counted from 1, in this order"
-    )
+    traverse.add_argument("--dimensions", type=int, nargs="+", metavar="J", help="these, counted from 1, in this order")
     traverse.add_argument("--top", type=int, default=10, metavar="N", help="at most so many dimensions")
     traverse.add_argument("--steps", type=int, default=11, metavar="N", help="values a dimension")
     traverse.add_argument("--extent", type=float, default=3.0, help="values go from -EXTENT to EXTENT")

@@ -38,6 +38,7 @@ SIZES = (28, 32, 64)
 
 _DEFAULT_SIZE = 32
 _FEWEST = 10
+_NO_FOLDER = "(no folder)"
 _TITLES = {"digits": "Digits (8 px)", "sprites": "Sprites (32 px)", "sprites-64": "Sprites (64 px)"}
 _UPLOAD = re.compile(r"upload:([0-9a-f]{16})")
 _SIZED = re.compile(r"(.+)@([0-9]{1,5})", re.DOTALL)
@@ -149,21 +150,22 @@ def from_uploads(
 ) -> tuple[Dataset, list[str]]:
     """A data set of uploaded pictures: files, the files of a folder, zip archives, or all of them mixed.
 
-    `files` are (name, content); a name may hold folders, a zip is a folder, and the sub-folders below what
-    all names share are the classes. Grey where every picture is, else RGB; resized and centre-cropped to
-    `size` (28, 32 or 64); split 90 to 10 by a fixed shuffle. The name is that which `save_upload` will give
-    it.
+    `files` are (name, content); a name may hold folders, and the sub-folders below what all names share are the
+    classes. Beside other files, each zip gives its own sub-folders, or, where it has none, is a class itself.
+    Grey where every picture is, else RGB; resized and centre-cropped to `size` (28, 32 or 64); split 90 to 10 by
+    a fixed shuffle. The name is that which `save_upload` will give it.
 
     Returns the set, and a sentence for each file that was left out. Raises UserError where fewer than 10
     pictures are left, or the limits of vae_core.pictures are passed.
     """
     _check_size(size)
+    files = list(files)
     found, problems = pictures.unpack(files)
     jobs = [(name, functools.partial(pictures.read, content, name)) for name, content in found]
     images, names, unread = _read_all(jobs, size, progress)
     problems += unread
     _enough(len(images), "this upload", problems)
-    dataset = _split_pictures("", images, names)
+    dataset = _split_pictures("", images, names, [re.sub(r"\.zip$", "", name, flags=re.I) for name, _ in files])
     return replace(dataset, name=f"upload:{_digest(_serialised(dataset))}"), problems
 
 
@@ -315,9 +317,9 @@ def _read_all(
     return np.ascontiguousarray(images[:, :1]) if grey else images, names, problems
 
 
-def _split_pictures(name: str, images: np.ndarray, names: Sequence[str]) -> Dataset:
+def _split_pictures(name: str, images: np.ndarray, names: Sequence[str], zips: Sequence[str] = ()) -> Dataset:
     """Nine tenths for training, one for testing, by a shuffle that depends on their number alone."""
-    labels, class_names = _classes(names)
+    labels, class_names = _classes(names, zips)
     order = np.random.RandomState(0).permutation(len(images))
     test, train = order[: len(images) // 10], order[len(images) // 10 :]
     return Dataset(
@@ -328,18 +330,41 @@ def _split_pictures(name: str, images: np.ndarray, names: Sequence[str]) -> Data
     )
 
 
-def _classes(names: Sequence[str]) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Labels from the first folder in which paths differ; None and () where there are not two of them."""
-    folders = [PurePosixPath(name.replace("\\", "/")).parts[:-1] for name in names]
-    shared = 0
-    while len({parts[shared : shared + 1] for parts in folders}) == 1 and folders[0][shared:]:
-        shared += 1
-    classes = [parts[shared] if len(parts) > shared else "(no folder)" for parts in folders]
+def _classes(names: Sequence[str], zips: Sequence[str] = ()) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """Labels from the first folder in which paths differ; None and () where there are not two of them.
+
+    `zips`: folders, if there are such, that are looked at one by one. Where their sub-folders tell nothing apart,
+    they themselves do.
+    """
+    paths, roots = [_path(name) for name in names], {_path(name) for name in zips}
+    origins = [next((folder for folder in path.parents if folder in roots), PurePosixPath()) for path in paths]
+    folders = {
+        origin: [path.parts[:-1] for path, one in zip(paths, origins, strict=True) if one == origin]
+        for origin in set(origins)
+    }
+    classes = {origin: iter(_first_difference(parts)) for origin, parts in folders.items()}
+    classes = [next(classes[origin]) for origin in origins]
+    if len(set(classes)) < 2:
+        classes = [origin.name or _NO_FOLDER for origin in origins]
     class_names = tuple(sorted(set(classes)))
     if len(class_names) < 2:
         return None, ()
     index = {name: label for label, name in enumerate(class_names)}
     return np.array([index[name] for name in classes], np.int64), class_names
+
+
+def _path(name: str) -> PurePosixPath:
+    return PurePosixPath(name.replace("\\", "/"))
+
+
+def _first_difference(folders: Sequence[tuple[str, ...]]) -> list[str]:
+    """The first part of each path in which they differ; the last part of all where they are equal."""
+    shared = 0
+    while len({parts[shared : shared + 1] for parts in folders}) == 1 and folders[0][shared:]:
+        shared += 1
+    if all(len(parts) == shared for parts in folders):
+        shared = max(0, shared - 1)
+    return [parts[shared] if len(parts) > shared else _NO_FOLDER for parts in folders]
 
 
 def _enough(count: int, where: str, problems: Sequence[str]) -> None:

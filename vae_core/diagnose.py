@@ -10,7 +10,8 @@ from vae_core.runs import RunConfig
 __all__ = ["Finding", "diagnose"]
 
 _SILENT_NATS = 0.1
-_SETTLED = 0.15
+_SETTLED = 0.3
+_FAR = 2.0
 _WORSE = 0.02
 
 
@@ -23,9 +24,9 @@ class Finding:
 
 
 def diagnose(config: RunConfig, curves: Curves) -> list[Finding]:
-    """Findings for a run as it stands: collapse, unused dimensions, a rising loss, overfitting, β = 0.
+    """Findings for a run as it stands: collapse, codes far from the prior or unused, a rising loss, overfitting, β = 0.
 
-    A young run is left alone: nothing is said before three epochs, the KL warm-up and 15 % of the training are over.
+    A young run is left alone: nothing is said before three epochs, the KL warm-up and 30 % of the training are over.
     """
     record, train = curves.last_test, config.train
     if record is None or record["epoch"] < max(3.0, train.kl_warmup, _SETTLED * train.epochs):
@@ -48,6 +49,12 @@ def _rate(config: RunConfig, record: dict) -> Finding | None:
             f"The posterior has collapsed: the KL is {test['kl']:.2f} nats, so z says almost nothing about the "
             f"picture and every reconstruction looks the same. Try a β below {beta:g}, a KL warm-up of "
             f"{max(5, config.train.epochs // 4)} epochs, or free bits of 0.25 nats.",
+        )
+    if test.get("second_moment", 1.0) > _FAR:  # runs of old have none
+        return Finding(
+            "warning",
+            f"Samples from the prior fall outside the codes: these spread wide, with a mean μ² + σ² of "
+            f"{test['second_moment']:.1f} where the prior has 1. Raise β above {beta:g}.",
         )
     if d > 2 and active <= d / 2:
         return Finding(

@@ -37,6 +37,7 @@ class Evaluation:
     """A model's averages over images, in nats, at β = 1: elbo = −(reconstruction + kl).
 
     active_units counts the dimensions whose posterior mean varies by more than 0.01 over the images.
+    second_moment is that of the aggregate posterior, E[μ² + σ²] averaged over dimensions: the prior's is 1.
     """
 
     elbo: float
@@ -44,6 +45,7 @@ class Evaluation:
     kl: float
     kl_per_dimension: tuple[float, ...]
     active_units: int
+    second_moment: float
 
     def to_dict(self) -> dict[str, Any]:
         """The evaluation as JSON values."""
@@ -145,6 +147,7 @@ def evaluate(
         kl=rate,
         kl_per_dimension=tuple(float(value) for value in per_dimension),
         active_units=active_units(encoded.mu),
+        second_moment=float(np.mean(encoded.mu**2 + np.exp(encoded.logvar), dtype=np.float64)),
     )
 
 

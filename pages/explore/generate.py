@@ -16,26 +16,30 @@ from vae_core.errors import UserError
 MOST = 144
 PREVIEWED = 8
 MOST_SEED = 2**31 - 1
+PRIOR = 1.0  # the temperature at which samples are draws from the prior
 
 
 def settings():
     """How many samples, from which seed, and at which temperature."""
     count, seeds, warmth = st.columns(3, gap="medium", vertical_alignment="bottom")
-    n = count.slider("Samples", 4, MOST, 64, key="generate_n", bind="query-params")
+    n = count.slider("Samples", 4, MOST, 64, key="generate_n", bind="query-params", persist_state="session")
     with seeds.container(horizontal=True, vertical_alignment="bottom"):
-        seed = st.number_input("Seed", 0, MOST_SEED, 0, key="generate_seed", bind="query-params")
+        seed = st.number_input("Seed", 0, MOST_SEED, key="generate_seed", bind="query-params", persist_state="session")
         st.button("New", icon=":material/casino:", help="Another seed, by chance.", on_click=draw_seed)
+    if st.session_state.get("generate_temperature") is None:
+        st.session_state["generate_temperature"] = PRIOR
     temperature = warmth.number_input(
         "Temperature T",
         0.0,
         2.0,
-        1.0,
+        None,
         0.05,
         key="generate_temperature",
         bind="query-params",
+        persist_state="session",
         help="z is drawn from N(0, T²I). At T = 1 it is the prior; towards 0 all samples become the same picture.",
     )
-    return n, seed, temperature
+    return n, seed, PRIOR if temperature is None else temperature
 
 
 def draw_seed():
@@ -124,7 +128,14 @@ try:
     grid, details = st.columns([3, 2], gap="medium")
     with details:
         number = st.number_input(
-            "Sample", 1, MOST, 1, key="generate_sample", bind="query-params", width=160, help="In reading order."
+            "Sample",
+            1,
+            MOST,
+            key="generate_sample",
+            bind="query-params",
+            persist_state="session",
+            width=160,
+            help="In reading order.",
         )
     chosen = min(number, n) - 1
     with grid:

@@ -13,6 +13,8 @@ from ui.theme import CHART_CONFIG
 from vae_core import latent
 from vae_core.errors import UserError
 
+MIDDLE = 0.5
+
 
 def path_section(entry, checkpoint, a, b, method):
     """The way from a to b: the film strip, its numbers, a row of steps, and the files. Returns the point z."""
@@ -23,7 +25,20 @@ def path_section(entry, checkpoint, a, b, method):
         metrics = st.container(horizontal=True, gap="medium")
         chart, at = st.container(), st.container(horizontal=True, vertical_alignment="bottom")
     with at:
-        t = st.number_input("Position t", 0.0, 1.0, 0.5, 0.05, key="interpolate_t", bind="query-params", width=160)
+        if st.session_state.get("interpolate_t") is None:
+            st.session_state["interpolate_t"] = MIDDLE
+        t = st.number_input(
+            "Position t",
+            0.0,
+            1.0,
+            None,
+            0.05,
+            key="interpolate_t",
+            bind="query-params",
+            persist_state="session",
+            width=160,
+        )
+        t = MIDDLE if t is None else t
         index = round(t * (FRAMES - 1))
         z = points[index]
         st.code(spec_of(z), language=None, width="stretch")
@@ -103,7 +118,13 @@ def corners_section(entry, checkpoint, a, b, method, defaults):
         c = endpoint("c", entry, checkpoint, defaults[2])
         d = endpoint("d", entry, checkpoint, defaults[3])
         n = st.segmented_control(
-            "Pictures a side", [5, 7, 9, 11], default=7, required=True, key="interpolate_side", bind="query-params"
+            "Pictures a side",
+            [5, 7, 9, 11],
+            default=7,
+            required=True,
+            key="interpolate_side",
+            bind="query-params",
+            persist_state="session",
         )
     points = latent.corner_grid(np.stack([a.z, b.z, c.z, d.z]), n, method)
     pictures = decoded(entry, checkpoint, points)
@@ -145,6 +166,7 @@ def traversals_section(entry, checkpoint, z):
             "Point",
             key="interpolate_point",
             bind="query-params",
+            persist_state="session",
             placeholder="the point on the path",
             help="test:12, prior:7, or z: and its coordinates. Empty: the point on the path.",
             width=360,
@@ -206,6 +228,7 @@ try:
             format_func=str.capitalize,
             key="interpolate_way",
             bind="query-params",
+            persist_state="session",
             help="A straight line cuts close to the origin, where few prior draws lie; a great circle keeps away.",
         )
         st.button("", icon=":material/swap_horiz:", help="Swap A and B.", key="interpolate_swap", on_click=swap)

@@ -14,7 +14,7 @@ images = state.held_out(checkpoint)
 most = 0 if images is None else min(len(images), latent_view.MOST_POINTS)
 try:
     whole = most > len(checkpoint.snapshot) and st.toggle(
-        f"All {most:,} test images", key="map_whole", bind="query-params"
+        f"All {most:,} test images", key="map_whole", bind="query-params", persist_state="session"
     )
     found = latent_view.codes(entry, checkpoint, whole=whole)
     latent_panels.explorer(entry, checkpoint, found, latent_panels.settings(found))

@@ -29,6 +29,7 @@ source = st.segmented_control(
     required=True,
     key="reconstruct_source",
     bind="query-params",
+    persist_state="session",
     label_visibility="collapsed",
 )
 found = picture_source.upload() if source == "Upload" else []
@@ -67,14 +68,20 @@ with after:
             layout.picture(seen.mean_picture, "x̂, the reconstruction", target=height * scale)
         errors = st.container(width=width * scale + reconstruction.BAR)
     kind = st.segmented_control(
-        "Error map", ERRORS, default=ERRORS[0], required=True, key="reconstruct_error", bind="query-params"
+        "Error map",
+        ERRORS,
+        default=ERRORS[0],
+        required=True,
+        key="reconstruct_error",
+        bind="query-params",
+        persist_state="session",
     )
     if kind == ERRORS[0]:
         values, title, top = pixels.absolute_error(image, seen.mean_picture), "|x − x̂|, white = 1", 1.0
         about = f"|x − x̂| of each pixel; {values.mean():.3f} on average."
     else:
         values, title, top = pixels.pixel_cost(model, image, seen.z), "−log p(x|z), nats", None
-        about = f"−log p(x|z) of each pixel, averaged over z ~ q(z|x): {values.sum():,.1f} nats together."
+        about = f"−log p(x|z) of each pixel, averaged over z ~ q(z|x): {layout.nats(values.sum())} together."
     errors.plotly_chart(
         reconstruction.pixel_map(values, scale, title, top),
         width="content",
@@ -88,20 +95,20 @@ bits = -seen.elbo / (np.log(2) * image.size)
 with st.container(horizontal=True, gap="large"):
     st.metric(
         "ELBO",
-        f"{seen.elbo:,.1f} ± {seen.standard_error:.1f} nats",
+        f"{seen.elbo:,.1f} ± {seen.standard_error:.1f} nats".replace("-", "−"),
         help=f"−(reconstruction + KL) at β = 1, with the standard error of its {len(seen.z)} draws of z. "
-        f"In bits per dimension: {bits:.3f}.",
+        f"In bits per dimension: {bits:.3f}.".replace("-", "−"),
         width="content",
     )
     st.metric(
         "Reconstruction",
-        f"{seen.reconstruction.mean():,.1f} nats",
+        layout.nats(seen.reconstruction.mean()),
         help="−log p(x|z), averaged over z ~ q(z|x).",
         width="content",
     )
     st.metric(
         "KL",
-        f"{seen.kl.sum():,.2f} nats",
+        layout.nats(seen.kl.sum(), 2),
         help="KL(q(z|x) ‖ p(z)): what it costs to say z beyond the prior.",
         width="content",
     )

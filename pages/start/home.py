@@ -6,6 +6,7 @@ import streamlit as st
 from ui import layout, state
 from ui.components.diagram import diagram
 from ui.components.picture_grid import picture_grid
+from ui.reconstruction import SAMPLES
 from vae_core.evaluate import rank
 from vae_core.posterior import posterior
 
@@ -33,16 +34,19 @@ images, real = state.pictures(checkpoint, np.arange(min(CHOICES, len(snapshot)))
 scale = layout.whole_scale(images.shape[-1], 56)
 chosen = picture_grid(images, key="home_picture", label="A picture to follow", selected=0, scale=scale) or 0
 if not real:
-    st.caption("The data set is not at hand: these pictures are decoded from stored posterior means.")
+    st.caption(
+        "The data set is not at hand: these pictures are decoded from stored posterior means, "
+        "and all numbers below are those of the decoded picture."
+    )
 
-seen = posterior(checkpoint.model, images[chosen], samples=DRAWS)
+seen = posterior(checkpoint.model, images[chosen], SAMPLES)
 diagram(
     images[chosen],
-    seen.decoded,
+    seen.decoded[:DRAWS],
     key="home_diagram",
     caption=state.picture_name(checkpoint, chosen),
-    z=seen.z,
-    reconstruction=seen.reconstruction,
+    z=seen.z[:DRAWS],
+    reconstruction=seen.reconstruction[:DRAWS],
     mu=seen.mu,
     sigma=seen.sigma,
     cloud=snapshot.mu[:CLOUD],

@@ -78,8 +78,7 @@ def test_what_is_out_of_range_in_a_link_does_no_harm(setting, value):
 
 def test_the_nearest_training_images_stand_beside_what_is_usual():
     text = captions(open_page())
-    assert "Test images, which the model never saw, are " in text
-    assert "% of them are farther off than this sample." in text
+    assert "Unseen test images: " in text
 
 
 def test_without_the_data_set_only_neighbours_in_z_are_shown(monkeypatch):
@@ -102,4 +101,4 @@ def test_log_prior_is_the_normal_density():
 def test_the_verdict_follows_the_rank_among_test_images(distance, judgement):
     usual = np.linspace(1, 10, 200)
     assert judgement in samples.verdict(distance, usual)
-    assert f"The nearest is {distance:.2f} away" in samples.verdict(distance, usual)
+    assert f"Nearest training image: distance {distance:.2f} (" in samples.verdict(distance, usual)

@@ -44,7 +44,7 @@ def upload(app: AppTest, *files: tuple[str, bytes]) -> AppTest:
 
 def metric(app: AppTest, label: str) -> float:
     value = next(metric.value for metric in app.metric if metric.label == label)
-    return float(value.split(" ")[0].rstrip("%").replace(",", ""))
+    return float(value.split(" ")[0].rstrip("%").replace(",", "").replace("−", "-"))
 
 
 def words(app: AppTest) -> str:

@@ -92,6 +92,24 @@ def test_every_data_set_at_hand_can_be_chosen(name):
     assert not app.button("train_start").disabled
 
 
+@pytest.mark.parametrize(
+    ("hosted", "limit"), [("0", "A picture may have 40 MB, a zip 64 MB."), ("1", "30 MB together.")]
+)
+def test_the_limits_of_uploads_are_said_in_words(monkeypatch, hosted, limit):
+    monkeypatch.setenv("VAE_HOSTED", hosted)
+    app = open_page()
+    app.selectbox("train_data").set_value("own").run()
+    assert not app.exception
+    assert limit in texts(app.caption)
+
+
+def test_the_table_names_runs_shortly_and_leaves_out_what_is_not_known():
+    run = runs.create(config())
+    row = open_page().dataframe[0].value.iloc[0]
+    assert row["name"] == f"Digits (8 px) · d 2 · β 1 · {run.name[-4:]}"
+    assert row["elbo"] != row["elbo"]  # not a number, so an empty cell
+
+
 def test_a_data_set_that_is_not_at_hand_is_offered_for_download(monkeypatch, tmp_path):
     monkeypatch.setenv("VAE_DATA", str(tmp_path / "data"))
     app = open_page()

@@ -545,12 +545,13 @@ class LatentMap {
     const [x0, y0] = this.toData(plot.x, plot.y + plot.height);
     const [x1, y1] = this.toData(plot.x + plot.width, plot.y);
     const step = niceStep(Math.min(80, plot.width / 5) / view.scale);
+    const marked = (low, high) => (data.ticks ? ticks(low, high, step) : []);
     c.fillStyle = theme.text;
     c.strokeStyle = theme.border;
     c.lineWidth = 1;
     c.textAlign = "center";
     c.textBaseline = "top";
-    for (const value of ticks(x0, x1, step)) {
+    for (const value of marked(x0, x1)) {
       const [px] = this.toScreen(value, 0);
       if (!this.background) line(c, px, plot.y, px, plot.y + plot.height);
       c.fillText(label(value, step), px, plot.y + plot.height + 7);
@@ -558,7 +559,7 @@ class LatentMap {
     c.fillText(data.axes[0], plot.x + plot.width / 2, plot.y + plot.height + 26);
     c.textAlign = "right";
     c.textBaseline = "middle";
-    for (const value of ticks(y0, y1, step)) {
+    for (const value of marked(y0, y1)) {
       const [, py] = this.toScreen(0, value);
       if (!this.background) line(c, plot.x, py, plot.x + plot.width, py);
       c.fillText(label(value, step), plot.x - 6, py);

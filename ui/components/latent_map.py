@@ -120,6 +120,7 @@ def latent_map_props(
     id: str,
     view: str,
     axes: tuple[str, str],
+    ticks: bool = True,
     item: str = "Image",
     label: str = "Map",
     file: str = "latent-map",
@@ -136,7 +137,8 @@ def latent_map_props(
     positions (N, 2) are sent as float32. `id` names the set of points: with the same id, changed positions
     glide to their new places and the selection stays; a changed `view` shows all points again. `labels` are
     the classes named in the tooltip, `contours` the 1, 2 and 3 σ circles of N(0, I), `placeable` whether a
-    click on an empty place selects it, `file` the name of the downloaded picture without its ending.
+    click on an empty place selects it, `ticks` whether the axes have numbers, `file` the
+    name of the downloaded picture without its ending.
     Raises ValueError where the lengths do not agree.
     """
     n = len(positions)
@@ -152,6 +154,7 @@ def latent_map_props(
         "colour": _colour(colour),
         "labels": labels and {"index": _base64(labels.index, "<u2"), "names": list(labels.names)},
         "axes": list(axes),
+        "ticks": ticks,
         "item": item,
         "label": label,
         "file": file,

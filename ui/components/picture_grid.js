@@ -58,10 +58,10 @@ class PictureGrid {
     const room = this.root.clientWidth;
     if (!room || !this.data) return;
     const { frame, scale, columns } = this.data;
-    const each = columns ? (room - 4 * (columns - 1)) / columns : room; // less the gaps between them
+    const each = columns ? (room - 2 * (columns - 1)) / columns - 2 : room - 8; // less the gaps between them, and their borders
     this.pictures.style.gridTemplateColumns = columns ? `repeat(${columns}, max-content)` : "";
     this.pictures.classList.toggle("fixed", Boolean(columns));
-    for (const { picture } of this.tiles) picture.resize(frame, wholeScale(scale, frame.width, each - 8));
+    for (const { picture } of this.tiles) picture.resize(frame, wholeScale(scale, frame.width, each));
   }
 
   mark() {

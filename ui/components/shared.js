@@ -37,8 +37,11 @@ class FrameCanvas {
   }
 }
 
+// The largest scale up to `wanted` that fits: a whole number of the screen's own pixels, of which a phone has 2 or 3
+// for each CSS pixel.
 function wholeScale(wanted, width, room) {
-  return Math.max(1, Math.min(wanted, Math.floor(room / width)));
+  const density = Math.max(1, window.devicePixelRatio || 1);
+  return Math.max(1, Math.min(wanted, Math.floor((room * density) / width) / density));
 }
 
 // One instance for each place on the page. The page calls the component again at every change of its data, and
