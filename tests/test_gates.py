@@ -1,6 +1,5 @@
 """The β-conditioned model: one network for every β of a range, drawn per image, refused outside."""
 
-import dataclasses
 import math
 from pathlib import Path
 
@@ -26,17 +25,17 @@ CPU = torch.device("cpu")
 
 
 def _model(arch: str = "mlp", **config: object) -> VAE:
-    """A model of a range of β in float64, with responses that are not zero any more."""
+    """A model of a range of β in float64, with polynomials that are not zero any more."""
     model = build(shape=SHAPE, arch=arch, latent_dim=3, beta_range=RANGE, **config).double()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for name, weight in model.named_parameters():
-            if _is_response(name):
+            if _is_polynomial(name):
                 weight.copy_(0.2 * torch.randn(weight.shape, generator=generator, dtype=weight.dtype))
     return model
 
 
-def _is_response(name: str) -> bool:
+def _is_polynomial(name: str) -> bool:
     return any(part in ("scale", "shift", "change") for part in name.split("."))
 
 
@@ -50,17 +49,38 @@ def _outputs(model: VAE, x: torch.Tensor, beta: float | torch.Tensor | None) -> 
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-def test_in_the_middle_of_the_range_it_is_the_plain_network(arch: str) -> None:
-    """At s = 0 every response is the identity, to 1e-12, whatever its weights."""
+def test_in_the_middle_of_the_range_no_polynomial_counts(arch: str) -> None:
+    """At s = 0 all of them are 0 whatever their weights, to 1e-12; elsewhere they are not."""
     model = _model(arch)
-    plain = VAE(dataclasses.replace(model.config, beta_range=None)).double()
-    shared = {name: weight for name, weight in model.state_dict().items() if not _is_response(name)}
-    plain.load_state_dict(shared)
+    without = VAE(model.config).double()
+    weights = model.state_dict()
+    without.load_state_dict({name: weights[name] * (0 if _is_polynomial(name) else 1) for name in weights})
     x = _pictures(4)
     middle = math.sqrt(RANGE[0] * RANGE[1])
-    for here, there in zip(_outputs(model, x, middle), _outputs(plain, x, None), strict=True):
+    for here, there in zip(_outputs(model, x, middle), _outputs(without, x, middle), strict=True):
         torch.testing.assert_close(here, there, rtol=1e-12, atol=1e-12)
-    assert not torch.allclose(model.encode(x, 1.0)[0], plain.encode(x)[0], rtol=0.01)
+    for beta in (0.01, 1.0, 10.0):
+        for here, there in zip(_outputs(model, x, beta), _outputs(without, x, beta), strict=True):
+            assert not torch.allclose(here, there, rtol=0.01)
+
+
+def test_without_polynomials_the_code_is_that_of_a_linear_vae() -> None:
+    """σ² = β / (β + λ) with one λ for every β; and the decoder weighs z by √(1 − σ²) of a λ of its own."""
+    torch.manual_seed(0)
+    h, z = torch.randn(6, 5, dtype=torch.float64), torch.randn(6, 3, dtype=torch.float64)
+    to_posterior, from_latent = gates.to_posterior(5, 3, RANGE).double(), gates.from_latent(3, 4, RANGE).double()
+    with torch.no_grad():
+        from_latent.log_ratio.copy_(torch.tensor([-2.0, 0.0, 3.0]))
+    ratios = to_posterior.weight[3:] @ h.T + to_posterior.bias[3:, None]
+    for beta in (0.01, 0.2, 1.0, 10.0):
+        phi = gates.features(torch.full((6,), beta, dtype=torch.float64), RANGE)
+        mu, logvar = to_posterior(h, phi).chunk(2, dim=-1)
+        torch.testing.assert_close(logvar.exp(), beta / (beta + ratios.exp().T), rtol=1e-10, atol=0.0)
+        torch.testing.assert_close(mu, h @ to_posterior.weight[:3].T + to_posterior.bias[:3])
+        own = from_latent.log_ratio.exp()
+        weighed = z * (1 - beta / (beta + own)).sqrt()
+        expected = weighed @ from_latent.weight.T + from_latent.bias
+        torch.testing.assert_close(from_latent(z, phi), expected, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
@@ -101,15 +121,18 @@ def test_loss_weighs_each_image_by_its_own_beta() -> None:
     assert kl.grad.tolist() == [[0.0, 0.25], [0.0, 1.0]]
 
 
-def test_draws_are_log_uniform_and_in_range() -> None:
-    """One in each stratum; over many batches the mean and the quartiles of log β are those of the uniform law."""
+def test_draws_are_log_uniform_and_the_ends_get_more() -> None:
+    """One in each stratum of a range wider by a twentieth at either end, uniform in it; beyond the ends, the ends."""
     generator = torch.Generator().manual_seed(0)
-    draws = torch.stack([gates.draw(16, RANGE, generator) for _ in range(2000)])
+    draws = torch.stack([gates.draw(22, RANGE, generator) for _ in range(2000)])  # one stratum beyond either end
     places = ((draws.log() - math.log(0.01)) / math.log(1000)).double()
-    assert torch.equal((places * 16).floor().clamp(0, 15), torch.arange(16.0, dtype=torch.float64).expand(2000, 16))
-    within = (places * 16) % 1  # uniform in its stratum: mean 1/2, variance 1/12, 5 standard errors of 32,000 draws
-    assert within.mean().item() == pytest.approx(0.5, abs=5 * math.sqrt(1 / 12 / 32_000))
-    assert within.var().item() == pytest.approx(1 / 12, abs=5 * math.sqrt(1 / 180 / 32_000))
+    torch.testing.assert_close(places[:, 0], torch.zeros(2000, dtype=torch.float64), rtol=0, atol=1e-6)
+    torch.testing.assert_close(places[:, -1], torch.ones(2000, dtype=torch.float64), rtol=0, atol=1e-6)
+    within = places[:, 1:-1] * 20 - torch.arange(20)
+    assert within.min() > -1e-4
+    assert within.max() < 1 + 1e-4
+    assert within.mean().item() == pytest.approx(0.5, abs=5 * math.sqrt(1 / 12 / 40_000))
+    assert within.var().item() == pytest.approx(1 / 12, abs=5 * math.sqrt(1 / 180 / 40_000))
     gates.check_beta(draws.flatten(), RANGE)
 
 
@@ -211,6 +234,15 @@ def test_saved_and_loaded_it_answers_alike(tmp_path: Path, arch: str) -> None:
 def _trainer(**config: object) -> Trainer:
     model = ModelConfig((1, 8, 8), 3, widths=(16,), beta_range=RANGE)
     return Trainer(model, TrainConfig(**({"epochs": 3, "batch_size": 32} | config)), blobs(), CPU)
+
+
+def test_the_learning_rate_falls_at_the_end_where_there_is_a_range(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vae_core.train._REPORT_SECONDS", 0.0)
+    trainer = _trainer(epochs=5, learning_rate=0.01)
+    rates = [record.learning_rate for record in trainer.run()]
+    assert rates == pytest.approx([0.01 * min(1, (1 - step / 30) / 0.3) for step in range(1, 31)])
+    plain = Trainer(ModelConfig((1, 8, 8), 3, widths=(16,)), trainer.config, blobs(), CPU)
+    assert {record.learning_rate for record in plain.run()} == {0.01}
 
 
 @pytest.mark.parametrize("options", [{}, {"kl_warmup": 2.0, "free_bits": 0.2, "binarize": True}], ids=["plain", "all"])

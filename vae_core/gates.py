@@ -1,23 +1,36 @@
 """Responses to β: how a network's layers change with the weight of the KL, so that one network serves every β.
 
-Every response is a polynomial in s, the place of log β in the trained range: −1 at its lower end, 0 in its
-(geometric) middle, 1 at its upper end. All are 0 in the middle: there the network is a plain one with the shared
-weights. Hidden layers and the output are scaled and shifted unit by unit (Perez et al. 2018, 'FiLM'); the two
-linear maps next to the latent code, whose dimensions come and go with β, change weight by weight. One model for
-every β: Dosovitskiy & Djolonga 2020, 'You only train once'; Bae et al. 2023, 'Multi-rate VAE', arXiv 2212.03905.
+Hidden layers are scaled and shifted unit by unit (Perez et al. 2018, 'FiLM'), and the two linear maps next to the
+latent code, whose dimensions come and go with β, change weight by weight. All these changes are polynomials in s, the
+place of log β in the trained range: −1 at its lower end, 0 in its (geometric) middle, 1 at its upper end; all are 0 in
+the middle. The code itself starts from what is exact for a linear VAE, whose best posterior has the variance
+σ² = β / (β + λ) in the direction of a principal component with signal-to-noise ratio λ, and whose best decoder weighs
+it by √(1 − σ²): a dimension with λ < β fades out. Sources: one model for every β, Dosovitskiy & Djolonga 2020, 'You
+only train once', and Bae et al. 2023, 'Multi-rate VAE', arXiv 2212.03905; the linear VAE, Lucas et al. 2019.
 """
 
 import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vae_core.errors import UserError
 
-__all__ = ["check_beta", "check_range", "clip", "draw", "features", "linear", "scale_shift"]
+__all__ = [
+    "check_beta",
+    "check_range",
+    "clip",
+    "draw",
+    "features",
+    "from_latent",
+    "scale_shift",
+    "to_posterior",
+]
 
 _SMALLEST, _LARGEST = 1e-4, 1000.0
 _DEGREE = 4
+_BEYOND = 0.05
 _ROUNDING = 1e-5  # of float32 at the ends of the range
 
 
@@ -52,14 +65,17 @@ def clip(beta: float, beta_range: tuple[float, float]) -> float:
 
 
 def draw(n: int, beta_range: tuple[float, float], generator: torch.Generator) -> Tensor:
-    """n values of β (n,), log-uniform, one from each n-th of the range, in rising order, on the generator's device.
+    """n values of β (n,), in rising order, on the generator's device: for images in random order.
 
-    Meant for images in random order. Strata leave less to chance than n independent draws.
+    Log-uniform over the range and a twentieth of it beyond either end, where the end is taken: ends have neighbours
+    on one side only and would be learned less. One value comes from each n-th, which leaves less to chance than
+    independent draws.
     """
     low, high = map(math.log, beta_range)
-    places = torch.arange(n, device=generator.device)
-    places = (places + torch.rand(n, generator=generator, device=generator.device)) / n
-    return torch.exp(low + (high - low) * places)
+    strata = torch.arange(n, device=generator.device)
+    places = (strata + torch.rand(n, generator=generator, device=generator.device)) / n
+    inside = (places * (1 + 2 * _BEYOND) - _BEYOND).clamp(0, 1)
+    return torch.exp(low + (high - low) * inside)
 
 
 def features(beta: Tensor, beta_range: tuple[float, float]) -> Tensor:
@@ -114,11 +130,48 @@ class _ChangingLinear(nn.Linear):
         return super().forward(h) + self.change(products) + self.shift(phi)
 
 
+class _ToPosterior(_ChangingLinear):
+    """Hidden units to mu and log σ², with σ² = β / (β + λ) and log λ linear in the hidden units."""
+
+    def __init__(self, inputs: int, latent_dim: int, beta_range: tuple[float, float]) -> None:
+        super().__init__(inputs, 2 * latent_dim)
+        self.beta_range = beta_range
+
+    def forward(self, h: Tensor, phi: Tensor) -> Tensor:
+        """Shapes: h (B, inputs), phi (B, 4) → (B, 2d)."""
+        mu, log_ratio = super().forward(h, phi).chunk(2, dim=-1)
+        return torch.cat([mu, -F.softplus(log_ratio - _log_beta(phi, self.beta_range))], dim=-1)
+
+
+class _FromLatent(_ChangingLinear):
+    """z to hidden units, each dimension first weighed by √(1 − σ²) = √(λ / (β + λ)) with a λ of its own."""
+
+    def __init__(self, latent_dim: int, outputs: int, beta_range: tuple[float, float]) -> None:
+        super().__init__(latent_dim, outputs)
+        self.beta_range = beta_range
+        self.log_ratio = nn.Parameter(torch.ones(latent_dim))
+
+    def forward(self, z: Tensor, phi: Tensor) -> Tensor:
+        """Shapes: z (B, d), phi (B, 4) → (B, outputs)."""
+        return super().forward(z * (self.log_ratio - _log_beta(phi, self.beta_range)).sigmoid().sqrt(), phi)
+
+
+def _log_beta(phi: Tensor, beta_range: tuple[float, float]) -> Tensor:
+    """log β (B, 1) from its features, whose first is s."""
+    low, high = map(math.log, beta_range)
+    return 0.5 * (low + high) + 0.5 * (high - low) * phi[:, :1]
+
+
 def scale_shift(channels: int, beta_range: tuple[float, float] | None) -> nn.Module:
     """The response of a layer's pre-activation: a module of (h, features); the identity for a network of one β."""
     return _Same() if beta_range is None else _ScaleShift(channels)
 
 
-def linear(inputs: int, outputs: int, beta_range: tuple[float, float] | None) -> nn.Linear:
-    """A linear map next to the latent code: a module of (h, features); a plain one for a network of one β."""
-    return _Linear(inputs, outputs) if beta_range is None else _ChangingLinear(inputs, outputs)
+def to_posterior(inputs: int, latent_dim: int, beta_range: tuple[float, float] | None) -> nn.Linear:
+    """From hidden units to mu and log σ²: a module of (h, features); a plain linear map for a network of one β."""
+    return _Linear(inputs, 2 * latent_dim) if beta_range is None else _ToPosterior(inputs, latent_dim, beta_range)
+
+
+def from_latent(latent_dim: int, outputs: int, beta_range: tuple[float, float] | None) -> nn.Linear:
+    """From z to hidden units: a module of (z, features); a plain linear map for a network of one β."""
+    return _Linear(latent_dim, outputs) if beta_range is None else _FromLatent(latent_dim, outputs, beta_range)

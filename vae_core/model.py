@@ -96,12 +96,13 @@ class _MLPEncoder(nn.Module):
         super().__init__()
         sizes = (math.prod(config.image_shape), *config.widths)
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
-        self.gates = nn.ModuleList(gates.scale_shift(width, config.beta_range) for width in config.widths)
-        self.head = gates.linear(sizes[-1], 2 * config.latent_dim, config.beta_range)
+        self.gates = nn.ModuleList(gates.scale_shift(width, config.beta_range) for width in config.widths[1:])
+        self.head = gates.to_posterior(sizes[-1], config.latent_dim, config.beta_range)
 
     def forward(self, x: Tensor, phi: Tensor | None) -> Tensor:
-        h = x.flatten(1)
-        for layer, gate in zip(self.hidden, self.gates, strict=True):
+        first, *others = self.hidden
+        h = F.relu(first(x.flatten(1)))
+        for layer, gate in zip(others, self.gates, strict=True):
             h = F.relu(gate(layer(h), phi))
         return self.head(h, phi)
 
@@ -111,19 +112,17 @@ class _MLPDecoder(nn.Module):
         super().__init__()
         self.image_shape = config.image_shape
         first, *others = reversed(config.widths)
-        pixels = math.prod(config.image_shape)
-        self.hidden = nn.ModuleList([gates.linear(config.latent_dim, first, config.beta_range)])
+        self.hidden = nn.ModuleList([gates.from_latent(config.latent_dim, first, config.beta_range)])
         self.hidden.extend(nn.Linear(a, b) for a, b in itertools.pairwise((first, *others)))
         self.gates = nn.ModuleList(gates.scale_shift(width, config.beta_range) for width in others)
-        self.head = nn.Linear(config.widths[0], pixels)
-        self.head_gate = gates.scale_shift(pixels, config.beta_range)
+        self.head = nn.Linear(config.widths[0], math.prod(config.image_shape))
 
     def forward(self, z: Tensor, phi: Tensor | None) -> Tensor:
         first, *others = self.hidden
         h = F.relu(first(z, phi))
         for layer, gate in zip(others, self.gates, strict=True):
             h = F.relu(gate(layer(h), phi))
-        return self.head_gate(self.head(h), phi).unflatten(-1, self.image_shape)
+        return self.head(h).unflatten(-1, self.image_shape)
 
 
 def _coarse_size(config: ModelConfig) -> tuple[int, int]:
@@ -141,16 +140,17 @@ class _ConvEncoder(nn.Module):
         stride = 2 ** len(config.widths)
         self.padding = (0, width * stride - config.image_shape[2], 0, height * stride - config.image_shape[1])
         self.stages = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in itertools.pairwise(channels))
-        self.gates = nn.ModuleList(gates.scale_shift(width, config.beta_range) for width in config.widths)
+        self.gates = nn.ModuleList(gates.scale_shift(width, config.beta_range) for width in config.widths[1:])
         self.squeeze = nn.Conv2d(channels[-1], _CONV_BOTTLENECK, 1)
         self.squeeze_gate = gates.scale_shift(_CONV_BOTTLENECK, config.beta_range)
         self.hidden = nn.Linear(_CONV_BOTTLENECK * height * width, _CONV_HIDDEN)
         self.hidden_gate = gates.scale_shift(_CONV_HIDDEN, config.beta_range)
-        self.head = gates.linear(_CONV_HIDDEN, 2 * config.latent_dim, config.beta_range)
+        self.head = gates.to_posterior(_CONV_HIDDEN, config.latent_dim, config.beta_range)
 
     def forward(self, x: Tensor, phi: Tensor | None) -> Tensor:
-        h = F.pad(x, self.padding)
-        for stage, gate in zip(self.stages, self.gates, strict=True):
+        first, *others = self.stages
+        h = F.silu(first(F.pad(x, self.padding)))
+        for stage, gate in zip(others, self.gates, strict=True):
             h = F.silu(gate(stage(h), phi))
         h = F.silu(self.squeeze_gate(self.squeeze(h), phi)).flatten(1)
         return self.head(F.silu(self.hidden_gate(self.hidden(h), phi)), phi)
@@ -178,7 +178,7 @@ class _ConvDecoder(nn.Module):
         self.image_shape = config.image_shape
         self.coarse = (_CONV_BOTTLENECK, *_coarse_size(config))
         channels = (*reversed(config.widths), max(16, config.widths[0] // 2))
-        self.hidden = gates.linear(config.latent_dim, _CONV_HIDDEN, config.beta_range)
+        self.hidden = gates.from_latent(config.latent_dim, _CONV_HIDDEN, config.beta_range)
         self.spread = nn.Linear(_CONV_HIDDEN, math.prod(self.coarse))
         self.spread_gate = gates.scale_shift(math.prod(self.coarse), config.beta_range)
         self.expand = nn.Conv2d(_CONV_BOTTLENECK, channels[0], 1)
@@ -186,14 +186,13 @@ class _ConvDecoder(nn.Module):
         self.stages = nn.ModuleList(_Upsample(a, b) for a, b in itertools.pairwise(channels))
         self.gates = nn.ModuleList(gates.scale_shift(width, config.beta_range) for width in channels[1:])
         self.head = nn.Conv2d(channels[-1], config.image_shape[0], 3, padding=1)
-        self.head_gate = gates.scale_shift(config.image_shape[0], config.beta_range)
 
     def forward(self, z: Tensor, phi: Tensor | None) -> Tensor:
         h = F.silu(self.spread_gate(self.spread(F.silu(self.hidden(z, phi))), phi)).unflatten(-1, self.coarse)
         h = F.silu(self.expand_gate(self.expand(h), phi))
         for stage, gate in zip(self.stages, self.gates, strict=True):
             h = F.silu(gate(stage(h), phi))
-        return self.head_gate(self.head(h), phi)[..., : self.image_shape[1], : self.image_shape[2]]
+        return self.head(h)[..., : self.image_shape[1], : self.image_shape[2]]
 
 
 _NETWORKS = {"mlp": (_MLPEncoder, _MLPDecoder), "conv": (_ConvEncoder, _ConvDecoder)}

@@ -20,6 +20,7 @@ from vae_core.objective import elbo_terms, loss, warmed_up
 __all__ = ["Diverged", "Progress", "TrainConfig", "Trainer"]
 
 _REPORT_SECONDS = 0.2
+_DECAY = 0.3  # the part of the training in which the learning rate falls
 
 
 @dataclass(frozen=True)
@@ -208,12 +209,19 @@ class Trainer:
     def _beta_now(self) -> float:
         return warmed_up(self.beta, self.step / self.batches, self.config.kl_warmup)
 
+    def _learning_rate_now(self) -> float:
+        """That of a model of a range of β falls to zero at the end: many β in one batch make for noisy steps."""
+        if self.model.config.beta_range is None:
+            return self.learning_rate
+        left = 1 - self.step / self.total_steps
+        return self.learning_rate * min(1.0, left / _DECAY)
+
     def _train_step(self, index: Tensor) -> None:
         x = to_unit(self.images.index_select(0, index), self.device)
         if self.config.binarize:
             x = torch.bernoulli(x, generator=self.noise)
         for group in self.optimiser.param_groups:
-            group["lr"] = self.learning_rate
+            group["lr"] = self._learning_rate_now()
         beta_range = self.model.config.beta_range
         betas = None if beta_range is None else gates.draw(len(x), beta_range, self.noise)
         terms = elbo_terms(self.model, x, self.noise, betas)
@@ -253,7 +261,7 @@ class Trainer:
             kl=sum(kl),
             kl_per_dimension=kl,
             gradient_norm=norm.item(),
-            learning_rate=self.learning_rate,
+            learning_rate=self._learning_rate_now(),
             beta=self._beta_now(),
             seconds=self.seconds,
             test=evaluate(self.model, self.dataset.test.images) if at_epoch_end else None,
