@@ -425,13 +425,15 @@ def _evaluate(args: argparse.Namespace) -> Result:
     images, options = dataset.test.images, {"seed": args.seed, "binarize": args.binarize}
     evaluation = evaluate(checkpoint.model, images, **options)
     values = evaluation.to_dict() | {"dataset": dataset.name, "images": len(images)}
-    if checkpoint.model.config.beta_range:
-        values["beta"] = checkpoint.model.beta
     lines = [
         _elbo_line("test", values),
         f"active      {evaluation.active_units} of {checkpoint.model.config.latent_dim} latent dimensions",
         "KL          " + " ".join(f"{value:.3f}" for value in evaluation.kl_per_dimension),
     ]
+    if checkpoint.model.config.beta_range:
+        beta = checkpoint.model.beta
+        values |= {"beta": beta, "loss": evaluation.reconstruction + beta * evaluation.kl}
+        lines.insert(1, f"at β = {beta:<5g}  reconstruction + β·KL = {values['loss']:.3f} nats")
     if args.iwae_samples:
         with _bar("Importance samples") as progress:
             bound = log_likelihood(checkpoint.model, images, args.iwae_samples, progress=progress, **options)
