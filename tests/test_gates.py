@@ -284,6 +284,21 @@ def test_distortion_falls_and_rate_rises_as_beta_falls(digits: Path) -> None:
         assert costs[own] < min(costs[0 if own else -1], costs[-1 if own != 4 else 0])
 
 
+SHIPPED = sorted((Path(__file__).resolve().parent.parent / "checkpoints").glob("*-beta.safetensors"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_models_trade_rate_for_distortion(path: Path) -> None:
+    checkpoint = load(path)
+    if not data.available(checkpoint.record["dataset"]):
+        pytest.skip(f"{checkpoint.record['dataset']} is not downloaded")
+    test = data.load(checkpoint.record["dataset"]).test.images[:1000]
+    points = [evaluate(checkpoint.model.at(beta), test, samples=4) for beta in (10.0, 3.0, 1.0, 0.3, 0.1)]
+    distortions, rates = [point.reconstruction for point in points], [point.kl for point in points]
+    assert distortions == sorted(distortions, reverse=True)
+    assert rates == sorted(rates)
+
+
 def test_the_run_is_tested_and_kept_at_beta_one(digits: Path) -> None:
     checkpoint, test = load(digits), data.load("digits").test
     model = checkpoint.model
