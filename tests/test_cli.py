@@ -156,6 +156,61 @@ def test_outputs_by_their_ending(
     assert ".png, .gif or .csv" in message
 
 
+@pytest.fixture(scope="module")
+def ranged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of a run for every β from 0.1 to 5."""
+    folder = tmp_path_factory.mktemp("range") / "run"
+    options = "--epochs 5 --latent-dim 3 --widths 16 --lr 0.01 --beta-range 0.1 5"
+    assert cli.main(["train", *options.split(), "--run", str(folder)]) == 0
+    return folder / "checkpoint.safetensors"
+
+
+def test_a_range_of_beta_reaches_the_run_and_the_header(ranged: Path) -> None:
+    assert find(str(ranged.parent)).config().model.beta_range == (0.1, 5.0)
+    assert load(ranged).model.config.beta_range == (0.1, 5.0)
+
+
+def test_evaluate_at_a_beta_equals_the_library(ranged: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, images = load(ranged).model, data.load("digits").test.images
+    found = {beta: _values(capsys, "evaluate", ranged, "--beta", beta) for beta in (0.1, 1, 5)}
+    for beta, values in found.items():
+        expected = evaluate(model.at(beta), images)
+        assert values["elbo"] == pytest.approx(expected.elbo, rel=1e-5)
+        assert values["kl"] == pytest.approx(expected.kl, rel=1e-5)
+        assert values["beta"] == beta
+        assert values["loss"] == pytest.approx(expected.reconstruction + beta * expected.kl, rel=1e-5)
+    assert found[0.1]["kl"] != pytest.approx(found[5]["kl"], rel=0.01)
+    assert _values(capsys, "evaluate", ranged) == found[1]
+
+
+@pytest.mark.parametrize("command", ROWS)
+def test_commands_at_a_beta(
+    ranged: Path, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    """Each answers for the β that it is given: 1 is what it gives without, other pictures come of others."""
+    arguments = _commands(ranged, picture)[command]
+    made = []
+    for options in ([], ["--beta", 1], ["--beta", 5]):
+        path = tmp_path / f"{len(made)}.png"
+        _values(capsys, *arguments, *options, "-o", path)
+        with Image.open(path) as image:
+            made.append(np.asarray(image).astype(int))
+    assert abs(made[0] - made[1]).max() <= 1
+    assert abs(made[0] - made[2]).max() > 3
+    message = _refused(capsys, *arguments, "--beta", 6, "-o", tmp_path / "a.png")
+    assert "from 0.1 to 5" in message
+
+
+def test_numbered_test_images_are_encoded_at_the_beta(
+    ranged: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "way.csv"
+    _values(capsys, "interpolate", ranged, "3", "5", "--beta", 0.1, "--steps", 3, "-o", path)
+    rows = np.loadtxt(path, delimiter=",", skiprows=1)
+    mu, _ = encode(load(ranged).model.at(0.1), data.load("digits").test.images[[3, 5]])
+    np.testing.assert_allclose(rows[[0, 2], 1:], mu, rtol=1e-4, atol=1e-5)
+
+
 def test_interpolation_ends_at_the_codes_of_its_ends(
     trained: Run, picture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -213,6 +268,12 @@ def test_no_runs_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
         (["train", "--epochs", "0"], "0"),
         (["train", "--beta", "-1"], "-1"),
         (["train", "--beta", "nan"], "nan"),
+        (["train", "--beta-range", "10", "0.1"], "10.0 to 0.1"),
+        (["train", "--beta-range", "0", "1"], "0.0001"),
+        (["train", "--beta-range", "0.1"], "--beta-range"),
+        (["train", "--beta-range", "0.1", "10", "--beta", "4"], "Leave out"),
+        (["evaluate", "CHECKPOINT", "--beta", "2"], "--beta-range"),
+        (["sample", "CHECKPOINT", "--beta", "2"], "--beta-range"),
         (["train", "--arch", "transformer"], "transformer"),
         (["train", "--latent-dim", "129"], "129"),
         (["train", "--lr", "5"], "5"),

@@ -29,6 +29,7 @@ _POLL_SECONDS = 0.2
 _ANSWER_SECONDS = 60.0
 _CELL = 64
 _DRAWS = 64
+_CODES = 5000  # as many as a run keeps in its checkpoint
 
 Result = tuple[dict[str, Any], str]
 
@@ -97,6 +98,7 @@ def _add_training(add: Callable[..., argparse.ArgumentParser]) -> None:
     option("--likelihood", default="bernoulli", choices=likelihoods, help="the observation model p(x|z)")
     option("--sigma", default=0.1, type=float, help="the fixed σ of the gaussian likelihood; pixels are in [0, 1]")
     option("--beta", default=1.0, type=float, metavar="B", help="the weight of the KL; 0 is the plain autoencoder")
+    option("--beta-range", type=float, nargs=2, metavar=("LO", "HI"), help="train one model for every β from LO to HI")
     option("--kl-warmup", default=0.0, type=float, metavar="E", help="epochs over which β rises from 0")
     option("--free-bits", default=0.0, type=float, metavar="NATS", help="KL a latent dimension that costs nothing")
     option("--binarize", action="store_true", help="draw pixels from Bernoulli(grey value) each time they are shown")
@@ -122,6 +124,7 @@ def _add_models(add: Callable[..., argparse.ArgumentParser]) -> None:
     def add_model(name: str, command: Callable[[argparse.Namespace], Result], text: str) -> argparse.ArgumentParser:
         sub = add(name, command, text)
         sub.add_argument("checkpoint", metavar="CHECKPOINT", help="a .safetensors file, or a run's name or folder")
+        sub.add_argument("--beta", type=float, metavar="B", help="for a model of a range of β; 1, if left out")
         sub.add_argument("--device", help="where to compute; the accelerator where there is one, if left out")
         return sub
 
@@ -230,6 +233,7 @@ def _train(args: argparse.Namespace) -> Result:
         likelihood=args.likelihood,
         widths=args.widths,
         sigma=args.sigma,
+        beta_range=args.beta_range,
     )
     return _carry_on(create(RunConfig(model, replace(train, dataset=dataset.name)), args.run), args.device)
 
@@ -376,15 +380,29 @@ def _load_checkpoint(args: argparse.Namespace) -> "Checkpoint":
 
     given = Path(args.checkpoint)
     places = (given, given / "checkpoint.safetensors", runs_folder() / given / "checkpoint.safetensors")
-    return load(next((place for place in places if place.is_file()), given), device.pick(args.device))
+    checkpoint = load(next((place for place in places if place.is_file()), given), device.pick(args.device))
+    if args.beta is None:
+        return checkpoint
+    return replace(checkpoint, model=checkpoint.model.at(args.beta), snapshot=None)  # the file's is of another β
 
 
-def _test_split(args: argparse.Namespace, checkpoint: "Checkpoint") -> "Dataset":
-    """The data set that is named, or the checkpoint's own, its test images cut to --limit."""
+def _load_with_codes(args: argparse.Namespace) -> "Checkpoint":
+    """The checkpoint with a latent snapshot at --beta: the file's own, or one made anew from its data set."""
+    from vae_core.evaluate import snapshot
+
+    checkpoint = _load_checkpoint(args)
+    if args.beta is None or not isinstance(checkpoint.record.get("dataset"), str):
+        return checkpoint
+    test = _test_split(checkpoint, None, _CODES).test
+    return replace(checkpoint, snapshot=snapshot(checkpoint.model, test, _CODES))
+
+
+def _test_split(checkpoint: "Checkpoint", name: str | None, limit: int | None) -> "Dataset":
+    """The data set that is named, or the checkpoint's own, its test images cut to `limit`."""
     from vae_core.data import Split
 
-    _whole("limit", args.limit, 1, 10**9)
-    name = args.dataset or checkpoint.record.get("dataset")
+    _whole("limit", limit, 1, 10**9)
+    name = name or checkpoint.record.get("dataset")
     if not isinstance(name, str):
         raise UserError("The checkpoint does not say what it was trained on. Name a data set with --dataset.")
     dataset = _load_dataset(name)
@@ -395,7 +413,7 @@ def _test_split(args: argparse.Namespace, checkpoint: "Checkpoint") -> "Dataset"
         )
     test = dataset.test
     columns = (test.images, test.labels, test.factors)
-    return replace(dataset, test=Split(*(column if column is None else column[: args.limit] for column in columns)))
+    return replace(dataset, test=Split(*(column if column is None else column[:limit] for column in columns)))
 
 
 def _evaluate(args: argparse.Namespace) -> Result:
@@ -405,7 +423,7 @@ def _evaluate(args: argparse.Namespace) -> Result:
     _whole("number of importance samples", args.iwae_samples, 1, 10**7)
     _whole("seed", args.seed, 0, 2**31 - 1)
     checkpoint = _load_checkpoint(args)
-    dataset = _test_split(args, checkpoint)
+    dataset = _test_split(checkpoint, args.dataset, args.limit)
     images, options = dataset.test.images, {"seed": args.seed, "binarize": args.binarize}
     evaluation = evaluate(checkpoint.model, images, **options)
     values = evaluation.to_dict() | {"dataset": dataset.name, "images": len(images)}
@@ -414,6 +432,10 @@ def _evaluate(args: argparse.Namespace) -> Result:
         f"active      {evaluation.active_units} of {checkpoint.model.config.latent_dim} latent dimensions",
         "KL          " + " ".join(f"{value:.3f}" for value in evaluation.kl_per_dimension),
     ]
+    if checkpoint.model.config.beta_range:
+        beta = checkpoint.model.beta
+        values |= {"beta": beta, "loss": evaluation.reconstruction + beta * evaluation.kl}
+        lines.insert(1, f"at β = {beta:<5g}  reconstruction + β·KL = {values['loss']:.3f} nats")
     if args.iwae_samples:
         with _bar("Importance samples") as progress:
             bound = log_likelihood(checkpoint.model, images, args.iwae_samples, progress=progress, **options)
@@ -538,7 +560,7 @@ def _interpolate(args: argparse.Namespace) -> Result:
 
     check_ending(args.output)
     _whole("number of steps", args.steps, 2, 1000)
-    checkpoint = _load_checkpoint(args)
+    checkpoint = _load_with_codes(args)
     ends = [_code(text, checkpoint) for text in (args.a, args.b)]
     z = latent.path(*ends, args.steps, args.method)
     pictures = latent.decode(checkpoint.model, z)
@@ -561,7 +583,7 @@ def _traverse(args: argparse.Namespace) -> Result:
     _whole("number of steps", args.steps, 2, 1000)
     _whole("number of dimensions", args.top, 1, 128)
     check_range("extent", args.extent, 0.0, 100.0)
-    checkpoint = _load_checkpoint(args)
+    checkpoint = _load_with_codes(args)
     d = checkpoint.model.config.latent_dim
     start = np.zeros(d, np.float32) if args.at is None else _code(args.at, checkpoint)
     for number in args.dimensions or ():
@@ -610,7 +632,7 @@ def _codes(
             snapshot.labels if snapshot.labels is None else snapshot.labels[: args.limit],
             names,
         )
-    dataset = _test_split(args, checkpoint)
+    dataset = _test_split(checkpoint, args.dataset, args.limit)
     return encode(checkpoint.model, dataset.test.images)[0], dataset.test.labels, dataset.class_names
 
 
@@ -620,7 +642,7 @@ def _embed(args: argparse.Namespace) -> Result:
 
     check_ending(args.output)
     _whole("seed", args.seed, 0, 2**31 - 1)
-    checkpoint = _load_checkpoint(args)
+    checkpoint = _load_with_codes(args)
     mu, labels, names = _codes(args, checkpoint)
     values: dict[str, Any] = {"method": args.method, "points": len(mu)}
     if args.method == "pca":

@@ -1,5 +1,6 @@
 """The model: p(z) = N(0, I), p(x|z) by a decoder, q(z|x) = N(mu, diag exp(logvar)) by an encoder."""
 
+import copy
 import itertools
 import math
 from dataclasses import asdict, dataclass
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vae_core import likelihood
+from vae_core import gates, likelihood
 from vae_core.errors import UserError
 
 __all__ = ["ARCHITECTURES", "MAX_LATENT_DIM", "VAE", "ModelConfig", "default_widths"]
@@ -37,7 +38,8 @@ class ModelConfig:
     """Everything that is needed to build the model anew.
 
     image_shape is (C, H, W); widths see `default_widths` (None takes that default); sigma is the fixed
-    σ of the 'gaussian' likelihood, in units of the pixel range [0, 1].
+    σ of the 'gaussian' likelihood, in units of the pixel range [0, 1]. beta_range is the lowest and highest β
+    that the model is trained for; None is a model of one β, which does not know of it.
     """
 
     image_shape: tuple[int, int, int]
@@ -46,6 +48,7 @@ class ModelConfig:
     likelihood: str = "bernoulli"
     widths: tuple[int, ...] | None = None
     sigma: float = 0.1
+    beta_range: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "image_shape", tuple(self.image_shape))
@@ -66,10 +69,17 @@ class ModelConfig:
             raise UserError(f"The widths {self.widths!r} are not one to eight whole numbers from 1 to 4096.")
         if not 1e-3 <= self.sigma <= 10:
             raise UserError(f"σ = {self.sigma!r} is out of range. Choose a σ between 0.001 and 10.")
+        if self.beta_range is not None:
+            object.__setattr__(self, "beta_range", gates.check_range(*self.beta_range))
+
+    @property
+    def default_beta(self) -> float:
+        """The β that is meant where none is named: 1, or the nearest that the model was trained for."""
+        return 1.0 if self.beta_range is None else gates.clip(1.0, self.beta_range)
 
     def to_dict(self) -> dict[str, Any]:
-        """The config as JSON values."""
-        return asdict(self)
+        """The config as JSON values; without beta_range where there is none, as before there were any."""
+        return {name: value for name, value in asdict(self).items() if (name, value) != ("beta_range", None)}
 
 
 def _is_whole(value: object, low: int, high: int) -> bool:
@@ -86,27 +96,32 @@ class _MLPEncoder(nn.Module):
         super().__init__()
         sizes = (math.prod(config.image_shape), *config.widths)
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
-        self.head = nn.Linear(sizes[-1], 2 * config.latent_dim)
+        self.gates = nn.ModuleList(gates.scale_shift(width, config.beta_range) for width in config.widths[1:])
+        self.head = gates.to_posterior(sizes[-1], config.latent_dim, config.beta_range)
 
-    def forward(self, x: Tensor) -> Tensor:
-        h = x.flatten(1)
-        for layer in self.hidden:
-            h = F.relu(layer(h))
-        return self.head(h)
+    def forward(self, x: Tensor, phi: Tensor | None) -> Tensor:
+        first, *others = self.hidden
+        h = F.relu(first(x.flatten(1)))
+        for layer, gate in zip(others, self.gates, strict=True):
+            h = F.relu(gate(layer(h), phi))
+        return self.head(h, phi)
 
 
 class _MLPDecoder(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.image_shape = config.image_shape
-        sizes = (config.latent_dim, *reversed(config.widths))
-        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
-        self.head = nn.Linear(sizes[-1], math.prod(config.image_shape))
+        first, *others = reversed(config.widths)
+        self.hidden = nn.ModuleList([gates.from_latent(config.latent_dim, first, config.beta_range)])
+        self.hidden.extend(nn.Linear(a, b) for a, b in itertools.pairwise((first, *others)))
+        self.gates = nn.ModuleList(gates.scale_shift(width, config.beta_range) for width in others)
+        self.head = nn.Linear(config.widths[0], math.prod(config.image_shape))
 
-    def forward(self, z: Tensor) -> Tensor:
-        h = z
-        for layer in self.hidden:
-            h = F.relu(layer(h))
+    def forward(self, z: Tensor, phi: Tensor | None) -> Tensor:
+        first, *others = self.hidden
+        h = F.relu(first(z, phi))
+        for layer, gate in zip(others, self.gates, strict=True):
+            h = F.relu(gate(layer(h), phi))
         return self.head(h).unflatten(-1, self.image_shape)
 
 
@@ -125,16 +140,20 @@ class _ConvEncoder(nn.Module):
         stride = 2 ** len(config.widths)
         self.padding = (0, width * stride - config.image_shape[2], 0, height * stride - config.image_shape[1])
         self.stages = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in itertools.pairwise(channels))
+        self.gates = nn.ModuleList(gates.scale_shift(width, config.beta_range) for width in config.widths[1:])
         self.squeeze = nn.Conv2d(channels[-1], _CONV_BOTTLENECK, 1)
+        self.squeeze_gate = gates.scale_shift(_CONV_BOTTLENECK, config.beta_range)
         self.hidden = nn.Linear(_CONV_BOTTLENECK * height * width, _CONV_HIDDEN)
-        self.head = nn.Linear(_CONV_HIDDEN, 2 * config.latent_dim)
+        self.hidden_gate = gates.scale_shift(_CONV_HIDDEN, config.beta_range)
+        self.head = gates.to_posterior(_CONV_HIDDEN, config.latent_dim, config.beta_range)
 
-    def forward(self, x: Tensor) -> Tensor:
-        h = F.pad(x, self.padding)
-        for stage in self.stages:
-            h = F.silu(stage(h))
-        h = F.silu(self.squeeze(h)).flatten(1)
-        return self.head(F.silu(self.hidden(h)))
+    def forward(self, x: Tensor, phi: Tensor | None) -> Tensor:
+        first, *others = self.stages
+        h = F.silu(first(F.pad(x, self.padding)))
+        for stage, gate in zip(others, self.gates, strict=True):
+            h = F.silu(gate(stage(h), phi))
+        h = F.silu(self.squeeze_gate(self.squeeze(h), phi)).flatten(1)
+        return self.head(F.silu(self.hidden_gate(self.hidden(h), phi)), phi)
 
 
 class _Upsample(nn.Conv2d):
@@ -159,17 +178,20 @@ class _ConvDecoder(nn.Module):
         self.image_shape = config.image_shape
         self.coarse = (_CONV_BOTTLENECK, *_coarse_size(config))
         channels = (*reversed(config.widths), max(16, config.widths[0] // 2))
-        self.hidden = nn.Linear(config.latent_dim, _CONV_HIDDEN)
+        self.hidden = gates.from_latent(config.latent_dim, _CONV_HIDDEN, config.beta_range)
         self.spread = nn.Linear(_CONV_HIDDEN, math.prod(self.coarse))
+        self.spread_gate = gates.scale_shift(math.prod(self.coarse), config.beta_range)
         self.expand = nn.Conv2d(_CONV_BOTTLENECK, channels[0], 1)
+        self.expand_gate = gates.scale_shift(channels[0], config.beta_range)
         self.stages = nn.ModuleList(_Upsample(a, b) for a, b in itertools.pairwise(channels))
+        self.gates = nn.ModuleList(gates.scale_shift(width, config.beta_range) for width in channels[1:])
         self.head = nn.Conv2d(channels[-1], config.image_shape[0], 3, padding=1)
 
-    def forward(self, z: Tensor) -> Tensor:
-        h = F.silu(self.spread(F.silu(self.hidden(z)))).unflatten(-1, self.coarse)
-        h = F.silu(self.expand(h))
-        for stage in self.stages:
-            h = F.silu(stage(h))
+    def forward(self, z: Tensor, phi: Tensor | None) -> Tensor:
+        h = F.silu(self.spread_gate(self.spread(F.silu(self.hidden(z, phi))), phi)).unflatten(-1, self.coarse)
+        h = F.silu(self.expand_gate(self.expand(h), phi))
+        for stage, gate in zip(self.stages, self.gates, strict=True):
+            h = F.silu(gate(stage(h), phi))
         return self.head(h)[..., : self.image_shape[1], : self.image_shape[2]]
 
 
@@ -179,30 +201,52 @@ _NETWORKS = {"mlp": (_MLPEncoder, _MLPDecoder), "conv": (_ConvEncoder, _ConvDeco
 class VAE(nn.Module):
     """A variational autoencoder with a diagonal Gaussian posterior and a standard normal prior.
 
-    Source: Kingma & Welling 2014, Rezende et al. 2014.
+    A model with a beta_range (see `gates`) serves every β of it: `encode` and `decode` take one β, or one for each
+    row (B,), and that of `at` where none is named. Source: Kingma & Welling 2014, Rezende et al. 2014.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.beta = config.default_beta
         encoder, decoder = _NETWORKS[config.arch]
         self.encoder = encoder(config)
         self.decoder = decoder(config)
         self.likelihood = likelihood.make(config.likelihood, config.sigma)
         self.to(memory_format=torch.channels_last)
 
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """q(z|x) = N(mu, diag exp(logvar)). Shapes: x (B, C, H, W) in [0, 1] → mu, logvar (B, d).
+    def at(self, beta: float) -> "VAE":
+        """The same model, weights shared, answering for `beta` where none is named.
 
-        logvar is bounded smoothly to ±10, so that neither σ nor 1/σ overflows.
+        Raises UserError where the model was not trained for this β.
         """
-        mu, raw = self.encoder(x).chunk(2, dim=-1)
+        gates.check_beta(beta, self.config.beta_range)
+        other = copy.copy(self)
+        other.beta = gates.clip(beta, self.config.beta_range)
+        return other
+
+    def encode(self, x: Tensor, beta: float | Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """q(z|x) = N(mu, diag exp(logvar)). Shapes: x (B, C, H, W) in [0, 1], beta () or (B,) → mu, logvar (B, d).
+
+        logvar is bounded smoothly to ±10, so that neither σ nor 1/σ overflows. Raises UserError for a β that the
+        model was not trained for.
+        """
+        mu, raw = self.encoder(x, self._features(beta, x)).chunk(2, dim=-1)
         return mu, _LOGVAR_BOUND * torch.tanh(raw / _LOGVAR_BOUND)
 
-    def decode(self, z: Tensor) -> Tensor:
-        """Parameters of p(x|z) for the likelihood, before its sigmoid. Shapes: z (B, d) → (B, C, H, W)."""
-        return self.decoder(z)
+    def decode(self, z: Tensor, beta: float | Tensor | None = None) -> Tensor:
+        """Parameters of p(x|z), before the likelihood's sigmoid. Shapes: z (B, d) → (B, C, H, W); see `encode`."""
+        return self.decoder(z, self._features(beta, z))
 
-    def decode_mean(self, z: Tensor) -> Tensor:
-        """The mean picture E[x|z] in [0, 1]. Shapes: z (B, d) → (B, C, H, W)."""
-        return self.likelihood.mean(self.decode(z))
+    def decode_mean(self, z: Tensor, beta: float | Tensor | None = None) -> Tensor:
+        """The mean picture E[x|z] in [0, 1]. Shapes: z (B, d) → (B, C, H, W); see `encode`."""
+        return self.likelihood.mean(self.decode(z, beta))
+
+    def _features(self, beta: float | Tensor | None, rows: Tensor) -> Tensor | None:
+        """What the responses to β take, (B, 4); None for a model of one β."""
+        if beta is not None:
+            gates.check_beta(beta, self.config.beta_range)
+        if self.config.beta_range is None:
+            return None
+        beta = torch.as_tensor(self.beta if beta is None else beta, dtype=rows.dtype, device=rows.device)
+        return gates.features(beta.expand(len(rows)), self.config.beta_range)

@@ -38,23 +38,30 @@ def reparameterise(mu: Tensor, logvar: Tensor, generator: torch.Generator | None
     return torch.addcmul(mu, torch.exp(0.5 * logvar), noise)
 
 
-def elbo_terms(model: VAE, x: Tensor, generator: torch.Generator | None = None) -> Terms:
-    """Both terms for a batch, with one posterior sample an image. Shapes: x (B, C, H, W) in [0, 1]."""
-    mu, logvar = model.encode(x)
-    params = model.decode(reparameterise(mu, logvar, generator))
+def elbo_terms(
+    model: VAE, x: Tensor, generator: torch.Generator | None = None, beta: float | Tensor | None = None
+) -> Terms:
+    """Both terms for a batch, with one posterior sample an image, at `beta` where the model serves a range of β.
+
+    Shapes: x (B, C, H, W) in [0, 1], beta () or (B,).
+    """
+    mu, logvar = model.encode(x, beta)
+    params = model.decode(reparameterise(mu, logvar, generator), beta)
     return Terms(-model.likelihood.log_prob(x, params), kl_standard_normal(mu, logvar))
 
 
-def loss(terms: Terms, beta: float, free_bits: float = 0.0) -> Tensor:
-    """reconstruction + β·KL, averaged over the batch, in nats: a scalar.
+def loss(terms: Terms, beta: float | Tensor, free_bits: float = 0.0) -> Tensor:
+    """reconstruction + β·KL, averaged over the batch, in nats: a scalar. β is one for all or one an image (B,).
 
     With free_bits = λ, a dimension whose KL averages less than λ nats over the batch counts as λ and feels no
     pull towards the prior. Source: Higgins et al. 2017 (β); Kingma et al. 2016, appendix C.8 (free bits).
     """
     kl = terms.kl.mean(0)
+    weighted = (beta.unsqueeze(-1) * terms.kl).mean(0) if isinstance(beta, Tensor) else beta * kl
     if free_bits:
-        kl = kl.clamp(min=free_bits)
-    return terms.reconstruction.mean() + beta * kl.sum()
+        mean_beta = beta.mean() if isinstance(beta, Tensor) else beta
+        weighted = torch.where(kl < free_bits, mean_beta * free_bits, weighted)
+    return terms.reconstruction.mean() + weighted.sum()
 
 
 def warmed_up(beta: float, epoch: float, kl_warmup: float) -> float:

@@ -38,10 +38,21 @@ def runs_folder() -> Path:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What makes a run: the model and the training. Equal configs are the same run."""
+    """What makes a run: the model and the training. Equal configs are the same run.
+
+    Raises UserError for one β beside a range of it.
+    """
 
     model: ModelConfig
     train: TrainConfig
+
+    def __post_init__(self) -> None:
+        if self.model.beta_range is not None and self.train.beta != 1.0:
+            low, high = self.model.beta_range
+            raise UserError(
+                f"A model for β from {low:g} to {high:g} is not trained at β = {self.train.beta:g} alone. "
+                "Leave out the one or the other."
+            )
 
     @property
     def name(self) -> str:
@@ -49,7 +60,8 @@ class RunConfig:
         text = json.dumps(self.to_dict(), sort_keys=True)
         digest = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
         data = re.sub(r"[^A-Za-z0-9-]+", "-", Path(self.train.dataset).name)[:24].strip("-") or "images"
-        return f"{data}-{self.model.arch}-d{self.model.latent_dim}-beta{self.train.beta:g}-{digest}"
+        beta = "-".join(f"{end:g}" for end in self.model.beta_range or (self.train.beta,))
+        return f"{data}-{self.model.arch}-d{self.model.latent_dim}-beta{beta}-{digest}"
 
     def to_dict(self) -> dict[str, Any]:
         """The config as JSON values."""
@@ -193,6 +205,9 @@ class Run:
     def steer(self, *, beta: float | None = None, learning_rate: float | None = None) -> None:
         """Change β or the learning rate while the run trains; None leaves a value as it is."""
         if beta is not None:
+            if beta_range := self.config().model.beta_range:
+                low, high = beta_range
+                raise UserError(f"This run learns every β from {low:g} to {high:g}. Choose a β once it is trained.")
             check_range("β", float(beta), 0.0, 1000.0)
             self._ask(beta=float(beta))
         if learning_rate is not None:

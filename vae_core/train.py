@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from vae_core import device as devices
+from vae_core import gates
 from vae_core.data import Dataset
 from vae_core.errors import UserError
 from vae_core.evaluate import Evaluation, evaluate, to_unit
@@ -19,13 +20,15 @@ from vae_core.objective import elbo_terms, loss, warmed_up
 __all__ = ["Diverged", "Progress", "TrainConfig", "Trainer"]
 
 _REPORT_SECONDS = 0.2
+_DECAY = 0.3  # the part of the training in which the learning rate falls
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """How a model is trained.
 
-    beta weighs the KL (0 is the plain autoencoder); kl_warmup is in epochs; free_bits in nats a dimension;
+    beta weighs the KL (0 is the plain autoencoder; 1 for a model with a beta_range, which draws a β for each image
+    it is shown); kl_warmup is in epochs; free_bits in nats a dimension;
     binarize draws every pixel from Bernoulli(grey value) anew each time it is shown. Raises UserError for a
     value out of range.
     """
@@ -75,8 +78,9 @@ class Progress:
 
     epoch counts with its fraction; reconstruction, kl, kl_per_dimension (d,) and loss are means over the
     training images since the last record, in nats; loss = reconstruction + β·KL with the β in force (after
-    warm-up), which is `beta`; gradient_norm is that of the last step; images_per_second counts training steps
-    only; seconds is the time spent in them so far. `test` is the test set's evaluation, at the end of an epoch.
+    warm-up), which is `beta` (where a β is drawn for each image: the fraction of it that is in force);
+    gradient_norm is that of the last step; images_per_second counts training steps only; seconds is the time
+    spent in them so far. `test` is the test set's evaluation, at the end of an epoch.
     """
 
     step: int
@@ -206,14 +210,24 @@ class Trainer:
     def _beta_now(self) -> float:
         return warmed_up(self.beta, self.step / self.batches, self.config.kl_warmup)
 
+    def _learning_rate_now(self) -> float:
+        """That of a model of a range of β falls to zero at the end: many β in one batch make for noisy steps."""
+        if self.model.config.beta_range is None:
+            return self.learning_rate
+        left = 1 - self.step / self.total_steps
+        return self.learning_rate * min(1.0, left / _DECAY)
+
     def _train_step(self, index: Tensor) -> None:
         x = to_unit(self.images.index_select(0, index), self.device)
         if self.config.binarize:
             x = torch.bernoulli(x, generator=self.noise)
         for group in self.optimiser.param_groups:
-            group["lr"] = self.learning_rate
-        terms = elbo_terms(self.model, x, self.noise)
-        value = loss(terms, self._beta_now(), self.config.free_bits)
+            group["lr"] = self._learning_rate_now()
+        beta_range = self.model.config.beta_range
+        betas = None if beta_range is None else gates.draw(len(x), beta_range, self.noise)
+        terms = elbo_terms(self.model, x, self.noise, betas)
+        weight = self._beta_now() if betas is None else self._beta_now() * betas
+        value = loss(terms, weight, self.config.free_bits)
         self.optimiser.zero_grad()
         value.backward()
         self.optimiser.step()
@@ -248,7 +262,7 @@ class Trainer:
             kl=sum(kl),
             kl_per_dimension=kl,
             gradient_norm=norm.item(),
-            learning_rate=self.learning_rate,
+            learning_rate=self._learning_rate_now(),
             beta=self._beta_now(),
             seconds=self.seconds,
             test=evaluate(self.model, self.dataset.test.images) if at_epoch_end else None,
