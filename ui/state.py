@@ -65,16 +65,24 @@ def entries() -> dict[str, Entry]:
 
 
 def title(entry: Entry) -> str:
-    """'MNIST, d = 2, mlp' for a shipped model, with β where it is not 1; runs end in their hash."""
+    """'MNIST · d = 2 · mlp', with β where it is not 1; runs end in their hash. No two models are called the same."""
     try:
         header = caching.read_header(entry.path)
         model, train = header["model"], header["record"]["train"]
         text = f"{data.title(train['dataset'])} · d = {model['latent_dim']} · {model['arch']}"
         beta, now = train["beta"], header["record"].get("beta", train["beta"])
-        text += f" · β = {beta:g} → {now:g}" if now != beta else f" · β = {beta:g}" if beta != 1 else ""
+        text += _beta_words(model.get("beta_range"), beta, now)
     except (UserError, KeyError, TypeError):
         return f"{entry.id} (cannot be read)"
     return f"{text} · run {entry.run[-8:]}" if entry.run else text
+
+
+def _beta_words(beta_range: list[float] | None, beta: float, now: float) -> str:
+    if beta_range:
+        return f" · β from {beta_range[0]:g} to {beta_range[1]:g}"
+    if now != beta:
+        return f" · β = {beta:g} → {now:g}"
+    return "" if beta == 1 else f" · β = {beta:g}"
 
 
 def model_picker() -> None:
