@@ -38,6 +38,8 @@ def main() -> None:
             opened.set_viewport_size({"width": 1440, "height": 1300})
             opened.wait_for_timeout(2500)
             opened.screenshot(path=FOLDER / "train.png")
+            opened.get_by_role("button", name="Stop", exact=True).click()
+            opened.get_by_role("button", name="Resume", exact=True).wait_for(timeout=60_000)
 
 
 if __name__ == "__main__":
