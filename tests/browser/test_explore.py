@@ -219,7 +219,7 @@ def test_a_click_selects_a_sample_and_says_what_lies_near(app, open_page):
     expect(page.get_by_label("Sample", exact=True)).to_have_value("21")
     expect(codes(page)).not_to_have_text(before)
     at_address(page, generate_sample="21")
-    expect(page.get_by_text("Neighbours in z")).to_be_visible()
+    expect(page.get_by_text("Neighbours in z", exact=True)).to_be_visible()
     near = page.get_by_text(re.compile("The nearest is|The training images are not at hand"))
     expect(near).to_be_visible()
 
