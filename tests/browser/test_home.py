@@ -64,6 +64,7 @@ def test_choosing_another_picture_moves_the_diagram(app, open_page):
 def test_drawing_another_z_repaints_in_the_browser_alone(app, open_page):
     page = open_page(f"{app}/?model=mnist-d2", reduced_motion="reduce")
     diagram = page.get_by_test_id("diagram")
+    page.wait_for_timeout(1500)  # both pictures are decoded, and the page lies still
     frames = []
     page.on("websocket", lambda socket: socket.on("framesent", frames.append))
     before = int(diagram.get_attribute("data-redraws"))
