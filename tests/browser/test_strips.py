@@ -342,7 +342,7 @@ def test_a_click_selects_a_picture_and_new_pictures_clear_it(watched):
 def test_the_grid_is_one_stop_of_the_tab_key_and_arrows_walk_it(page):
     grid = page.get_by_role("group", name="Digits")
     first = grid.get_by_role("button", name="picture 3", exact=True)
-    assert grid.locator('button[tabindex="0"]').count() == 1
+    expect(grid.locator('button[tabindex="0"]')).to_have_count(1)
     first.focus()
     page.keyboard.press("ArrowRight")
     expect(grid.get_by_role("button", name="picture 4", exact=True)).to_be_focused()
