@@ -65,7 +65,7 @@ def entries() -> dict[str, Entry]:
 
 
 def title(entry: Entry) -> str:
-    """'MNIST · d = 2 · mlp', with β where it is not 1; runs end in their hash. No two models are called the same."""
+    """'MNIST · d = 2 · mlp', with β where it is not 1; runs end in their hash."""
     try:
         header = caching.read_header(entry.path)
         model, train = header["model"], header["record"]["train"]
