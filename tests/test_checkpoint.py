@@ -15,7 +15,7 @@ from safetensors.torch import save as to_safetensors
 
 from tests.toys import blobs, build
 from vae_core import checkpoint
-from vae_core.checkpoint import Checkpoint, LatentSnapshot, load, read_header, save
+from vae_core.checkpoint import BetaSnapshot, Checkpoint, LatentSnapshot, load, read_header, save
 from vae_core.errors import UserError
 from vae_core.evaluate import snapshot
 from vae_core.files import read_json, write_json, write_whole
@@ -217,6 +217,39 @@ def test_damaged_snapshots_are_refused(saved: Path, tmp_path: Path, change: dict
     tensors, header = _parts(saved)
     tensors |= {f"snapshot.{name}": value for name, value in change.items()}
     _refused(_rewritten(tmp_path / "rows.safetensors", header, tensors), "snapshot")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"betas": torch.tensor([1.0, 0.1, 10.0], dtype=torch.float64)},
+        {"betas": torch.tensor([0.1, 1.0, 10.0])},
+        {"betas": torch.tensor([0.1, 10.0], dtype=torch.float64)},
+        {"betas": torch.tensor(1.0, dtype=torch.float64)},
+        {"mu": torch.zeros(3, 5, 3, dtype=torch.float16)},
+        {"mu": torch.zeros(3, 5, 2)},
+        {"logvar": torch.full((3, 5, 2), torch.nan, dtype=torch.float16)},
+        {"reconstruction": torch.zeros(3, 0)},
+        {"reconstruction": torch.zeros(3)},
+        {"surprise": torch.zeros(3)},
+    ],
+    ids=lambda change: f"{next(iter(change))}",
+)
+def test_damaged_snapshots_of_several_betas_are_refused(tmp_path: Path, change: dict) -> None:
+    model, codes = build(widths=(6, 6), beta_range=(0.1, 10.0)), np.zeros((3, 5, 2), np.float16)
+    whole = BetaSnapshot(np.array([0.1, 1.0, 10.0]), codes, codes.copy(), np.zeros((3, 5), np.float32))
+    save(tmp_path / "betas.safetensors", Checkpoint(model, betas=whole))
+    np.testing.assert_array_equal(load(tmp_path / "betas.safetensors").betas.betas, whole.betas)
+    tensors, header = _parts(tmp_path / "betas.safetensors")
+    tensors |= {f"betas.{name}": value for name, value in change.items()}
+    _refused(_rewritten(tmp_path / "betas.safetensors", header, tensors), "snapshot")
+
+
+def test_a_model_of_one_beta_has_no_snapshot_of_several(tmp_path: Path) -> None:
+    codes = np.zeros((2, 5, 2), np.float16)
+    taken = BetaSnapshot(np.array([0.1, 1.0]), codes, codes.copy(), np.zeros((2, 5), np.float32))
+    save(tmp_path / "one.safetensors", Checkpoint(build(), betas=taken))
+    _refused(tmp_path / "one.safetensors", "snapshot")
 
 
 def test_missing_files_folders_and_giants_are_refused(

@@ -14,7 +14,16 @@ from vae_core.errors import UserError
 from vae_core.files import write_whole
 from vae_core.model import VAE, ModelConfig
 
-__all__ = ["Checkpoint", "LatentSnapshot", "load", "read_header", "read_tensors", "save", "write_tensors"]
+__all__ = [
+    "BetaSnapshot",
+    "Checkpoint",
+    "LatentSnapshot",
+    "load",
+    "read_header",
+    "read_tensors",
+    "save",
+    "write_tensors",
+]
 
 _FORMAT = "vae-laboratory/1"
 _MAX_BYTES = 512 * 2**20
@@ -39,12 +48,28 @@ class LatentSnapshot:
 
 
 @dataclass(frozen=True)
+class BetaSnapshot:
+    """What a model of a range of β says of held-out images at several β, in a compact form; see `rate_distortion`.
+
+    betas (K,) float64, rising, from one end of the range to the other; mu, logvar (K, N, d) float16; reconstruction
+    (K, N) float32, −E_q[log p(x|z)] in nats. Image i is row i of the latent snapshot, which has its label.
+    """
+
+    betas: np.ndarray
+    mu: np.ndarray
+    logvar: np.ndarray
+    reconstruction: np.ndarray
+
+
+@dataclass(frozen=True)
 class Checkpoint:
-    """A model in evaluation mode, the JSON record of how it was trained, and its latent snapshot."""
+    """A model in evaluation mode, the JSON record of how it was trained, its latent snapshot, and, where it was
+    trained for a range of β to the end, that of several β."""
 
     model: VAE
     record: dict[str, Any] = field(default_factory=dict)
     snapshot: LatentSnapshot | None = None
+    betas: BetaSnapshot | None = None
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor], header: dict[str, Any]) -> None:
@@ -112,18 +137,19 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
             raise UserError(f"{Path(path).name} is damaged. Download or train it again.") from error
 
 
-def _snapshot_tensors(snapshot: LatentSnapshot | None) -> dict[str, torch.Tensor]:
+def _tensors_of(kind: str, snapshot: LatentSnapshot | BetaSnapshot | None) -> dict[str, torch.Tensor]:
     if snapshot is None:
         return {}
     rows = {part.name: getattr(snapshot, part.name) for part in fields(snapshot)}
-    return {f"snapshot.{name}": torch.from_numpy(rows[name]) for name in rows if rows[name] is not None}
+    return {f"{kind}.{name}": torch.from_numpy(rows[name]) for name in rows if rows[name] is not None}
 
 
 def save(path: Path, checkpoint: Checkpoint) -> None:
     """Write the checkpoint as one file, whole. Raises UserError where the disk is full."""
     weights = {f"model.{name}": tensor for name, tensor in checkpoint.model.state_dict().items()}
     header = {"model": checkpoint.model.config.to_dict(), "record": checkpoint.record}
-    write_tensors(path, weights | _snapshot_tensors(checkpoint.snapshot), header)
+    snapshots = _tensors_of("snapshot", checkpoint.snapshot) | _tensors_of("betas", checkpoint.betas)
+    write_tensors(path, weights | snapshots, header)
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
@@ -132,11 +158,14 @@ def load(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
     Raises UserError for a missing, truncated, foreign or hostile file; nothing in the file is executed.
     """
     tensors, header = read_tensors(path)
-    model = _build(header, tensors, Path(path).name)
+    name = Path(path).name
+    model = _build(header, tensors, name)
     record = header.get("record")
-    return Checkpoint(
-        model.to(device).eval(), record if isinstance(record, dict) else {}, _snapshot(model, tensors, Path(path).name)
-    )
+    try:
+        snapshot, betas = _snapshot(model, _rows(tensors, "snapshot")), _beta_snapshot(model, _rows(tensors, "betas"))
+    except (TypeError, ValueError) as error:
+        raise UserError(f"The latent snapshot in {name} is damaged. Download or train it again.") from error
+    return Checkpoint(model.to(device).eval(), record if isinstance(record, dict) else {}, snapshot, betas)
 
 
 def _build(header: dict[str, Any], tensors: dict[str, torch.Tensor], name: str) -> VAE:
@@ -167,19 +196,37 @@ _SNAPSHOT_ROWS = {  # name: type, dimensions
 }
 
 
-def _snapshot(model: VAE, tensors: dict[str, torch.Tensor], name: str) -> LatentSnapshot | None:
-    prefix = "snapshot."
-    try:
-        rows = {key.removeprefix(prefix): value.numpy() for key, value in tensors.items() if key.startswith(prefix)}
-        if not rows:
-            return None
-        snapshot = LatentSnapshot(**rows)
-        shape = (len(snapshot), model.config.latent_dim)
-        if snapshot.mu.shape != shape or snapshot.logvar.shape != shape:
-            raise ValueError("another latent size")
-        for key, row in rows.items():
-            if (row.dtype, row.ndim, len(row)) != (*_SNAPSHOT_ROWS[key], len(snapshot)) or not np.isfinite(row).all():
-                raise ValueError(f"rows of {key} that do not match")
-    except (TypeError, ValueError) as error:
-        raise UserError(f"The latent snapshot in {name} is damaged. Download or train it again.") from error
+def _rows(tensors: dict[str, torch.Tensor], kind: str) -> dict[str, np.ndarray]:
+    prefix = f"{kind}."
+    return {key.removeprefix(prefix): value.numpy() for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def _snapshot(model: VAE, rows: dict[str, np.ndarray]) -> LatentSnapshot | None:
+    """The latent snapshot of these rows. Raises TypeError or ValueError where they are none."""
+    if not rows:
+        return None
+    snapshot = LatentSnapshot(**rows)
+    shape = (len(snapshot), model.config.latent_dim)
+    if snapshot.mu.shape != shape or snapshot.logvar.shape != shape:
+        raise ValueError("another latent size")
+    for key, row in rows.items():
+        if (row.dtype, row.ndim, len(row)) != (*_SNAPSHOT_ROWS[key], len(snapshot)) or not np.isfinite(row).all():
+            raise ValueError(f"rows of {key} that do not match")
     return snapshot
+
+
+def _beta_snapshot(model: VAE, rows: dict[str, np.ndarray]) -> BetaSnapshot | None:
+    """The snapshot at several β; raises as `_snapshot` does."""
+    if not rows:
+        return None
+    found = BetaSnapshot(**rows)
+    if found.betas.ndim != 1 or found.reconstruction.ndim != 2 or 0 in found.reconstruction.shape:
+        raise ValueError("other dimensions")
+    k, n = found.reconstruction.shape
+    codes = ((k, n, model.config.latent_dim), np.float16)
+    wanted = {"betas": ((k,), np.float64), "mu": codes, "logvar": codes, "reconstruction": ((k, n), np.float32)}
+    if any((row.shape, row.dtype) != wanted[key] or not np.isfinite(row).all() for key, row in rows.items()):
+        raise ValueError("rows that do not match")
+    if model.config.beta_range is None or k < 2 or not (np.diff(found.betas) > 0).all():
+        raise ValueError("no range of β")
+    return found

@@ -21,6 +21,7 @@ from vae_core.data import Dataset
 from vae_core.errors import UserError
 from vae_core.evaluate import encode, snapshot, to_unit
 from vae_core.files import write_whole
+from vae_core.rate_distortion import beta_snapshot
 from vae_core.runs import Run
 from vae_core.train import Diverged, Progress, Trainer
 
@@ -209,11 +210,10 @@ class _Session:
         self.saved = time.monotonic()
 
     def _save_checkpoint(self, *, final: bool = False) -> None:
-        images = SNAPSHOT_IMAGES if final else _PREVIEW_POINTS
-        save(
-            self.run.checkpoint,
-            Checkpoint(self.trainer.model, self._record(), snapshot(self.trainer.model, self.dataset.test, images)),
-        )
+        model, test = self.trainer.model, self.dataset.test
+        taken = snapshot(model, test, SNAPSHOT_IMAGES if final else _PREVIEW_POINTS)
+        betas = beta_snapshot(model, test.images) if final and model.config.beta_range else None
+        save(self.run.checkpoint, Checkpoint(model, self._record(), taken, betas))
 
     def _record(self) -> dict[str, Any]:
         trainer = self.trainer
