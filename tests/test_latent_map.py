@@ -12,10 +12,12 @@ from ui.components.latent_map import (
     Background,
     ByClass,
     ByValue,
+    DroppedFile,
     Mark,
     Selection,
     build_atlas,
     latent_map_props,
+    read_dropped,
     read_selection,
 )
 
@@ -78,9 +80,19 @@ def test_the_background_travels_without_loss():
     assert kind == "data:image/png;base64"
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))), image)
     assert props["background"]["extent"] == [-3, 3, -2, 2]
-    assert props["marks"] == [{"x": 9.0, "y": 9.0, "label": "A"}]
+    assert props["marks"] == [{"x": 9.0, "y": 9.0, "label": "A", "picture": None}]
     assert [9.0, 9.0] in props["fit"], "the first view includes the marks"
     assert [3.0, 3.0] in props["fit"], "and the 3 σ circle"
+
+
+@pytest.mark.parametrize("shape", [(1, 5, 4), (3, 5, 4)])
+def test_a_marks_picture_travels_without_loss(shape):
+    picture = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    props = latent_map_props(POSITIONS, CLASSES, **NAMED, marks=[Mark(1, 2, "mine.png", picture)])
+    kind, data = props["marks"][0]["picture"].split(",")
+    assert kind == "data:image/png;base64"
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+    np.testing.assert_array_equal(pixels.reshape(5, 4, -1).transpose(2, 0, 1), picture)
 
 
 @pytest.mark.parametrize(
@@ -169,3 +181,32 @@ def test_a_forged_selection_is_no_selection(change):
 @pytest.mark.parametrize("value", [None, "point", 3, []])
 def test_anything_else_is_no_selection(value):
     assert read_selection(value, id="points", count=3) is None
+
+
+DROPPED = {"id": "points", "name": "mine.png", "data": base64.b64encode(b"content").decode()}
+
+
+def test_a_dropped_file_is_read():
+    assert read_dropped(DROPPED, id="points") == DroppedFile("mine.png", b"content")
+    assert read_dropped(DROPPED | {"data": ""}, id="points").data == b"", "said to be empty by whoever reads it"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        "mine.png",
+        DROPPED | {"id": "another model"},
+        DROPPED | {"name": 3},
+        DROPPED | {"data": None},
+        DROPPED | {"data": "no base64!"},
+        DROPPED | {"data": "A" * (23 * 2**20)},
+    ],
+)
+def test_a_forged_or_too_large_file_is_no_file(value):
+    assert read_dropped(value, id="points") is None
+
+
+def test_files_can_be_dropped_only_where_the_page_takes_them():
+    assert latent_map_props(POSITIONS, CLASSES, **NAMED)["droppable"] == 0
+    assert latent_map_props(POSITIONS, CLASSES, **NAMED, droppable=True)["droppable"] == 16 * 2**20

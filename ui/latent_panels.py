@@ -7,8 +7,10 @@ import streamlit as st
 
 from ui import latent_view as view
 from ui import layout, own_pictures, state
+from ui.components.draw_pad import draw_pad
 from ui.components.latent_map import (
     Atlas,
+    DroppedFile,
     Mark,
     Selection,
     latent_map,
@@ -25,6 +27,7 @@ from vae_core.errors import UserError
 __all__ = ["Settings", "explorer", "settings"]
 
 _LIVE_SECONDS = 0.5
+_LONGEST_LABEL = 24
 
 
 @dataclass(frozen=True)
@@ -144,17 +147,22 @@ def explorer(entry: state.Entry, checkpoint: Checkpoint, found: Codes, chosen: S
         st.caption(
             "The data set is not here, so thumbnails and pictures of test images are decoded from posterior means."
         )
-    job = chosen.job
+    job, own = chosen.job, st.session_state.get("map_point")
+    st.session_state.pop("map_drop_problem", None)
 
     @st.fragment(run_every=_LIVE_SECONDS if chosen.live else None)
     def map_and_selection() -> None:
         if job is not None and job.running != chosen.live:
             st.rerun()  # the whole page, so that the fragment starts or stops repeating itself
+        if st.session_state.get("map_point") != own:
+            st.rerun()  # the whole page, so that its address and what is drawn below name the new point
         left, right = st.columns([3, 2], gap="medium")
         points = named_points(checkpoint)
         with left:
             if job is not None:
                 _tsne_status(job)
+            if problem := st.session_state.get("map_drop_problem"):
+                st.error(own_pictures.plain(problem), icon=":material/error:")
             projection = _projection(found, chosen)
             selection = _map(checkpoint, found, chosen, projection, atlas, points)
             _below(found, chosen, projection)
@@ -217,15 +225,28 @@ def _map(
         marks=_marks(projection, points),
         placeable=projection.is_plane,
         thumbnails=chosen.thumbnails,
+        droppable=True,
     )
-    return latent_map(props, key="map_view")
+    return latent_map(props, key="map_view", on_drop=lambda file: _take_dropped(file, checkpoint))
 
 
 def _marks(projection: Projection, points: dict[str, state.Point]) -> list[Mark]:
     if not points or projection.place is None:
         return []
     places = projection.place(np.stack([point.z for point in points.values()]))
-    return [Mark(float(x), float(y), name) for name, (x, y) in zip(points, places, strict=True)]
+    return [_mark(name, point, place) for (name, point), place in zip(points.items(), places, strict=True)]
+
+
+def _mark(name: str, point: state.Point, place: np.ndarray) -> Mark:
+    x, y = (float(value) for value in place)
+    if name == "here" and point.picture is not None:
+        return Mark(
+            x,
+            y,
+            point.label if len(point.label) <= _LONGEST_LABEL else "…" + point.label[-_LONGEST_LABEL:],
+            point.picture,
+        )
+    return Mark(x, y, name)
 
 
 def _below(found: Codes, chosen: Settings, projection: Projection) -> None:
@@ -260,13 +281,16 @@ def _own_point(checkpoint: Checkpoint) -> None:
     drop, name = st.columns([3, 2], gap="medium")
     with drop:
         st.file_uploader(
-            "Drop a picture: it lands in the map",
+            "A picture of yours",
             key="map_file",
-            help="Cut to the middle, brought to the model's size and, where that suits the data, inverted and centred.",
-            on_change=lambda: _take(checkpoint),
+            help="Cut to the middle, brought to the model's size and, where that suits the data, inverted and centred. "
+            "It can be dropped on the map, too.",
+            on_change=lambda: _take_uploaded(checkpoint),
         )
         for problem in st.session_state.get("map_problems", ()):
             st.error(own_pictures.plain(problem), icon=":material/error:")
+        with st.popover("Draw one", icon=":material/draw:"):
+            _take_drawn(draw_pad(key="map_drawing"), checkpoint)
     with name:
         spec = st.text_input(
             "Or name a point",
@@ -284,13 +308,33 @@ def _own_point(checkpoint: Checkpoint) -> None:
             st.error(str(error), icon=":material/error:")
 
 
-def _take(checkpoint: Checkpoint) -> None:
-    """Make the dropped picture the point that the map shows."""
+def _take_uploaded(checkpoint: Checkpoint) -> None:
     file = st.session_state["map_file"]
     found, problems = own_pictures.read_files([file] if file else [], key="map_pictures")
     st.session_state["map_problems"] = problems
     if found:
-        picture = own_pictures.prepare(found[0], checkpoint, own_pictures.suggest(found[0], checkpoint))
-        st.session_state["map_point"] = state.keep_picture(picture, found[0].name)
+        _show(found[0], checkpoint)
     elif not file:
         st.session_state["map_point"] = ""
+
+
+def _take_dropped(file: DroppedFile, checkpoint: Checkpoint) -> None:
+    try:
+        _show(own_pictures.read_dropped(file.name, file.data), checkpoint)
+    except UserError as error:
+        st.session_state["map_drop_problem"] = str(error)
+
+
+def _take_drawn(drawing: bytes | None, checkpoint: Checkpoint) -> None:
+    """Show what is on the drawing pad, once for each stroke."""
+    if drawing != st.session_state.get("map_drawn"):
+        st.session_state["map_drawn"] = drawing
+        if drawing is not None:
+            _show(own_pictures.read_drawing(drawing), checkpoint)
+
+
+def _show(picture: own_pictures.OwnPicture, checkpoint: Checkpoint) -> None:
+    """Make a picture the point that the map shows."""
+    given = own_pictures.prepare(picture, checkpoint, own_pictures.suggest(picture, checkpoint))
+    st.session_state["map_point"] = state.keep_picture(given, picture.name)
+    st.session_state.pop("map_drop_problem", None)

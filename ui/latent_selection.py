@@ -19,7 +19,7 @@ from vae_core.posterior import posterior
 
 __all__ = ["named_points", "selection_panel"]
 
-_NEIGHBOURS = 6
+_NEIGHBOURS = 5
 _LASSO_PICTURES = 48
 _ENDS = ("A", "B")
 
@@ -56,7 +56,7 @@ def selection_panel(
         st.markdown(
             "**Point** at a dot to see its picture. **Click** it for its reconstruction, its posterior and its "
             "neighbours. **Lasso** a group, with the tool or while holding Shift, for its pictures and its mean. "
-            "**Drop** a picture below to see where it lands."
+            "**Drop** a picture of yours on the map to see where it lands."
         )
     if "here" in points:
         _named_point(entry, checkpoint, found, points["here"], st.session_state["map_point"])
@@ -117,6 +117,11 @@ def _named_point(entry: state.Entry, checkpoint: Checkpoint, found: Codes, point
     else:
         title = point.label.capitalize() if point.label != "z" else ""
         _place(entry, checkpoint, found, point.z, spec, "here", title)
+    st.button("Remove from the map", icon=":material/close:", key="map_remove", on_click=_remove)
+
+
+def _remove() -> None:
+    st.session_state["map_point"] = ""
 
 
 def _own_picture(checkpoint: Checkpoint, found: Codes, point: state.Point, spec: str) -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "plain",
     "prepare",
     "read_drawing",
+    "read_dropped",
     "read_files",
     "suggest",
 ]
@@ -77,6 +78,11 @@ def read_files(files: Sequence, *, key: str) -> tuple[list[OwnPicture], list[str
 def read_drawing(data: bytes) -> OwnPicture:
     """The picture that a drawing pad sent. Raises UserError where it is none."""
     return _own(pictures.read(data, "The drawing"), "Your drawing")
+
+
+def read_dropped(name: str, data: bytes) -> OwnPicture:
+    """The one picture in a file called `name`. Raises UserError where it is none."""
+    return _own(pictures.read(data, name), name)
 
 
 def _read_file(name: str, data: bytes) -> tuple[list[OwnPicture], list[str]]:

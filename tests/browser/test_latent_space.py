@@ -1,5 +1,6 @@
 """The latent space page in a browser: click, lasso, live t-SNE, a dropped picture, ways on."""
 
+import base64
 import io
 import re
 
@@ -75,6 +76,22 @@ def drawing(shade: int) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return file.getvalue()
+
+
+def drag(page, name: str, data: bytes, *, drop: bool):
+    """Drag a file over the map, as the system does, and let it go there, or not."""
+    page.get_by_test_id("latent-map").locator(".stage").evaluate(
+        """(stage, [name, data, drop]) => {
+          const dataTransfer = new DataTransfer();
+          const bytes = Uint8Array.from(atob(data), (letter) => letter.charCodeAt(0));
+          dataTransfer.items.add(new File([bytes], name));
+          const options = { bubbles: true, composed: true, cancelable: true, dataTransfer };
+          for (const type of drop ? ["dragover", "drop"] : ["dragover"]) {
+            stage.dispatchEvent(new DragEvent(type, options));
+          }
+        }""",
+        [name, base64.b64encode(data).decode(), drop],
+    )
 
 
 def test_a_click_shows_image_reconstruction_posterior_and_neighbours(visit):
@@ -154,6 +171,52 @@ def test_a_dropped_picture_lands_in_the_map_and_its_link_is_in_the_url(visit):
     page.get_by_role("heading", name="stroke.png").wait_for()
     page.get_by_text("as the model is given it").wait_for()
     page.wait_for_url(re.compile("map_point=picture"))
+    page.get_by_text(re.compile("nearest test images in latent space: 1, 1")).wait_for()
+
+
+def test_a_picture_dropped_on_the_map_itself_lands_there(visit):
+    page = visit("mnist-d2")
+    target = page.get_by_test_id("drop-target")
+    assert not target.is_visible()
+    drag(page, "stroke.png", drawing(0), drop=False)
+    target.wait_for()
+    drag(page, "stroke.png", drawing(0), drop=True)
+    target.wait_for(state="hidden")
+    page.get_by_role("heading", name="stroke.png").wait_for()
+    page.get_by_text("Reconstruction (nats)").wait_for()
+    page.get_by_text(re.compile("nearest test images in latent space: 1, 1")).wait_for()
+    page.wait_for_url(re.compile("map_point=picture"))
+    page.get_by_role("button", name="Remove from the map").click()
+    page.get_by_role("heading", name="stroke.png").wait_for(state="detached")
+    page.wait_for_url(re.compile(r"^(?!.*map_point)"))
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "says"),
+    [
+        ("notes.png", b"these are only words", "notes.png is not a picture in a format that can be read"),
+        ("empty.png", b"", "empty.png is empty"),
+        ("huge.png", bytes(17 * 2**20), "huge.png has 17 MB; 16 MB is the most"),
+    ],
+)
+def test_what_cannot_land_is_said_in_a_sentence(visit, name, data, says):
+    page = visit("digits-d2")
+    drag(page, name, data, drop=True)
+    page.get_by_text(says).wait_for()
+    assert "map_point" not in page.url
+
+
+def test_a_drawing_lands_in_the_map(visit):
+    page = visit("mnist-d2")
+    page.get_by_role("button", name="Draw one").click()
+    pad = page.get_by_test_id("draw-pad").locator("canvas")
+    pad.wait_for()
+    box = pad.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] - 40, steps=5)
+    page.mouse.up()
+    page.get_by_role("heading", name="Your drawing").wait_for()
     page.get_by_text(re.compile("nearest test images in latent space: 1, 1")).wait_for()
 
 

@@ -62,11 +62,16 @@ class LatentMap {
     this.stage = element("div", { class: "stage", tabindex: 0, role: "application" },
       this.under, this.dots, this.over, this.tooltip);
     this.legend = element("div", { class: "legend" });
-    this.root = element("div", { class: "root", "data-testid": "latent-map", "data-redraws": 0 }, this.stage, this.legend);
+    this.note = element("div", { class: "note", role: "status" });
+    this.root = element("div", { class: "root", "data-testid": "latent-map", "data-redraws": 0 },
+      element("div", { class: "head" }, this.note, this.toolbar()), this.stage, this.legend);
     parent.append(this.root);
-    this.addToolbar();
     this.abort = new AbortController();
     this.listen();
+    this.fileDrop = new FileDrop(this.stage, this.abort.signal, {
+      take: (file) => this.take(file),
+      refuse: (sentence) => this.say(sentence),
+    });
     this.startDots();
     this.resizer = new ResizeObserver(() => this.resize());
     this.resizer.observe(this.stage);
@@ -80,9 +85,8 @@ class LatentMap {
     this.gl?.getExtension("WEBGL_lose_context")?.loseContext();
   }
 
-  addToolbar() {
+  toolbar() {
     const bar = element("div", { class: "toolbar", role: "toolbar", "aria-label": "Map tools" });
-    this.stage.append(bar);
     const add = (icon, label, action) => {
       const button = element("button", { type: "button", title: label, "aria-label": label });
       bar.append(button);
@@ -96,7 +100,18 @@ class LatentMap {
     this.lassoButton = add("lasso", "Lasso: draw around points (or hold Shift)", () => this.toggleLasso());
     this.lassoButton.setAttribute("aria-pressed", "false");
     add("save", "Download this picture (PNG)", () => this.save());
-    bar.addEventListener("pointerdown", (event) => event.stopPropagation());
+    return bar;
+  }
+
+  say(sentence) {
+    this.note.textContent = sentence;
+  }
+
+  // A file was dropped: what was selected gives way to it.
+  take(file) {
+    this.say("");
+    if (this.chosen || this.lassoed) this.select(null);
+    this.trigger("dropped", { ...file, id: this.data.id });
   }
 
   // ---- data -------------------------------------------------------------------------------------------------
@@ -112,6 +127,8 @@ class LatentMap {
         this.setColours(old);
       }
       if (old?.background?.image !== data.background?.image) this.setBackground();
+      this.setMarks(old);
+      this.fileDrop.update(data.droppable, "Drop a picture: it lands in the map");
       this.labels = data.labels && unpack(data.labels.index, Uint16Array);
       this.root.dataset.points = this.count;
       this.stage.setAttribute("aria-label",
@@ -157,6 +174,23 @@ class LatentMap {
       this.invalidate();
     };
     image.src = this.data.background.image;
+  }
+
+  // The pictures of the marks, by address; a picture that has just landed is brought into view.
+  setMarks(old) {
+    const { marks } = this.data;
+    const known = this.faces ?? new Map();
+    this.faces = new Map();
+    for (const { picture } of marks.filter((mark) => mark.picture)) {
+      const face = known.get(picture) ?? new Image();
+      if (!face.src) face.onload = () => this.invalidate(false);
+      face.src ||= picture;
+      this.faces.set(picture, face);
+    }
+    const landed = old && marks.find((mark) => mark.picture && !known.has(mark.picture));
+    if (landed && this.moved && !this.inPlot(...this.toScreen(landed.x, landed.y))) {
+      [this.view.x, this.view.y] = [landed.x, landed.y];
+    }
   }
 
   setColours(old) {
@@ -746,11 +780,32 @@ class LatentMap {
     c.lineWidth = 2;
     c.strokeStyle = this.theme.background;
     c.stroke();
+    const face = this.faces.get(mark.picture);
+    if (face?.complete && face.naturalWidth) return this.drawFace(c, mark, face, x, y);
     c.textAlign = "left";
     c.textBaseline = "middle";
     c.save();
     c.font = `600 13px ${this.theme.font}`;
     outlined(c, mark.label, x + 11, y, this.theme);
+    c.restore();
+  }
+
+  // A mark's picture stands above its point, or below where there is no room, its name beside it.
+  drawFace(c, mark, face, x, y) {
+    const times = Math.max(1, Math.round(56 / Math.max(face.naturalWidth, face.naturalHeight)));
+    const [w, h] = [face.naturalWidth * times, face.naturalHeight * times];
+    const left = Math.round(Math.min(Math.max(x - w / 2, this.plot.x + 4), this.plot.x + this.plot.width - w - 4));
+    const top = Math.round(y - h - 16 > this.plot.y ? y - h - 13 : y + 13);
+    c.fillStyle = this.theme.primary;
+    c.fillRect(left - 3, top - 3, w + 6, h + 6);
+    c.imageSmoothingEnabled = false;
+    c.drawImage(face, left, top, w, h);
+    c.textBaseline = "middle";
+    c.save();
+    c.font = `600 13px ${this.theme.font}`;
+    const fits = left + w + 9 + c.measureText(mark.label).width < this.plot.x + this.plot.width;
+    c.textAlign = fits ? "left" : "right";
+    outlined(c, mark.label, fits ? left + w + 9 : left - 9, top + h / 2, this.theme);
     c.restore();
   }
 

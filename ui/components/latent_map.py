@@ -1,8 +1,9 @@
-"""A map of points in the plane, drawn with WebGL: hover pictures, click, lasso, thumbnails, live updates."""
+"""A map of points in the plane, drawn with WebGL: hover pictures, click, lasso, dropped files, live updates."""
 
 import base64
+import binascii
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,26 +13,31 @@ from PIL import Image
 
 from ui.components.scripts import script, style
 from ui.components.sheets import content_digest
-from vae_core.imaging import data_url, to_uint8
+from vae_core.imaging import data_url, grid, png_bytes, to_uint8
 
 __all__ = [
     "Atlas",
     "Background",
     "ByClass",
     "ByValue",
+    "DroppedFile",
     "Mark",
     "Selection",
     "build_atlas",
     "latent_map",
     "latent_map_props",
+    "read_dropped",
     "read_selection",
     "thumbnail_atlas",
 ]
 
 _PAGE_SIDE = 4096  # pixels; larger textures and canvases fail on phones
 _THUMBNAIL_SIDE = 32
+_MOST_DROPPED_BYTES = 16 * 2**20  # it travels as one message
 
-_map = st.components.v2.component("vae_laboratory.latent_map", js=script("latent_map"), css=style("latent_map"))
+_map = st.components.v2.component(
+    "vae_laboratory.latent_map", js=script("file_drop", "latent_map"), css=style("latent_map")
+)
 _atlas = st.components.v2.component("vae_laboratory.latent_atlas", js=script("latent_atlas"))
 
 
@@ -80,11 +86,12 @@ class Background:
 
 @dataclass(frozen=True)
 class Mark:
-    """A labelled point of its own: an endpoint, or a picture that was dropped in."""
+    """A labelled point of its own: an endpoint, or a picture that was dropped in, uint8 (C, H, W)."""
 
     x: float
     y: float
     label: str
+    picture: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,14 @@ class Selection:
     indices: tuple[int, ...]
     x: float
     y: float
+
+
+@dataclass(frozen=True)
+class DroppedFile:
+    """A file that was dropped on a map: what its owner calls it, and its content, which nobody has looked at."""
+
+    name: str
+    data: bytes
 
 
 def build_atlas(images: np.ndarray) -> Atlas:
@@ -131,14 +146,15 @@ def latent_map_props(
     marks: Sequence[Mark] = (),
     placeable: bool = False,
     thumbnails: bool = False,
+    droppable: bool = False,
 ) -> dict[str, Any]:
     """What the browser is given, as JSON values.
 
     positions (N, 2) are sent as float32. `id` names the set of points: with the same id, changed positions
     glide to their new places and the selection stays; a changed `view` shows all points again. `labels` are
     the classes named in the tooltip, `contours` the 1, 2 and 3 σ circles of N(0, I), `placeable` whether a
-    click on an empty place selects it, `ticks` whether the axes have numbers, `file` the
-    name of the downloaded picture without its ending.
+    click on an empty place selects it, `ticks` whether the axes have numbers, `file` the name of the downloaded
+    picture without its ending, `droppable` whether a file may be dropped on the map.
     Raises ValueError where the lengths do not agree.
     """
     n = len(positions)
@@ -165,10 +181,11 @@ def latent_map_props(
             "extent": list(background.extent),
         },
         "contours": contours,
-        "marks": [{"x": float(mark.x), "y": float(mark.y), "label": mark.label} for mark in marks],
+        "marks": [_mark(mark) for mark in marks],
         "fit": _fit(marks, contours),
         "placeable": placeable,
         "thumbnails": thumbnails,
+        "droppable": _MOST_DROPPED_BYTES if droppable else 0,
     }
 
 
@@ -201,11 +218,40 @@ def thumbnail_atlas(atlas: Atlas, *, key: str) -> None:
     )
 
 
-def latent_map(props: dict[str, Any], *, key: str) -> Selection | None:
-    """Draw the map that `latent_map_props` describes; what is selected in it."""
-    result = _map(key=key, data=props, on_selection_change=lambda: None)
+def read_dropped(value: Any, *, id: str) -> DroppedFile | None:
+    """The file that the browser sent for the map of `id`; None for anything malformed, or too large a file."""
+    if not isinstance(value, Mapping) or value.get("id") != id:
+        return None
+    name, data = value.get("name"), value.get("data")
+    if not isinstance(name, str) or not isinstance(data, str) or len(data) > -(-_MOST_DROPPED_BYTES // 3) * 4:
+        return None
+    try:
+        return DroppedFile(name, base64.b64decode(data, validate=True))
+    except (binascii.Error, ValueError):
+        return None
+
+
+def latent_map(
+    props: dict[str, Any], *, key: str, on_drop: Callable[[DroppedFile], None] | None = None
+) -> Selection | None:
+    """Draw the map that `latent_map_props` describes; what is selected in it.
+
+    on_drop: called with a file that was dropped on it, before the script runs again.
+    """
+
+    def dropped() -> None:
+        file = read_dropped(st.session_state[key].dropped, id=props["id"])
+        if file is not None and on_drop is not None:
+            on_drop(file)
+
+    result = _map(key=key, data=props, on_selection_change=lambda: None, on_dropped_change=dropped)
     count = len(props["positions"]) * 3 // 4 // 8
     return read_selection(result.selection, id=props["id"], count=count)
+
+
+def _mark(mark: Mark) -> dict[str, Any]:
+    face = None if mark.picture is None else data_url(png_bytes(grid(mark.picture[None], columns=1)), "image/png")
+    return {"x": float(mark.x), "y": float(mark.y), "label": mark.label, "picture": face}
 
 
 def _reduce(images: np.ndarray, shrink: int) -> np.ndarray:

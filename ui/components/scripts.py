@@ -7,9 +7,9 @@ __all__ = ["script", "style"]
 _FOLDER = Path(__file__).parent
 
 
-def script(name: str) -> str:
-    """A component's JavaScript: what all of them share, then its own file `<name>.js`."""
-    return _read("shared.js") + _read(f"{name}.js")
+def script(*names: str) -> str:
+    """A component's JavaScript: what all of them share, then its own files `<name>.js`, in this order."""
+    return "".join(_read(f"{name}.js") for name in ("shared", *names))
 
 
 def style(name: str) -> str:

@@ -46,10 +46,11 @@ function wholeScale(wanted, width, room) {
 
 // One instance for each place on the page. The page calls the component again at every change of its data, and
 // calls the clean-up of a call that has been overtaken too: only the latest call's clean-up may take it down.
-function mount(Component, { data, parentElement, setStateValue }) {
+function mount(Component, { data, parentElement, setStateValue, setTriggerValue }) {
   const instance = (parentElement.instance ??= new Component(parentElement));
   const turn = (instance.turn = (instance.turn ?? 0) + 1);
   instance.report = setStateValue;
+  instance.trigger = setTriggerValue;
   instance.update(data);
   return () => {
     if (instance.turn !== turn) return;
