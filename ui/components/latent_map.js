@@ -50,6 +50,7 @@ class LatentMap {
     this.hidden = new Set();
     this.chosen = null;
     this.lassoed = null;
+    this.spotlit = null;
     this.hover = -1;
     this.moved = false;
     this.view = { x: 0, y: 0, scale: 1 };
@@ -222,7 +223,7 @@ class LatentMap {
   uploadColours() {
     const strong = 215;
     for (let i = 0; i < this.count; i++) {
-      const faded = this.lassoed && !this.lassoed.has(i);
+      const faded = (this.lassoed && !this.lassoed.has(i)) || (this.spotlit !== null && this.classes?.[i] !== this.spotlit);
       this.paint[4 * i + 3] = !this.visible(i) ? 0 : faded ? 40 : strong;
     }
     this.coloursChanged = true;
@@ -881,13 +882,26 @@ class LatentMap {
         type: "button", "aria-pressed": String(shown), title: shown ? `Hide ${name}` : `Show ${name}`,
       }, swatch, name);
       this.legend.append(button);
+      button.addEventListener("pointerenter", (event) => event.pointerType === "mouse" && this.spotlight(index));
+      button.addEventListener("pointerleave", () => this.spotlight(null));
+      button.addEventListener("focus", () => button.matches(":focus-visible") && this.spotlight(index));
+      button.addEventListener("blur", () => this.spotlight(null));
       button.addEventListener("click", () => {
         if (!this.hidden.delete(index)) this.hidden.add(index);
+        this.spotlit = null;
         this.uploadColours();
         this.drawLegend();
         this.legend.children[index].focus();
       });
     });
+  }
+
+  // One class stands out while it is pointed at in the legend.
+  spotlight(index) {
+    const wanted = this.hidden.has(index) ? null : index;
+    if (wanted === this.spotlit) return;
+    this.spotlit = wanted;
+    this.uploadColours();
   }
 
   save() {
