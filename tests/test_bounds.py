@@ -5,56 +5,15 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.distributions import MultivariateNormal, Normal
+from torch.distributions import Normal
 
-from tests.toys import blobs, build, images
+from tests.toys import LinearGaussian, blobs, build, images
 from vae_core import bounds
 from vae_core.bounds import log_likelihood
 from vae_core.errors import UserError
 from vae_core.evaluate import binarise, per_image_terms, to_unit
-from vae_core.likelihood import Gaussian
 from vae_core.model import ModelConfig
 from vae_core.train import TrainConfig, Trainer
-
-SIGMA, WEIGHTS = 0.5, (0.8, 0.3)
-PRECISION = tuple(1 + (w / SIGMA) ** 2 for w in WEIGHTS)
-
-
-class _LinearMean(Gaussian):
-    def mean(self, params: Tensor) -> Tensor:
-        return params
-
-
-class LinearGaussian(nn.Module):
-    """x = Wz + noise over three pixels in float64, with W's columns along two axes: everything is known.
-
-    The posterior is N(W'x/σ²/precision, 1/precision); the encoder gives it with its standard deviation times `width`.
-    """
-
-    def __init__(self, width: float = 1.0) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.tensor([[WEIGHTS[0], 0, 0], [0, WEIGHTS[1], 0]], dtype=torch.float64))
-        self.likelihood = _LinearMean(SIGMA).double()
-        self.likelihood.log_sigma.fill_(math.log(SIGMA))
-        self.width = width
-
-    def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        precision = torch.tensor(PRECISION, dtype=torch.float64)
-        mu = x.double().flatten(1) @ self.weight.T / SIGMA**2 / precision
-        return mu, (2 * math.log(self.width) - precision.log()).expand_as(mu)
-
-    def decode(self, z: Tensor) -> Tensor:
-        return (z.double() @ self.weight)[:, None, None]
-
-    def log_evidence(self, x: Tensor) -> Tensor:
-        covariance = self.weight.T @ self.weight + SIGMA**2 * torch.eye(3)
-        return MultivariateNormal(torch.zeros(3, dtype=torch.float64), covariance).log_prob(x.double().flatten(1))
-
-    def gap(self) -> float:
-        """KL(q(z|x) ‖ p(z|x)), the same for every x."""
-        return sum(0.5 * (self.width**2 - 1) - math.log(self.width) for _ in PRECISION)
-
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (40, 1, 1, 3), dtype=np.uint8)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from vae_core.errors import UserError
 from vae_core.evaluate import binarise, inference, to_unit
 from vae_core.model import VAE
+from vae_core.objective import log_prob_given
 
 __all__ = ["LogLikelihood", "log_likelihood"]
 
@@ -77,8 +78,7 @@ def _log_weights(model: VAE, x: Tensor, samples: int, at_once: int, generator: t
         shape = (min(at_once, samples - start), *mu.shape)
         noise = torch.randn(shape, generator=generator, device=mu.device, dtype=mu.dtype)
         z = torch.addcmul(mu, torch.exp(0.5 * logvar), noise)
-        params = model.decode(z.flatten(0, 1)).unflatten(0, shape[:2])
-        fit = model.likelihood.log_prob(x, params)
+        fit = log_prob_given(model, x, z)
         fit, noise, z, spread = (part.cpu().double() for part in (fit, noise, z, logvar))
         yield fit + 0.5 * (noise.square() - z.square() + spread).sum(-1)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vae_core.model import VAE
 
-__all__ = ["Terms", "elbo_terms", "kl_standard_normal", "loss", "reparameterise", "warmed_up"]
+__all__ = ["Terms", "elbo_terms", "kl_standard_normal", "log_prob_given", "loss", "reparameterise", "warmed_up"]
 
 
 class Terms(NamedTuple):
@@ -48,6 +48,11 @@ def elbo_terms(
     mu, logvar = model.encode(x, beta)
     params = model.decode(reparameterise(mu, logvar, generator), beta)
     return Terms(-model.likelihood.log_prob(x, params), kl_standard_normal(mu, logvar))
+
+
+def log_prob_given(model: VAE, x: Tensor, z: Tensor) -> Tensor:
+    """log p(x|z) of each image at K codes of its own, in nats. Shapes: x (N, C, H, W), z (K, N, d) → (K, N)."""
+    return model.likelihood.log_prob(x, model.decode(z.flatten(0, 1)).unflatten(0, z.shape[:2]))
 
 
 def loss(terms: Terms, beta: float | Tensor, free_bits: float = 0.0) -> Tensor:
