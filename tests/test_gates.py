@@ -236,15 +236,6 @@ def _trainer(**config: object) -> Trainer:
     return Trainer(model, TrainConfig(**({"epochs": 3, "batch_size": 32} | config)), blobs(), CPU)
 
 
-def test_the_learning_rate_falls_at_the_end_where_there_is_a_range(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vae_core.train._REPORT_SECONDS", 0.0)
-    trainer = _trainer(epochs=5, learning_rate=0.01)
-    rates = [record.learning_rate for record in trainer.run()]
-    assert rates == pytest.approx([0.01 * min(1, (1 - step / 30) / 0.3) for step in range(1, 31)])
-    plain = Trainer(ModelConfig((1, 8, 8), 3, widths=(16,)), trainer.config, blobs(), CPU)
-    assert {record.learning_rate for record in plain.run()} == {0.01}
-
-
 @pytest.mark.parametrize("options", [{}, {"kl_warmup": 2.0, "free_bits": 0.2, "binarize": True}], ids=["plain", "all"])
 def test_resumed_equals_uninterrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict) -> None:
     monkeypatch.setattr("vae_core.train._REPORT_SECONDS", 0.0)

@@ -222,7 +222,8 @@ def test_steering_pausing_and_stopping_in_process() -> None:
     metrics = run.metrics()
     assert [(event["event"], event["epoch"], event["beta"]) for event in metrics.events] == [("steered", 1.0, 3.0)]
     assert [record["beta"] for record in metrics.tests] == [1.0, 3.0, 3.0, 3.0]
-    assert metrics.tests[-1]["learning_rate"] == 2e-3
+    assert metrics.tests[1]["learning_rate"] == 2e-3
+    assert metrics.tests[-1]["learning_rate"] == 0.0
     for wrong in ({"beta": -1.0}, {"learning_rate": 0.0}, {"beta": float("nan")}):
         with pytest.raises(UserError):
             run.steer(**wrong)

@@ -14,7 +14,7 @@ from ui import caching, live_charts, replay, state, visitor
 from ui.components.film_strip import film_strip
 from ui.components.live_chart import live_chart
 from ui.own_pictures import plain
-from ui.train_form import BETAS, LEARNING_RATES
+from ui.train_form import BETAS, LEARNING_RATES, RATE_FALLS
 from vae_core import data, hosted, imaging, runs
 from vae_core.curves import Curves
 from vae_core.diagnose import diagnose
@@ -226,12 +226,12 @@ def open_in(run: Run, place: str) -> None:
 
 
 def _steering(run: Run, config: RunConfig, mine: bool) -> None:
-    """Sliders for β and the learning rate in force; moving one is enough."""
+    """Sliders for β and the learning rate, which falls from there at the end; moving one is enough."""
     control = run.control()
     beta, rate = st.columns(2)
-    for place, name, label, options, first in (
-        (beta, "beta", "β now", BETAS, config.train.beta),
-        (rate, "learning_rate", "Learning rate now", LEARNING_RATES, config.train.learning_rate),
+    for place, name, label, help_text, options, first in (
+        (beta, "beta", "β now", None, BETAS, config.train.beta),
+        (rate, "learning_rate", "Learning rate now", RATE_FALLS, LEARNING_RATES, config.train.learning_rate),
     ):
         value = float(control.get(name, first))
         key = f"train_steer_{name}_{run.name}"
@@ -241,6 +241,7 @@ def _steering(run: Run, config: RunConfig, mine: bool) -> None:
             value,
             format_func=lambda value: f"{value:g}",
             key=key,
+            help=help_text,
             disabled=not mine,
             on_change=lambda name=name, key=key: guarded(_steer, run, name, st.session_state[key]),
         )

@@ -20,12 +20,14 @@ from vae_core.model import MAX_LATENT_DIM, VAE, ModelConfig
 from vae_core.runs import RunConfig
 from vae_core.train import TrainConfig
 
-__all__ = ["BETAS", "LEARNING_RATES", "PRESETS", "Preset", "train_form"]
+__all__ = ["BETAS", "LEARNING_RATES", "PRESETS", "RATE_FALLS", "Preset", "train_form"]
 
 BETAS = (0.0, *(round(step * 10.0**power, 6) for power in (-2, -1, 0, 1) for step in (1, 1.5, 2, 3, 4, 6)), 100.0)
 """Six a decade, evenly on the logarithm, and 0, the plain autoencoder."""
 
 LEARNING_RATES = (1e-5, 3e-5, 1e-4, 2e-4, 3e-4, 5e-4, 1e-3, 2e-3, 3e-3, 5e-3, 1e-2, 3e-2, 1e-1)
+
+RATE_FALLS = "It falls to zero over the last 30 % of the training."
 
 _BATCH_SIZES = (16, 32, 64, 128, 256, 512, 1024)
 _OWN, _FOLDER = "own", "folder"
@@ -242,7 +244,11 @@ def _settings(kind: str, dataset: Dataset | None, seed: int) -> RunConfig | None
             "With 2, the latent plane itself is seen.",
         )
         learning_rate = _slide(
-            "Learning rate", LEARNING_RATES, preset.learning_rate, f"train_rate_{kind}", "The step size of Adam."
+            "Learning rate",
+            LEARNING_RATES,
+            preset.learning_rate,
+            f"train_rate_{kind}",
+            f"The step size of Adam. {RATE_FALLS}",
         )
     with columns[2]:
         likelihood = _choice("Likelihood p(x|z)", _LIKELIHOODS, preset.likelihood, f"train_likelihood_{kind}")

@@ -104,7 +104,8 @@ def _add_training(add: Callable[..., argparse.ArgumentParser]) -> None:
     option("--binarize", action="store_true", help="draw pixels from Bernoulli(grey value) each time they are shown")
     option("--epochs", default=60, type=int, metavar="N", help="passes over the training images")
     option("--batch-size", default=128, type=int, metavar="N", help="images a step")
-    option("--lr", default=1e-3, type=float, metavar="X", help="Adam's learning rate")
+    falls = "Adam's learning rate, which falls to 0 over the last 30 %% of the steps"
+    option("--lr", default=1e-3, type=float, metavar="X", help=falls)
     option("--seed", default=0, type=int, metavar="S", help="the same seed gives the same weights")
     option("--device", help="cpu, cuda, mps …; the accelerator where there is one, if left out")
     option("--run", type=Path, metavar="DIR", help="the run's folder; one in runs/ or $VAE_RUNS, if left out")

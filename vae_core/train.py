@@ -28,7 +28,8 @@ class TrainConfig:
     """How a model is trained.
 
     beta weighs the KL (0 is the plain autoencoder; 1 for a model with a beta_range, which draws a β for each image
-    it is shown); kl_warmup is in epochs; free_bits in nats a dimension;
+    it is shown); learning_rate is Adam's, which falls to zero over the last 30 % of the steps; kl_warmup is in epochs;
+    free_bits in nats a dimension;
     binarize draws every pixel from Bernoulli(grey value) anew each time it is shown. Raises UserError for a
     value out of range.
     """
@@ -211,9 +212,6 @@ class Trainer:
         return warmed_up(self.beta, self.step / self.batches, self.config.kl_warmup)
 
     def _learning_rate_now(self) -> float:
-        """That of a model of a range of β falls to zero at the end: many β in one batch make for noisy steps."""
-        if self.model.config.beta_range is None:
-            return self.learning_rate
         left = 1 - self.step / self.total_steps
         return self.learning_rate * min(1.0, left / _DECAY)
 
