@@ -139,16 +139,16 @@ def test_outputs_by_their_ending(
 ) -> None:
     arguments = _commands(trained.checkpoint, picture)[command]
     for ending in ("png", "gif", "csv", "PNG"):
-        path = tmp_path / "new folder" / f"out.{ending}"
+        path = tmp_path / f"out.{ending}"
         assert _values(capsys, *arguments, "-o", path)["file"] == str(path)
-    with Image.open(tmp_path / "new folder" / "out.png") as image:
+    with Image.open(tmp_path / "out.png") as image:
         assert image.format == "PNG"
         assert min(image.size) >= 64
         assert np.asarray(image).std() > 0
-    with Image.open(tmp_path / "new folder" / "out.gif") as image:
+    with Image.open(tmp_path / "out.gif") as image:
         assert image.format == "GIF"
         assert getattr(image, "n_frames", 1) == FRAMES[command]
-    header, *rows = csv.reader(io.StringIO((tmp_path / "new folder" / "out.csv").read_text()))
+    header, *rows = csv.reader(io.StringIO((tmp_path / "out.csv").read_text()))
     assert len(rows) == ROWS[command]
     assert all(len(row) == len(header) for row in rows)
     message = _refused(capsys, *arguments, "-o", tmp_path / "out.pdf")
@@ -283,6 +283,8 @@ def test_no_runs_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
         (["train", "surplus"], "surplus"),
         (["evaluate"], "CHECKPOINT"),
         (["evaluate", "gone.safetensors"], "gone.safetensors"),
+        (["sample", "CHECKPOINT", "-o", "nowhere/a.png"], "no folder nowhere"),
+        (["embed", "CHECKPOINT", "--perplexity", "1e9", "-o", "a.csv"], "not 1e+09"),
         (["evaluate", "CHECKPOINT", "--limit", "0"], "0"),
         (["evaluate", "CHECKPOINT", "--iwae-samples", "0"], "0"),
         (["evaluate", "CHECKPOINT", "--dataset", "sprites"], "(1, 32, 32)"),

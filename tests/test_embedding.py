@@ -107,8 +107,8 @@ def test_new_points_land_beside_their_like(steps):
 
 
 @pytest.mark.parametrize("n", [5, 8, 20])
-def test_tsne_reduces_the_perplexity_of_small_sets(n):
-    last = list(tsne(blobs(n)[0], perplexity=50))[-1]
+def test_small_sets_have_a_default_perplexity_too(n):
+    last = list(tsne(blobs(n)[0]))[-1]
     assert last.map.shape == (n, 2)
     assert np.isfinite(last.map).all()
 
@@ -130,7 +130,9 @@ def test_tsne_of_a_collapsed_posterior_is_finite():
     [
         (np.zeros((4, 2), np.float32), None, "at least 5 points"),
         (np.full((9, 2), np.nan, np.float32), None, "not finite"),
-        (np.zeros((9, 2), np.float32), 0.5, "perplexity must be at least 1, not 0.5"),
+        (np.zeros((10, 2), np.float32), 0.5, "perplexity must be from 1 to 3 for 10 points, not 0.5. Try 3"),
+        (np.zeros((10, 2), np.float32), 1e9, r"not 1e\+09"),
+        (np.zeros((10, 2), np.float32), np.nan, "not nan"),
     ],
 )
 def test_what_cannot_be_mapped_is_said_in_a_sentence(mu, perplexity, says):

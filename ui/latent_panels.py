@@ -118,9 +118,9 @@ def _pick_dimensions(found: Codes) -> tuple[int, int]:
 
 def _pick_tsne(found: Codes) -> tuple[TsneJob, bool, str]:
     n = len(found)
-    most = max(2, (n - 1) // 3)
+    most = max(1, int(embedding.most_perplexity(n)))
     perplexity = st.number_input(
-        "Perplexity", 2, most, min(round(embedding.default_perplexity(n)), most), key="map_perplexity",
+        "Perplexity", 1, most, min(round(embedding.default_perplexity(n)), most), key="map_perplexity",
         bind="query-params", persist_state="session", width=140,
         help="About how many neighbours each point keeps near. Default: √N / 4.",
     )  # fmt: skip

@@ -472,10 +472,10 @@ def _save(args: argparse.Namespace, output: "Output", values: dict[str, Any], te
 
 def _sample(args: argparse.Namespace) -> Result:
     from vae_core import latent
-    from vae_core.export import Output, check_ending
+    from vae_core.export import Output, check_output
     from vae_core.train import check_range
 
-    check_ending(args.output)
+    check_output(args.output)
     _whole("number of pictures", args.count, 1, 10_000)
     _whole("seed", args.seed, 0, 2**31 - 1)
     check_range("temperature", args.temperature, 0.0, 100.0)
@@ -516,9 +516,9 @@ def _reconstruct(args: argparse.Namespace) -> Result:
 
     from vae_core import latent
     from vae_core.evaluate import encode, per_image_terms
-    from vae_core.export import Output, check_ending
+    from vae_core.export import Output, check_output
 
-    check_ending(args.output)
+    check_output(args.output)
     _whole("seed", args.seed, 0, 2**31 - 1)
     checkpoint = _load_checkpoint(args)
     images = _read_pictures(args.images, checkpoint)
@@ -557,9 +557,9 @@ def _interpolate(args: argparse.Namespace) -> Result:
     import numpy as np
 
     from vae_core import latent
-    from vae_core.export import Output, check_ending
+    from vae_core.export import Output, check_output
 
-    check_ending(args.output)
+    check_output(args.output)
     _whole("number of steps", args.steps, 2, 1000)
     checkpoint = _load_with_codes(args)
     ends = [_code(text, checkpoint) for text in (args.a, args.b)]
@@ -577,10 +577,10 @@ def _traverse(args: argparse.Namespace) -> Result:
     import numpy as np
 
     from vae_core import latent
-    from vae_core.export import Output, check_ending
+    from vae_core.export import Output, check_output
     from vae_core.train import check_range
 
-    check_ending(args.output)
+    check_output(args.output)
     _whole("number of steps", args.steps, 2, 1000)
     _whole("number of dimensions", args.top, 1, 128)
     check_range("extent", args.extent, 0.0, 100.0)
@@ -639,9 +639,9 @@ def _codes(
 
 def _embed(args: argparse.Namespace) -> Result:
     from vae_core import embedding
-    from vae_core.export import Output, check_ending, scatter
+    from vae_core.export import Output, check_output, scatter
 
-    check_ending(args.output)
+    check_output(args.output)
     _whole("seed", args.seed, 0, 2**31 - 1)
     checkpoint = _load_with_codes(args)
     mu, labels, names = _codes(args, checkpoint)

@@ -11,7 +11,7 @@ from sklearn.manifold import trustworthiness as sklearn_trustworthiness
 
 from vae_core.errors import UserError
 
-__all__ = ["Pca", "TsneStep", "default_perplexity", "pca", "place", "trustworthiness", "tsne"]
+__all__ = ["Pca", "TsneStep", "default_perplexity", "most_perplexity", "pca", "place", "trustworthiness", "tsne"]
 
 _EXAGGERATION = 12.0
 _EARLY_ITERATIONS, _ITERATIONS = 250, 750
@@ -52,8 +52,13 @@ class TsneStep(NamedTuple):
 
 
 def default_perplexity(n: int) -> float:
-    """max(5, √N / 4): grows with the number of points N, so that large sets keep their global shape."""
-    return max(5.0, n**0.5 / 4)
+    """max(5, √N / 4), where there are points enough: grows with N, so that large sets keep their global shape."""
+    return min(max(5.0, n**0.5 / 4), most_perplexity(n))
+
+
+def most_perplexity(n: int) -> float:
+    """(N − 1) / 3, because three times as many neighbours of each point are looked at."""
+    return (n - 1) / 3
 
 
 def pca(mu: np.ndarray) -> Pca:
@@ -79,17 +84,20 @@ def tsne(
 
     250 iterations with early exaggeration 12, then 500 without, Barnes–Hut gradients (van der Maaten 2014) in
     openTSNE (Poličar et al. 2024), PCA start (Kobak & Berens 2019). Stop by not asking for the next map: each
-    is complete. The same seed gives the same map. The perplexity defaults to `default_perplexity(N)` and is
-    at most (N − 1) / 3, because three times as many neighbours of each point are looked at.
-    Raises UserError for fewer than five points, codes that are not finite, or a perplexity below 1.
+    is complete. The same seed gives the same map. The perplexity is from 1 to `most_perplexity(N)` and defaults
+    to `default_perplexity(N)`.
+    Raises UserError for fewer than five points, codes that are not finite, or a perplexity out of range.
     """
     _check(mu, at_least=_FEWEST_POINTS)
     n = len(mu)
     if n_jobs is None:  # on a busy machine two threads wait for one another longer than a small map takes
         n_jobs = 1 if n < _LARGE else 2
     perplexity = default_perplexity(n) if perplexity is None else float(perplexity)
-    if not perplexity >= 1:
-        raise UserError(f"The perplexity must be at least 1, not {perplexity:g}. Try {default_perplexity(n):.0f}.")
+    if not 1 <= perplexity <= most_perplexity(n):
+        raise UserError(
+            f"The perplexity must be from 1 to {most_perplexity(n):.4g} for {n:,} points, not {perplexity:g}. "
+            f"Try {default_perplexity(n):.0f}."
+        )
     start = pca(mu).map.astype(np.float64)
     start *= _START_SCALE / (start[:, 0].std() or 1.0)
     # Equal codes, or codes on a line, would otherwise never leave one another.
@@ -97,9 +105,7 @@ def tsne(
     yield TsneStep(0, _ITERATIONS, start.astype(np.float32), float("nan"), None)
 
     # MultiscaleMixture is what openTSNE's own TSNE uses for one perplexity too; it can place new points.
-    affinities = MultiscaleMixture(
-        np.ascontiguousarray(mu, np.float64), min(perplexity, (n - 1) / 3), n_jobs=n_jobs, random_state=seed
-    )
+    affinities = MultiscaleMixture(np.ascontiguousarray(mu, np.float64), perplexity, n_jobs=n_jobs, random_state=seed)
     embedding = TSNE(negative_gradient_method="bh", n_jobs=n_jobs, random_state=seed).prepare_initial(
         affinities=affinities, initialization=start
     )

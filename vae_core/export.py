@@ -14,7 +14,7 @@ from vae_core.errors import UserError
 from vae_core.files import write_whole
 from vae_core.imaging import gif_bytes, png_bytes
 
-__all__ = ["CLASS_COLOURS", "ENDINGS", "Output", "check_ending", "csv_bytes", "scatter", "write"]
+__all__ = ["CLASS_COLOURS", "ENDINGS", "Output", "check_output", "csv_bytes", "scatter", "write"]
 
 ENDINGS = (".png", ".gif", ".csv")
 
@@ -47,15 +47,18 @@ class Output:
     milliseconds: int = 100
 
 
-def check_ending(path: str | Path) -> None:
-    """Raise UserError where `path` does not end in one of ENDINGS."""
-    if Path(path).suffix.lower() not in ENDINGS:
-        raise UserError(f"The output {Path(path).name!r} has no known ending. End it in .png, .gif or .csv.")
+def check_output(path: str | Path) -> None:
+    """Raise UserError where `path` does not end in one of ENDINGS, or lies in no folder that is there."""
+    path = Path(path)
+    if path.suffix.lower() not in ENDINGS:
+        raise UserError(f"The output {path.name!r} has no known ending. End it in .png, .gif or .csv.")
+    if not path.parent.is_dir():
+        raise UserError(f"There is no folder {path.parent} for the output. Make it, or name another.")
 
 
 def write(path: str | Path, output: Output) -> None:
-    """Write the form that the ending of `path` names, whole. Raises UserError for another ending or a full disk."""
-    check_ending(path)
+    """Write the form that the ending of `path` names, whole. Raises UserError as `check_output`, or for a full disk."""
+    check_output(path)
     ending = Path(path).suffix.lower()
     if ending == ".png":
         data = png_bytes(output.picture())
