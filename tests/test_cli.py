@@ -87,6 +87,15 @@ def test_train_options_reach_the_run(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert config.train == TrainConfig("digits", 1, 250, 0.002, 0.5, 0.5, 0.1, True, 7)
 
 
+def test_the_objective_reaches_the_run_and_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--epochs", 1, "--objective", "beta-tcvae", "--beta", 6)
+    values = _values(capsys, "train", "--run", tmp_path / "run", *options)
+    train = find(values["run"]).config().train
+    assert (train.objective, train.beta) == ("beta-tcvae", 6)
+    assert values["test"]["elbo"] == pytest.approx(-(values["test"]["reconstruction"] + values["test"]["kl"]))
+    assert "not of β from 0.1 to 2" in _refused(capsys, "train", *options[:4], "--beta-range", 0.1, 2)
+
+
 def test_defaults_are_those_of_the_configs() -> None:
     parsed = vars(cli._parser().parse_args(["train"]))
     renamed = {"learning_rate": "lr"}

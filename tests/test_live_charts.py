@@ -196,6 +196,18 @@ def test_collapse_is_told_with_what_to_try(tmp_path):
     assert "free bits" in text
 
 
+def test_tcvae_is_advised_what_it_can_follow(tmp_path):
+    """Its β does not weigh the KL, and it takes no free bits."""
+    changes = {"objective": "beta-tcvae"}
+    collapsed = findings(tmp_path, [record(e, elbo=-100, kl=0.02, active=0) for e in range(1, 7)], **changes)
+    assert "β-VAE with free bits" in collapsed
+    far = findings(tmp_path, [record(e, elbo=-100, kl=68.0, active=16, spread=7.4) for e in range(1, 7)], **changes)
+    assert "Try β-VAE" in far
+    assert "Raise β" not in far
+    zero = [record(e, elbo=-100, kl=9.0, active=12, beta=0.0) for e in range(1, 7)]
+    assert not findings(tmp_path, zero, **changes)
+
+
 def test_codes_far_outside_the_prior_are_told(tmp_path):
     entries = [record(e, elbo=-100, kl=68.0, active=16, spread=7.4) for e in range(1, 7)]
     text = findings(tmp_path, entries)

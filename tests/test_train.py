@@ -12,8 +12,10 @@ from vae_core import train
 from vae_core.checkpoint import read_tensors, write_tensors
 from vae_core.data import load
 from vae_core.errors import UserError
-from vae_core.evaluate import evaluate
+from vae_core.evaluate import encode, evaluate
+from vae_core.information import split_rate
 from vae_core.model import ModelConfig
+from vae_core.objective import OBJECTIVES
 from vae_core.runs import RunConfig
 from vae_core.train import Diverged, Progress, TrainConfig, Trainer
 
@@ -60,8 +62,9 @@ def test_same_seed_same_weights_bit_for_bit() -> None:
     [
         {"likelihood": "bernoulli", "binarize": True, "kl_warmup": 2.0},
         {"likelihood": "gaussian-optimal", "free_bits": 0.2},
+        {"likelihood": "bernoulli", "objective": "beta-tcvae", "beta": 4.0, "kl_warmup": 1.0},
     ],
-    ids=["bernoulli", "gaussian-optimal"],
+    ids=["bernoulli", "gaussian-optimal", "beta-tcvae"],
 )
 def test_resumed_equals_uninterrupted_at_every_step(tmp_path: Path, arch: str, options: dict) -> None:
     """The state goes through a file; weights, optimiser and test figures end bitwise the same."""
@@ -177,6 +180,26 @@ def test_free_bits_keep_every_dimension() -> None:
     assert min(plain) < 0.2
 
 
+def test_tcvae_untangles_the_codes() -> None:
+    """At β = 30 the total correlation of the codes is below a half of that at β = 0; the test terms are the ELBO's."""
+    model, found = ModelConfig((1, 8, 8), latent_dim=3, widths=(16,)), []
+    for beta in (0.0, 30.0):
+        trainer = _trainer(model, objective="beta-tcvae", beta=beta, epochs=60, learning_rate=3e-3)
+        last = _run(trainer)[-1].test
+        assert last == evaluate(trainer.model, BLOBS.test.images)
+        assert last.elbo == pytest.approx(-(last.reconstruction + last.kl))
+        found.append(split_rate(*encode(trainer.model, BLOBS.train.images), draws=4))
+    assert found[1].total_correlation < 0.5 * found[0].total_correlation
+    assert found[1].mutual_information > 0.5
+
+
+@pytest.mark.usefixtures("every_step")
+def test_tcvae_at_beta_one_trains_as_the_elbo_does() -> None:
+    """To rounding: its loss is the same one."""
+    ends = [_run(_trainer(objective=objective, epochs=1))[-1].test.elbo for objective in OBJECTIVES]
+    assert ends[0] == pytest.approx(ends[1], rel=1e-5)
+
+
 @pytest.mark.parametrize("arch", ["mlp", "conv"])
 def test_diverging_stops_with_good_weights(arch: str) -> None:
     trainer = _trainer(ModelConfig((1, 8, 8), arch=arch), learning_rate=1.0, epochs=20)
@@ -254,6 +277,39 @@ def test_settings_out_of_range_are_refused_with_the_value(name: str, value: obje
     with pytest.raises(UserError, match=r"not a (whole )?number from .* to .*\.$") as error:
         TrainConfig(**{name: value})
     assert repr(value) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"objective": "vae"}, r"no objective 'vae'\. Choose one of beta-vae, beta-tcvae\."),
+        ({"objective": "beta-tcvae", "free_bits": 0.5}, r"Free bits of 0\.5 nats .* choose β-VAE\."),
+        ({"objective": "beta-tcvae", "batch_size": 1}, r"1 picture .* 2 or more\."),
+    ],
+)
+def test_objectives_that_cannot_be_are_refused(settings: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        TrainConfig(**settings)
+
+
+def test_tcvae_is_refused_for_a_range_of_beta_and_for_too_large_batches() -> None:
+    with pytest.raises(UserError, match=r"not of β from 0\.1 to 2\."):
+        RunConfig(ModelConfig((1, 8, 8), beta_range=(0.1, 2)), TrainConfig(objective="beta-tcvae"))
+    wide = ModelConfig((1, 8, 8), latent_dim=128)
+    assert RunConfig(wide, TrainConfig(objective="beta-tcvae", batch_size=512))
+    with pytest.raises(UserError, match=r"513 are too many with a latent size of 128\. .* at most 512\."):
+        RunConfig(wide, TrainConfig(objective="beta-tcvae", batch_size=513))
+
+
+def test_the_objective_names_a_run_of_its_own_and_beta_vae_none() -> None:
+    """What was trained before there was a choice keeps its name (see also test_gates), and reads as β-VAE."""
+    plain, other = (RunConfig(MODEL, TrainConfig(beta=4, objective=objective)) for objective in OBJECTIVES)
+    assert plain == RunConfig(MODEL, TrainConfig(beta=4))
+    assert "objective" not in plain.to_dict()["train"]
+    assert RunConfig.from_dict(plain.to_dict()) == plain
+    assert RunConfig.from_dict(other.to_dict()) == other
+    assert other.to_dict()["train"]["objective"] == "beta-tcvae"
+    assert "-tc4-" in other.name
 
 
 def test_equal_settings_name_the_same_run() -> None:

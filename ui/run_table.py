@@ -15,6 +15,7 @@ from ui.own_pictures import plain
 from ui.run_watch import RESUMABLE, curves_of, describe, forget, guarded, open_in, resume, watch
 from vae_core import data, hosted, runs
 from vae_core.errors import UserError
+from vae_core.objective import OBJECTIVES
 from vae_core.runs import LIVE, Metrics, Run, RunConfig
 
 __all__ = ["metrics_csv", "run_table"]
@@ -75,9 +76,10 @@ def _styled(rows: list[dict[str, Any]]) -> Styler:
 
 
 def _short_name(run: Run, config: RunConfig) -> str:
-    """'Digits (8 px) · d 2 · β 1 · 2bfd'."""
+    """'Digits (8 px) · d 2 · β 1 · 2bfd', or 'β-TCVAE 4' for 'β 4'."""
     model, train = config.model, config.train
-    return f"{data.title(train.dataset)} · d {model.latent_dim} · β {train.beta:g} · {run.name[-4:]}"
+    kind = "β" if train.objective == "beta-vae" else OBJECTIVES[train.objective]
+    return f"{data.title(train.dataset)} · d {model.latent_dim} · {kind} {train.beta:g} · {run.name[-4:]}"
 
 
 def _row(run: Run) -> dict[str, Any] | None:

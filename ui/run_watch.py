@@ -20,6 +20,7 @@ from vae_core.curves import Curves
 from vae_core.diagnose import diagnose
 from vae_core.errors import UserError
 from vae_core.evaluate import ACTIVE_VARIANCE
+from vae_core.objective import OBJECTIVES
 from vae_core.runs import LIVE, Run, RunConfig
 from vae_core.worker import read_given, read_preview
 
@@ -126,7 +127,8 @@ def describe(config: RunConfig, beta_now: float | None = None) -> str:
     """'Digits (8 px) · mlp · d = 2 · β = 1', or 'β = 1 → 4' where it has been steered there."""
     model, train = config.model, config.train
     steered = f" → {beta_now:g}" if beta_now not in (None, train.beta) else ""
-    return f"{data.title(train.dataset)} · {model.arch} · d = {model.latent_dim} · β = {train.beta:g}{steered}"
+    kind = "" if train.objective == "beta-vae" else f" · {OBJECTIVES[train.objective]}"
+    return f"{data.title(train.dataset)} · {model.arch} · d = {model.latent_dim}{kind} · β = {train.beta:g}{steered}"
 
 
 def _status_badge(status: str) -> None:

@@ -13,7 +13,7 @@ from vae_core import data, hosted, runs
 from vae_core.checkpoint import Checkpoint, LatentSnapshot
 from vae_core.errors import UserError
 from vae_core.evaluate import encode
-from vae_core.objective import kl_standard_normal
+from vae_core.objective import OBJECTIVES, kl_standard_normal
 
 __all__ = [
     "Entry",
@@ -65,12 +65,14 @@ def entries() -> dict[str, Entry]:
 
 
 def title(entry: Entry) -> str:
-    """'MNIST · d = 2 · mlp', with β where it is not 1; runs end in their hash."""
+    """'MNIST · d = 2 · mlp', with β-TCVAE, and β where it is not 1; runs end in their hash."""
     try:
         header = caching.read_header(entry.path)
         model, train = header["model"], header["record"]["train"]
         text = f"{data.title(train['dataset'])} · d = {model['latent_dim']} · {model['arch']}"
         beta, now = train["beta"], header["record"].get("beta", train["beta"])
+        if train.get("objective") == "beta-tcvae":
+            text += f" · {OBJECTIVES['beta-tcvae']}"
         text += _beta_words(model.get("beta_range"), beta, now)
     except (UserError, KeyError, TypeError):
         return f"{entry.id} (cannot be read)"

@@ -17,6 +17,7 @@ from vae_core.data import Dataset
 from vae_core.downloads import Progress
 from vae_core.errors import UserError
 from vae_core.model import MAX_LATENT_DIM, VAE, ModelConfig
+from vae_core.objective import OBJECTIVES
 from vae_core.runs import RunConfig
 from vae_core.train import TrainConfig
 
@@ -36,6 +37,14 @@ _LIKELIHOODS = {
     "bernoulli": "Bernoulli",
     "gaussian": "Gaussian, fixed σ",
     "gaussian-optimal": "Gaussian, optimal σ",
+}
+_OBJECTIVES_HELP = (
+    "β-VAE weighs the whole KL with β. β-TCVAE splits it and weighs with β only the total correlation of the codes, "
+    "which asks for independent dimensions and not for a smaller rate as such."
+)
+_BETA_HELP = {
+    "beta-vae": "The weight of the KL: 1 is the ELBO, 0 the plain autoencoder.",
+    "beta-tcvae": "The weight of the total correlation: 1 is the ELBO.",
 }
 _THUMBNAILS = 14
 _GAP = 6  # screen pixels
@@ -261,34 +270,23 @@ def _settings(kind: str, dataset: Dataset | None, seed: int) -> RunConfig | None
             "β rises from 0 over so many epochs.",
         )
     with columns[3]:
-        beta = _slide(
-            "β, the weight of the KL",
-            BETAS,
-            preset.beta,
-            f"train_beta_{kind}",
-            "1 is the ELBO; 0 the plain autoencoder.",
-        )
-        batch_size = _slide(
-            "Batch size",
-            _BATCH_SIZES,
-            preset.batch_size,
-            f"train_batch_{kind}",
-            "Pictures a step.",
-        )
-    more = _more(likelihood)
+        objective = _choice("Objective", OBJECTIVES, next(iter(OBJECTIVES)), "train_objective", _OBJECTIVES_HELP)
+        beta = _slide("β", BETAS, preset.beta, f"train_beta_{kind}", _BETA_HELP[objective])
+    more = _more(likelihood, kind, preset)
     if dataset is None:
         return None
     model = ModelConfig(dataset.image_shape, int(latent_dim), arch, likelihood, sigma=more["sigma"])
     train = TrainConfig(
         dataset.name,
         int(epochs),
-        int(batch_size),
+        int(more["batch_size"]),
         float(learning_rate),
         float(beta),
         float(warmup),
         more["free_bits"],
         more["binarize"],
         seed,
+        objective,
     )
     config = RunConfig(model, train)
     hosted.check_config(config)
@@ -305,10 +303,14 @@ def _has_grey(dataset: Dataset) -> bool:
     return bool(((sample > 0) & (sample < 255)).any())
 
 
-def _more(likelihood: str) -> dict[str, float | bool]:
+def _more(likelihood: str, kind: str, preset: Preset) -> dict[str, float | bool]:
     with st.expander("More", type="compact"):
-        columns = st.columns(3, vertical_alignment="bottom")
+        columns = st.columns(4, vertical_alignment="bottom")
         with columns[0]:
+            batch_size = _slide(
+                "Batch size", _BATCH_SIZES, preset.batch_size, f"train_batch_{kind}", "Pictures a step."
+            )
+        with columns[1]:
             free_bits = st.number_input(
                 "Free bits, nats a dimension",
                 0.0,
@@ -320,7 +322,7 @@ def _more(likelihood: str) -> dict[str, float | bool]:
                 persist_state="session",
                 help="A dimension that costs less than this feels no pull towards the prior.",
             )
-        with columns[2 if likelihood == "gaussian" else 1]:
+        with columns[3 if likelihood == "gaussian" else 2]:
             binarize = st.toggle(
                 "Binarize pixels",
                 key="train_binarize",
@@ -328,7 +330,7 @@ def _more(likelihood: str) -> dict[str, float | bool]:
                 persist_state="session",
                 help="Each pixel is drawn 0 or 1 with its grey value as probability, anew each time it is shown.",
             )
-        with columns[1]:
+        with columns[2]:
             sigma = 0.1
             if likelihood == "gaussian":
                 sigma = st.number_input(
@@ -343,16 +345,22 @@ def _more(likelihood: str) -> dict[str, float | bool]:
                     persist_state="session",
                     help="In units of the pixel range 0 to 1.",
                 )
-    return {"free_bits": float(free_bits), "sigma": float(sigma), "binarize": bool(binarize)}
+    return {
+        "batch_size": int(batch_size),
+        "free_bits": float(free_bits),
+        "sigma": float(sigma),
+        "binarize": bool(binarize),
+    }
 
 
-def _choice(label: str, names: dict[str, str], default: str, key: str) -> str:
+def _choice(label: str, names: dict[str, str], default: str, key: str, about: str | None = None) -> str:
     return st.selectbox(
         label,
         list(names),
         index=list(names).index(default),
         format_func=names.get,
         key=key,
+        help=about,
         bind="query-params",
         persist_state="session",
         filter_mode=None,

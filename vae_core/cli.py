@@ -97,6 +97,10 @@ def _add_training(add: Callable[..., argparse.ArgumentParser]) -> None:
     likelihoods = ("bernoulli", "gaussian", "gaussian-optimal")
     option("--likelihood", default="bernoulli", choices=likelihoods, help="the observation model p(x|z)")
     option("--sigma", default=0.1, type=float, help="the fixed σ of the gaussian likelihood; pixels are in [0, 1]")
+    objectives = ("beta-vae", "beta-tcvae")
+    option(
+        "--objective", default="beta-vae", choices=objectives, help="whether β weighs the KL or its total correlation"
+    )
     option("--beta", default=1.0, type=float, metavar="B", help="the weight of the KL; 0 is the plain autoencoder")
     option("--beta-range", type=float, nargs=2, metavar=("LO", "HI"), help="train one model for every β from LO to HI")
     option("--kl-warmup", default=0.0, type=float, metavar="E", help="epochs over which β rises from 0")
@@ -224,6 +228,7 @@ def _train(args: argparse.Namespace) -> Result:
         free_bits=args.free_bits,
         binarize=args.binarize,
         seed=args.seed,
+        objective=args.objective,
     )
     device.pick(args.device)  # a device that is not there leaves no run behind
     dataset = _load_dataset(args.dataset)

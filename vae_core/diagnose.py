@@ -35,9 +35,11 @@ def diagnose(config: RunConfig, curves: Curves) -> list[Finding]:
 
 
 def _rate(config: RunConfig, record: dict) -> Finding | None:
-    test, beta, d = record["test"], record["beta"], config.model.latent_dim
+    test, beta, train, d = record["test"], record["beta"], config.train, config.model.latent_dim
     active = test["active_units"]
-    if beta == 0:
+    tcvae = train.objective == "beta-tcvae"
+    free_bits = "β-VAE with free bits" if tcvae else "free bits"
+    if beta == 0 and not tcvae:
         return Finding(
             "note",
             "β = 0 makes this a plain autoencoder: nothing draws the codes towards the prior, so samples from the "
@@ -48,19 +50,20 @@ def _rate(config: RunConfig, record: dict) -> Finding | None:
             "warning",
             f"The posterior has collapsed: the KL is {test['kl']:.2f} nats, so z says almost nothing about the "
             f"picture and every reconstruction looks the same. Try a β below {beta:g}, a KL warm-up of "
-            f"{max(5, config.train.epochs // 4)} epochs, or free bits of 0.25 nats.",
+            f"{max(5, train.epochs // 4)} epochs, or {free_bits} of 0.25 nats.",
         )
     if test.get("second_moment", 1.0) > _FAR:  # runs of old have none
         return Finding(
             "warning",
             f"Samples from the prior fall outside the codes: these spread wide, with a mean μ² + σ² of "
-            f"{test['second_moment']:.1f} where the prior has 1. Raise β above {beta:g}.",
+            f"{test['second_moment']:.1f} where the prior has 1. "
+            + ("Try β-VAE, whose β draws them to the prior." if tcvae else f"Raise β above {beta:g}."),
         )
     if d > 2 and active <= d / 2:
         return Finding(
             "note",
-            f"Only {active} of {d} latent dimensions are in use; the others equal the prior. Try a β below {beta:g} "
-            f"or free bits to bring more in, or a latent size of {active} to leave them out.",
+            f"Only {active} of {d} latent dimensions are in use; the others equal the prior. Try a β below {beta:g} or "
+            f"{free_bits} to bring more in, or a latent size of {active} to leave them out.",
         )
     return None
 

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import math
 import os
 import re
 import shutil
@@ -27,6 +28,7 @@ __all__ = ["LIVE", "Metrics", "Run", "RunConfig", "create", "find", "launch", "l
 
 LIVE = ("queued", "starting", "running", "paused")
 _STARTING_SECONDS = 60.0
+_MOST_PAIRS = 2**25  # of codes times dimensions: some 130 MB a tensor
 _PATIENT = {"OMP_WAIT_POLICY": "passive"}  # threads that spin while a page has the core made it 250 times slower
 _PRIORITY = 5  # the trainer gives way to the pages that watch it
 
@@ -40,18 +42,33 @@ def runs_folder() -> Path:
 class RunConfig:
     """What makes a run: the model and the training. Equal configs are the same run.
 
-    Raises UserError for one β beside a range of it.
+    Raises UserError for one β beside a range of it, and for β-TCVAE with a range or with too large a batch.
     """
 
     model: ModelConfig
     train: TrainConfig
 
     def __post_init__(self) -> None:
+        if self.train.objective == "beta-tcvae":
+            self._check_tcvae()
         if self.model.beta_range is not None and self.train.beta != 1.0:
             low, high = self.model.beta_range
             raise UserError(
                 f"A model for β from {low:g} to {high:g} is not trained at β = {self.train.beta:g} alone. "
                 "Leave out the one or the other."
+            )
+
+    def _check_tcvae(self) -> None:
+        if self.model.beta_range is not None:
+            low, high = self.model.beta_range
+            raise UserError(
+                f"β-TCVAE trains models of one β, not of β from {low:g} to {high:g}. Choose one β, or β-VAE."
+            )
+        most = math.isqrt(_MOST_PAIRS // self.model.latent_dim)
+        if self.train.batch_size > most:
+            raise UserError(
+                f"β-TCVAE compares every picture of a batch with every other, and {self.train.batch_size:,} are too "
+                f"many with a latent size of {self.model.latent_dim}. Choose a batch of at most {most:,}."
             )
 
     @property
@@ -60,8 +77,9 @@ class RunConfig:
         text = json.dumps(self.to_dict(), sort_keys=True)
         digest = hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
         data = re.sub(r"[^A-Za-z0-9-]+", "-", Path(self.train.dataset).name)[:24].strip("-") or "images"
+        kind = "tc" if self.train.objective == "beta-tcvae" else "beta"
         beta = "-".join(f"{end:g}" for end in self.model.beta_range or (self.train.beta,))
-        return f"{data}-{self.model.arch}-d{self.model.latent_dim}-beta{beta}-{digest}"
+        return f"{data}-{self.model.arch}-d{self.model.latent_dim}-{kind}{beta}-{digest}"
 
     def to_dict(self) -> dict[str, Any]:
         """The config as JSON values."""

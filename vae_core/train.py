@@ -15,11 +15,12 @@ from vae_core.data import Dataset
 from vae_core.errors import UserError
 from vae_core.evaluate import Evaluation, evaluate, to_unit
 from vae_core.model import VAE, ModelConfig
-from vae_core.objective import elbo_terms, loss, warmed_up
+from vae_core.objective import OBJECTIVES, Terms, elbo_terms, loss, tcvae_loss, tcvae_terms, warmed_up
 
 __all__ = ["Diverged", "Progress", "TrainConfig", "Trainer"]
 
 _REPORT_SECONDS = 0.2
+_DEFAULT_OBJECTIVE = "beta-vae"
 _DECAY = 0.3  # the part of the training in which the learning rate falls
 
 
@@ -27,11 +28,12 @@ _DECAY = 0.3  # the part of the training in which the learning rate falls
 class TrainConfig:
     """How a model is trained.
 
-    beta weighs the KL (0 is the plain autoencoder; 1 for a model with a beta_range, which draws a β for each image
-    it is shown); learning_rate is Adam's, which falls to zero over the last 30 % of the steps; kl_warmup is in epochs;
-    free_bits in nats a dimension;
+    objective is one of OBJECTIVES. beta weighs the KL (0 is the plain autoencoder; 1 for a model with a beta_range,
+    which draws a β for each image it is shown), for 'beta-tcvae' its total correlation alone; learning_rate is Adam's,
+    which falls to zero over the last 30 % of the steps; kl_warmup, in epochs, is that of beta; free_bits in nats a
+    dimension;
     binarize draws every pixel from Bernoulli(grey value) anew each time it is shown. Raises UserError for a
-    value out of range.
+    value out of range, and for values that do not go together.
     """
 
     dataset: str = "digits"
@@ -43,8 +45,11 @@ class TrainConfig:
     free_bits: float = 0.0
     binarize: bool = False
     seed: int = 0
+    objective: str = _DEFAULT_OBJECTIVE
 
     def __post_init__(self) -> None:
+        if self.objective not in OBJECTIVES:
+            raise UserError(f"There is no objective {self.objective!r}. Choose one of {', '.join(OBJECTIVES)}.")
         for name, value, low, high in (
             ("number of epochs", self.epochs, 1, 100_000),
             ("batch size", self.batch_size, 1, 65_536),
@@ -57,10 +62,23 @@ class TrainConfig:
             check_range(name, value, low, high)
         for name in ("learning_rate", "beta", "kl_warmup", "free_bits"):  # 1 and 1.0 are the same run
             object.__setattr__(self, name, float(getattr(self, name)))
+        if self.objective == "beta-tcvae":
+            self._check_tcvae()
+
+    def _check_tcvae(self) -> None:
+        if self.free_bits:
+            raise UserError(
+                f"Free bits of {self.free_bits:g} nats and β-TCVAE do not go together: free bits cut off the KL of a "
+                "dimension, which β-TCVAE splits. Set them to 0, or choose β-VAE."
+            )
+        if self.batch_size < 2:
+            raise UserError("β-TCVAE compares the codes of a batch, and 1 picture is none. Choose 2 or more.")
 
     def to_dict(self) -> dict[str, Any]:
-        """The config as JSON values."""
-        return asdict(self)
+        """The config as JSON values; without the objective where it is β-VAE, as before there were others."""
+        return {
+            name: value for name, value in asdict(self).items() if (name, value) != ("objective", _DEFAULT_OBJECTIVE)
+        }
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:
@@ -78,8 +96,9 @@ class Progress:
     """What the trainer yields a few times a second and at the end of each epoch.
 
     epoch counts with its fraction; reconstruction, kl, kl_per_dimension (d,) and loss are means over the
-    training images since the last record, in nats; loss = reconstruction + β·KL with the β in force (after
-    warm-up), which is `beta` (where a β is drawn for each image: the fraction of it that is in force);
+    training images since the last record, in nats; loss = reconstruction + β·KL (`objective.tcvae_loss` for
+    'beta-tcvae') with the β in force (after warm-up), which is `beta` (where a β is drawn for each image: the
+    fraction of it that is in force);
     gradient_norm is that of the last step; images_per_second counts training steps only; seconds is the time
     spent in them so far. `test` is the test set's evaluation, at the end of an epoch.
     """
@@ -221,11 +240,7 @@ class Trainer:
             x = torch.bernoulli(x, generator=self.noise)
         for group in self.optimiser.param_groups:
             group["lr"] = self._learning_rate_now()
-        beta_range = self.model.config.beta_range
-        betas = None if beta_range is None else gates.draw(len(x), beta_range, self.noise)
-        terms = elbo_terms(self.model, x, self.noise, betas)
-        weight = self._beta_now() if betas is None else self._beta_now() * betas
-        value = loss(terms, weight, self.config.free_bits)
+        terms, value = self._objective(x)
         self.optimiser.zero_grad()
         value.backward()
         self.optimiser.step()
@@ -236,6 +251,17 @@ class Trainer:
             self._reconstruction += terms.reconstruction.mean()
             self._kl += terms.kl.mean(0)
         self._steps += 1
+
+    def _objective(self, x: Tensor) -> tuple[Terms, Tensor]:
+        """The ELBO's terms for a batch, and what the step minimises."""
+        beta = self._beta_now()
+        if self.config.objective == "beta-tcvae":
+            terms, correlation = tcvae_terms(self.model, x, len(self.images), self.noise)
+            return terms, tcvae_loss(terms, correlation, beta)
+        beta_range = self.model.config.beta_range
+        betas = None if beta_range is None else gates.draw(len(x), beta_range, self.noise)
+        terms = elbo_terms(self.model, x, self.noise, betas)
+        return terms, loss(terms, beta if betas is None else beta * betas, self.config.free_bits)
 
     def _begin_record(self) -> None:
         self._loss = torch.zeros((), device=self.device)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from ui import caching, state
 from vae_core import data, hosted, runs
 from vae_core.errors import UserError
 from vae_core.model import ModelConfig
@@ -90,6 +91,24 @@ def test_every_data_set_at_hand_can_be_chosen(name):
     assert not app.exception
     assert not app.error
     assert not app.button("train_start").disabled
+
+
+def test_the_objective_is_chosen_and_named_and_what_does_not_go_with_it_is_said():
+    app = open_page(train_beta_digits="4")
+    app.selectbox("train_objective").set_value("beta-tcvae").run()
+    assert app.select_slider("train_beta_digits").value == 4
+    app.number_input("train_free_bits").set_value(0.5).run()
+    assert "Free bits of 0.5 nats and β-TCVAE do not go together" in texts(app.error)
+    app.number_input("train_free_bits").set_value(0.0).run()
+    assert not app.error
+    start(app, 2)
+    run = only_run()
+    assert eventually(lambda: run.state()["status"] == "finished")
+    train = caching.read_header(run.checkpoint)["record"]["train"]
+    assert (train["objective"], train["beta"]) == ("beta-tcvae", 4)
+    assert " · β-TCVAE · β = 4" in state.title(state.Entry("run", run.checkpoint, run.name))
+    app = open_page()
+    assert app.dataframe[0].value.iloc[0]["name"] == f"Digits (8 px) · d 2 · β-TCVAE 4 · {run.name[-4:]}"
 
 
 @pytest.mark.parametrize(
