@@ -3,9 +3,13 @@
 import functools
 import gzip
 import hashlib
+import http.server
 import io
+import pickle
 import subprocess
 import sys
+import tarfile
+import threading
 import urllib.error
 import zipfile
 
@@ -193,24 +197,78 @@ def little_mnist() -> dict[str, bytes]:
 
 
 @pytest.fixture
-def mirror(folder, monkeypatch):
-    """A made-up Fashion-MNIST behind torchvision's addresses: its packed files, by name."""
+def served(tmp_path, monkeypatch):
+    """A web server on this machine: its files (a dict that a test may change), and its address."""
+    files = {}
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            content = files.get(self.path[1:])
+            self.send_response(404 if content is None else 200)
+            self.send_header("Content-Length", str(len(content or b"")))
+            self.end_headers()
+            self.wfile.write(content or b"")
+
+        def log_message(self, *_):
+            pass
+
+    monkeypatch.setenv("VAE_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(data, "_kept", {})
+    with http.server.ThreadingHTTPServer(("localhost", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield files, f"http://localhost:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def mirror(served, monkeypatch):
+    """A made-up Fashion-MNIST where torchvision looks for it: its packed files, by name."""
     from torchvision import datasets
 
-    files = dict(little_mnist())
+    files, address = served
+    files |= little_mnist()
     md5 = [(file, hashlib.md5(content).hexdigest()) for file, content in files.items()]
     monkeypatch.setattr(datasets.FashionMNIST, "resources", md5)
-    monkeypatch.setattr(
-        "urllib.request.urlopen",
-        lambda request, **_: io.BytesIO(files[request.full_url.split("/")[-1]]),
-    )
-    monkeypatch.setattr(data, "_kept", {})
-    assert not folder.exists()
+    monkeypatch.setattr(datasets.FashionMNIST, "mirrors", [f"{address}gone/", address])
     return files
 
 
+@pytest.fixture
+def little_cifar10(served, monkeypatch):
+    """A CIFAR-10 of twelve pictures where torchvision looks for it: images (12, 3, 32, 32), labels (12,)."""
+    from torchvision.datasets import CIFAR10
+
+    files, address = served
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (12, 3, 32, 32), np.uint8), np.arange(12) % 10
+    batches = {
+        name: {"data": images[part].reshape(2, -1), "labels": labels[part].tolist()}
+        for name, part in zip(downloads._CIFAR_FILES[:6], np.arange(12).reshape(6, 2), strict=True)
+    }
+    batches["batches.meta"] = {"label_names": list(downloads.SOURCES["cifar10"].class_names)}
+    packed = {name: pickle.dumps(batch) for name, batch in batches.items()}
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
+        for name, content in packed.items():
+            member = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    md5 = {name: hashlib.md5(content).hexdigest() for name, content in packed.items()}
+    *train, test, meta = downloads._CIFAR_FILES
+    files[CIFAR10.filename] = archive.getvalue()
+    monkeypatch.setattr(CIFAR10, "url", address + CIFAR10.filename)
+    monkeypatch.setattr(CIFAR10, "tgz_md5", hashlib.md5(archive.getvalue()).hexdigest())
+    monkeypatch.setattr(CIFAR10, "train_list", [[name, md5[name]] for name in train])
+    monkeypatch.setattr(CIFAR10, "test_list", [[test, md5[test]]])
+    monkeypatch.setattr(CIFAR10, "meta", CIFAR10.meta | {"md5": md5[meta]})
+    return images, labels
+
+
 @pytest.mark.usefixtures("mirror")
-def test_a_download_arrives_whole_and_torchvision_reads_it_too(folder):
+def test_a_download_arrives_whole_and_torchvision_reads_it_too(tmp_path):
     from torchvision.datasets import FashionMNIST
 
     told = []
@@ -222,28 +280,33 @@ def test_a_download_arrives_whole_and_torchvision_reads_it_too(folder):
     assert dataset.class_names[9] == "Ankle boot"
     assert data.available("fashion-mnist")
     for train, split in ((True, dataset.train), (False, dataset.test)):
-        theirs = FashionMNIST(folder, train=train)
+        theirs = FashionMNIST(tmp_path / "data", train=train)
         np.testing.assert_array_equal(split.images[:, 0], theirs.data.numpy())
         np.testing.assert_array_equal(split.labels, theirs.targets.numpy())
-    left = sorted(path.name for path in (folder / "FashionMNIST/raw").iterdir())
+    left = sorted(path.name for path in (tmp_path / "data" / "FashionMNIST/raw").iterdir())
     assert left == sorted(stem for stem, _ in downloads._IDX)
 
 
-def test_a_download_cut_off_leaves_nothing_behind(mirror, folder):
+def test_a_download_cut_off_leaves_nothing_behind(mirror, tmp_path):
     name = "t10k-images-idx3-ubyte.gz"
     mirror[name] = mirror[name][:5000]
     with pytest.raises(UserError, match="cut off or altered"):
         data.load("fashion-mnist", download=True)
     assert not data.available("fashion-mnist")
-    assert not [path for path in folder.rglob("*") if "t10k-images" in path.name]
+    assert not [path for path in tmp_path.rglob("*") if "t10k-images" in path.name]
 
 
 @pytest.mark.usefixtures("mirror")
 @pytest.mark.parametrize("damage", ["short", "header", "labels"])
-def test_damaged_files_are_told_and_mended_by_a_download(damage, folder):
+def test_damaged_files_are_told_and_mended_by_a_download(damage, tmp_path):
     data.load("fashion-mnist", download=True)
     data._kept.clear()
-    path = folder / "FashionMNIST/raw" / ("t10k-labels-idx1-ubyte" if damage == "labels" else "train-images-idx3-ubyte")
+    path = (
+        tmp_path
+        / "data"
+        / "FashionMNIST/raw"
+        / ("t10k-labels-idx1-ubyte" if damage == "labels" else "train-images-idx3-ubyte")
+    )
     content = bytearray(path.read_bytes())
     if damage == "short":
         content = content[:-100]
@@ -253,6 +316,31 @@ def test_damaged_files_are_told_and_mended_by_a_download(damage, folder):
     with pytest.raises(UserError, match=f"damaged.*{path.name}"):
         data.load("fashion-mnist")
     assert len(data.load("fashion-mnist", download=True).test) == 10_000
+
+
+def test_cifar10_is_fetched_unpacked_and_read(little_cifar10, tmp_path):
+    told = []
+    dataset = data.load("cifar10", download=True, progress=lambda *report: told.append(report))
+    images, labels = little_cifar10
+    for split, part in ((dataset.train, slice(10)), (dataset.test, slice(10, 12))):
+        np.testing.assert_array_equal(split.images, images[part])
+        np.testing.assert_array_equal(split.labels, labels[part])
+    assert dataset.class_names[8] == "ship"
+    assert told[-1] == (1.0, "CIFAR-10 is here")
+    assert data.available("cifar10")
+    assert [path.name for path in (tmp_path / "data").iterdir()] == ["cifar-10-batches-py"], "the archive is not kept"
+
+
+@pytest.mark.usefixtures("little_cifar10")
+def test_a_cifar10_cut_off_is_a_sentence_and_leaves_nothing_behind(served, tmp_path):
+    files, _ = served
+    files.update({name: content[:-9] for name, content in files.items()})
+    with pytest.raises(UserError, match=r"CIFAR-10 could not be downloaded \(cut off or altered on the way\)"):
+        data.load("cifar10", download=True)
+    files.clear()
+    with pytest.raises(UserError, match=r"Not Found.*cifar-10-batches-py, or use digits"):
+        data.load("cifar10", download=True)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 def test_a_damaged_cifar10_is_a_sentence(folder):
