@@ -1,5 +1,7 @@
 """The router and the frame: pages in sections, and the model that they share."""
 
+from pathlib import Path
+
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
@@ -11,6 +13,7 @@ SECTIONS = {
         ("pages/train/train.py", "Train", ":material/model_training:"),
     ),
     "Explore": (
+        ("pages/explore/beta.py", "β and rate–distortion", ":material/balance:"),
         ("pages/explore/latent_space.py", "Latent space", ":material/scatter_plot:"),
         ("pages/explore/interpolate.py", "Interpolate", ":material/linear_scale:"),
         ("pages/explore/generate.py", "Generate", ":material/casino:"),
@@ -20,7 +23,8 @@ SECTIONS = {
 
 
 def _page(script: str, title: str, icon: str) -> st.Page:
-    return st.Page(script, title=title, icon=icon, url_path=title.lower().replace(" ", "-"), default=title == "Home")
+    address = Path(script).stem.replace("_", "-")
+    return st.Page(script, title=title, icon=icon, url_path=address, default=title == "Home")
 
 
 def _find_as_left(page: st.Page) -> None:

@@ -13,15 +13,17 @@ from torch import Tensor
 
 from vae_core.checkpoint import BetaSnapshot, LatentSnapshot
 from vae_core.evaluate import ACTIVE_VARIANCE, inference, to_unit
+from vae_core.gates import clip
 from vae_core.model import VAE
 from vae_core.objective import kl_standard_normal
 
-__all__ = ["IMAGES", "Curve", "at_beta", "beta_grid", "beta_snapshot", "bits_per_dimension", "curve", "point"]
+__all__ = ["IMAGES", "Curve", "at_beta", "beta_grid", "beta_snapshot", "bits_per_dimension", "curve", "point", "steps"]
 
 IMAGES = 1000
 """The held-out images, the first of the test set, that every curve and every point beside it is measured on."""
 
 _PER_DECADE = 6
+_STEPS = 3
 _SAMPLES = 4
 _BATCH = 500
 
@@ -56,6 +58,12 @@ class Curve:
         """D + βR (K,), what training minimises."""
         return self.distortion + self.betas * self.rate
 
+    def slope(self, beta: float) -> float:
+        """dD/dR at `beta`, from neighbouring values of β; −β where the model is at its best."""
+        along = np.gradient(self.distortion, np.log(self.betas)), np.gradient(self.rate, np.log(self.betas))
+        d, r = (np.interp(math.log(beta), np.log(self.betas), values) for values in along)
+        return float(d / r)
+
     def at(self, beta: float) -> "Curve":
         """The curve's one point at `beta`, between two neighbours in proportion to log β; the ends outside."""
         low, high, weight = _between(self.betas, beta)
@@ -68,6 +76,12 @@ def beta_grid(beta_range: tuple[float, float]) -> np.ndarray:
     """Values of β from one end of the range to the other, evenly spaced in log β, about six for each power of ten."""
     low, high = beta_range
     return np.geomspace(low, high, max(7, 1 + round(_PER_DECADE * math.log10(high / low))))
+
+
+def steps(beta_range: tuple[float, float]) -> list[float]:
+    """Values of β for a slider: those of `beta_grid`, and two between each and the next, to four digits."""
+    count = _STEPS * (len(beta_grid(beta_range)) - 1) + 1
+    return [clip(float(f"{beta:.4g}"), beta_range) for beta in np.geomspace(*beta_range, count)]
 
 
 def bits_per_dimension(nats: float | np.ndarray, image_shape: tuple[int, int, int]) -> float | np.ndarray:

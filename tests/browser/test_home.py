@@ -6,7 +6,7 @@ import pytest
 
 from tests.browser.conftest import serve, settle
 
-PAGES = ("", "train", "latent-space", "interpolate", "generate", "reconstruct")
+PAGES = ("", "train", "beta", "latent-space", "interpolate", "generate", "reconstruct")
 
 
 @pytest.fixture(scope="module")

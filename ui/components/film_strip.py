@@ -14,7 +14,9 @@ from vae_core.imaging import Sheet
 
 __all__ = ["FilmStripResult", "film_strip", "film_strip_index", "film_strip_props"]
 
-_component = st.components.v2.component("vae_laboratory.film_strip", js=script("film_strip"), css=style("film_strip"))
+_component = st.components.v2.component(
+    "vae_laboratory.film_strip", js=script("strip", "film_strip"), css=style("strip", "film_strip")
+)
 
 
 def _nothing() -> None:

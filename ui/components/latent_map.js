@@ -30,11 +30,6 @@ export default function (component) {
   return mount(LatentMap, component);
 }
 
-function unpack(base64, Type) {
-  const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
-  return new Type(bytes.buffer);
-}
-
 function rgb(hex) {
   return [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16));
 }

@@ -12,9 +12,9 @@ def script(*names: str) -> str:
     return "".join(_read(f"{name}.js") for name in ("shared", *names))
 
 
-def style(name: str) -> str:
-    """A component's CSS: what all of them share, then its own file `<name>.css`."""
-    return _read("shared.css") + _read(f"{name}.css")
+def style(*names: str) -> str:
+    """A component's CSS: what all of them share, then its own files `<name>.css`, in this order."""
+    return "".join(_read(f"{name}.css") for name in ("shared", *names))
 
 
 def _read(file_name: str) -> str:

@@ -1,4 +1,4 @@
-// What every component needs: elements, sprite pictures, whole-pixel scales.
+// What every component needs: elements, sprite pictures, packed numbers, whole-pixel scales.
 
 function element(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
@@ -7,9 +7,13 @@ function element(tag, attributes = {}, ...children) {
   return node;
 }
 
+function unpack(base64, Type) {
+  return new Type(Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0)).buffer);
+}
+
 async function decodeSprite(url) {
   const comma = url.indexOf(",");
-  const bytes = Uint8Array.from(atob(url.slice(comma + 1)), (letter) => letter.charCodeAt(0));
+  const bytes = unpack(url.slice(comma + 1), Uint8Array);
   return createImageBitmap(new Blob([bytes], { type: url.slice(5, url.indexOf(";")) }));
 }
 
@@ -34,6 +38,43 @@ class FrameCanvas {
     const top = Math.floor(index / frame.columns) * frame.height;
     const { width, height } = frame;
     this.context.drawImage(bitmap, left, top, width, height, 0, 0, width, height);
+  }
+}
+
+// A sprite's frames on a canvas. The old ones stay until new ones are decoded.
+class Sprite extends FrameCanvas {
+  load({ content, sprite, frame }, then) {
+    this.coming = frame;
+    if (content === this.content) return;
+    this.content = content;
+    decodeSprite(sprite).then((bitmap) => {
+      if (this.content !== content) return bitmap.close();
+      this.bitmap?.close();
+      this.bitmap = bitmap;
+      this.frame = frame;
+      then();
+    });
+  }
+
+  resize(scale, room) {
+    const frame = this.frame ?? this.coming;
+    if (frame) super.resize(frame, wholeScale(scale, frame.width, room));
+  }
+
+  // Between two whole numbers, one frame fades into the next. Whether there was anything to draw.
+  draw(index) {
+    if (!this.bitmap) return false;
+    const place = Math.min(index, this.frame.count - 1);
+    super.draw(this.bitmap, this.frame, Math.floor(place));
+    this.context.globalAlpha = place % 1;
+    if (place % 1) super.draw(this.bitmap, this.frame, Math.ceil(place));
+    this.context.globalAlpha = 1;
+    return true;
+  }
+
+  dispose() {
+    this.content = null;
+    this.bitmap?.close();
   }
 }
 

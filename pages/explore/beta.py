@@ -1,0 +1,156 @@
+"""β and rate–distortion: what a nat of code buys, from one model of every β, and models of one β beside it."""
+
+import numpy as np
+import streamlit as st
+
+from ui import beta_view, layout, state, theme
+from ui.beta_view import Seen
+from ui.components.beta_strip import beta_strip
+from ui.components.film_strip import film_strip_index
+from vae_core import rate_distortion
+from vae_core.errors import UserError
+
+SIDE = 48  # screen pixels for a picture in the strip
+
+
+def strip_section(entry, checkpoint):
+    """The thumb for β, and everything that moves under it: what the model is at the β where the thumb rests."""
+    taken = beta_view.measured(entry, checkpoint)
+    betas = rate_distortion.steps(checkpoint.model.config.beta_range)
+    if st.session_state.get("beta") is None:
+        st.session_state["beta"] = checkpoint.model.config.default_beta
+    index = int(np.abs(np.log(betas) - np.log(st.session_state["beta"])).argmin())
+    seed = st.session_state.setdefault("beta_seed", 0)
+    beta_strip(
+        beta_view.strip_content(entry, checkpoint, taken, seed),
+        key="beta_strip",
+        index=index,
+        scale=layout.whole_scale(checkpoint.model.config.image_shape[-1], SIDE),
+        on_release=lambda: st.session_state.update(beta=betas[film_strip_index("beta_strip")]),
+    )
+    st.button(
+        "Other pictures",
+        icon=":material/casino:",
+        help="Other test images, and other noise.",
+        on_click=lambda: st.session_state.update(beta_seed=seed + 1),
+    )
+    return Seen(entry, checkpoint, rate_distortion.curve(taken), betas[index])
+
+
+def one_beta_section(entry, checkpoint):
+    """What there is to say of a model of one β, and what a model of a range would add."""
+    curve = beta_view.curve_of(entry)
+    beta = float(curve.betas[0])
+    st.info(
+        f"This model was trained for β = {beta:g} alone: it is one point of the curve. A model of a range of β "
+        "answers for every β of it, and has a slider that moves its pictures, its latent map and its place on the "
+        "whole curve together.",
+        icon=":material/balance:",
+    )
+    ranged = {key: other for key, other in state.entries().items() if beta_view.is_ranged(other)}
+    same = [key for key in ranged if key in beta_view.comparable(entry)]
+    with st.container(horizontal=True):
+        for key in same or ranged:
+            st.button(f"Open {state.title(ranged[key])}", key=f"beta_open_{key}", on_click=state.choose, args=(key,))
+    return Seen(entry, checkpoint, curve, beta)
+
+
+def numbers(seen):
+    """Both terms at this β, and whether they lie where training should have brought them."""
+    at = seen.curve.at(seen.beta)
+    bits = [rate_distortion.bits_per_dimension(float(term[0]), seen.image_shape) for term in (at.rate, at.distortion)]
+    shown = [
+        ("β", f"{seen.beta:.3g}", None),
+        ("Rate R", layout.nats(at.rate[0], 2), f"KL(q(z|x) ‖ p(z)), the code’s price: {bits[0]:.4f} bits a dimension."),
+        ("Distortion D", layout.nats(at.distortion[0], 2), f"−E[log p(x|z)]: {bits[1]:.4f} bits a dimension."),
+        ("D + βR", layout.nats(at.objective[0], 2), "What training brings down."),
+        ("Active units", f"{at.active_units[0]} of {at.kl.shape[1]}", None),
+    ]
+    if seen.is_ranged:
+        about = "dD/dR between neighbouring values of β: −β where training has done its work, for a nat more of rate "
+        shown.append(("Slope dD/dR", f"{seen.curve.slope(seen.beta):.3g}", f"{about}then buys β nats of distortion."))
+    with st.container(horizontal=True, gap="large"):
+        for label, value, about in shown:
+            st.metric(label, value.replace("-", "−"), help=about, width="content")
+
+
+@st.fragment
+def curve_section(seen):
+    """D against R, the models of one β on the same axes, and the files."""
+    st.markdown(beta_view.ends_sentence(seen.curve) if seen.is_ranged else beta_view.point_sentence(seen))
+    others = beta_view.comparable(seen.entry)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        unit = st.segmented_control(
+            "Unit",
+            beta_view.UNITS,
+            default=beta_view.UNITS[0],
+            required=True,
+            key="beta_unit",
+            bind="query-params",
+            persist_state="session",
+        )
+        beside = st.multiselect(
+            "Beside it",
+            list(others),
+            beta_view.beside_at_first(seen.entry, others),
+            format_func=lambda key: state.title(others[key]),
+            key=f"beta_beside_{seen.entry.id}",
+            placeholder="No other model of these pictures",
+            help="Models of the same pictures and likelihood: each of one β is a point, each of a range a curve.",
+        )
+    st.plotly_chart(
+        beta_view.rate_distortion_figure(seen, beta_view.curves(seen, [others[key] for key in beside]), unit),
+        config=theme.CHART_CONFIG,
+        key="beta_curve",
+    )
+    st.caption(
+        f"Averages over the first {seen.curve.images:,} test images, with four posterior draws each and the same "
+        "noise at every β; models of one β with one draw."
+    )
+    downloads(seen)
+
+
+def downloads(seen):
+    """The numbers behind the charts."""
+    st.download_button(
+        "CSV of the curve",
+        lambda: beta_view.curve_csv(seen.curve, seen.image_shape),
+        f"{seen.entry.id}-beta.csv",
+        "text/csv",
+        icon=":material/download:",
+        on_click="ignore",
+    )
+
+
+def dimensions_section(seen):
+    """KL and active units against β."""
+    if not seen.is_ranged:
+        st.markdown("For a model of a range of β, this shows each latent dimension’s KL against β.")
+        return
+    st.markdown(
+        "Each curve is one latent dimension’s KL. As β rises, the dimensions that earn least switch off, one after the "
+        "other: that is how a posterior collapses. An active unit is one whose posterior mean still varies by more "
+        "than 0.01 over the test images."
+    )
+    st.plotly_chart(beta_view.kl_figure(seen.curve, seen.beta), config=theme.CHART_CONFIG, key="beta_kl")
+    st.plotly_chart(beta_view.units_figure(seen.curve, seen.beta), config=theme.CHART_CONFIG, key="beta_units")
+
+
+SECTIONS = {"Curve": curve_section, "Latent dimensions": dimensions_section}
+
+layout.head(
+    "β and rate–distortion",
+    "A VAE minimises D + βR: the distortion D of what it draws again, and the rate R that its code costs. "
+    "β is the price of a nat of code. Move it, and watch what is bought.",
+)
+entry, checkpoint = state.selected()
+try:
+    seen = (strip_section if checkpoint.model.config.beta_range else one_beta_section)(entry, checkpoint)
+    numbers(seen)
+    tabs = st.tabs(list(SECTIONS), key="beta_section", bind="query-params")
+    for tab, section in zip(tabs, SECTIONS.values(), strict=True):
+        if tab.open:
+            with tab:
+                section(seen)
+except UserError as error:
+    st.error(str(error), icon=":material/error:")

@@ -1,0 +1,406 @@
+"""What the page of β shows of a model: the strip's frames, the rate–distortion curve, KL and active units against β."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import plotly.colors
+import plotly.graph_objects as go
+import streamlit as st
+
+from ui import caching, layout, state, theme
+from ui.components.beta_strip import BetaStripContent
+from ui.decoded import mosaics
+from ui.state import Entry
+from vae_core import checkpoint as checkpoints
+from vae_core import embedding, export, latent, rate_distortion
+from vae_core.checkpoint import BetaSnapshot, Checkpoint
+from vae_core.errors import UserError
+from vae_core.imaging import to_uint8
+from vae_core.rate_distortion import Curve, bits_per_dimension
+
+__all__ = [
+    "UNITS",
+    "Seen",
+    "beside_at_first",
+    "comparable",
+    "curve_csv",
+    "curve_of",
+    "curves",
+    "ends_sentence",
+    "is_ranged",
+    "kl_figure",
+    "measured",
+    "point_sentence",
+    "rate_distortion_figure",
+    "strip_content",
+    "units_figure",
+]
+
+UNITS = ("Nats", "Bits per dimension")
+_MOST_BESIDE = 8
+_PICTURES = 6
+_ROWS = 5
+_SHOWN_DIMENSIONS = 16
+_PARTS = 9  # lines of equal D + βR on either side of the tangent
+
+
+@st.cache_resource(max_entries=8, show_spinner="Measuring rate and distortion at each β …")
+def _taken(path: str, modified: int, _checkpoint: Checkpoint, _images: np.ndarray) -> BetaSnapshot:  # noqa: ARG001
+    return rate_distortion.beta_snapshot(_checkpoint.model, _images)
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """The selected model, its curve (one point, for a model of one β), and the β that is looked at."""
+
+    entry: Entry
+    checkpoint: Checkpoint
+    curve: Curve
+    beta: float
+
+    @property
+    def is_ranged(self) -> bool:
+        """Whether there is a whole curve."""
+        return self.checkpoint.model.config.beta_range is not None
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return self.checkpoint.model.config.image_shape
+
+
+def measured(entry: Entry, checkpoint: Checkpoint) -> BetaSnapshot:
+    """What the model says of held-out images at several β: kept in its checkpoint, or measured on the data set.
+
+    Raises UserError where neither is at hand.
+    """
+    if checkpoint.betas is not None:
+        return checkpoint.betas
+    images = state.held_out(checkpoint)
+    if images is None:
+        raise UserError(
+            "This checkpoint was written before its training ended, or by an older version, and holds no curve; the "
+            "images to measure it on are not at hand. Train it to the end, or choose another model."
+        )
+    return _taken(str(entry.path), caching.modified(entry.path), checkpoint, images)
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _curve(path: str, modified: int, beta: float) -> Curve | None:  # noqa: ARG001
+    found = checkpoints.load(Path(path))
+    if found.betas is not None:
+        return rate_distortion.curve(found.betas)
+    if found.snapshot is None or found.model.config.beta_range:
+        return None
+    return rate_distortion.point(found.snapshot, beta)
+
+
+def curve_of(entry: Entry) -> Curve | None:
+    """The curve of a model of a range of β, or the one point of another; None where its checkpoint has neither.
+
+    Raises UserError where the checkpoint cannot be read.
+    """
+    record = caching.read_header(entry.path)["record"]
+    beta = record.get("beta", record.get("train", {}).get("beta", 1.0))
+    return _curve(str(entry.path), caching.modified(entry.path), float(beta))
+
+
+def is_ranged(entry: Entry) -> bool:
+    """Whether the model serves a range of β."""
+    try:
+        return bool(caching.read_header(entry.path)["model"].get("beta_range"))
+    except (UserError, KeyError, AttributeError):
+        return False
+
+
+def comparable(entry: Entry) -> dict[str, Entry]:
+    """The other models, by id, whose points belong on the same axes: the same pictures and likelihood."""
+    mine = _comparable(entry)
+    others = {key: other for key, other in state.entries().items() if key != entry.id}
+    return {key: other for key, other in others.items() if mine is not None and _comparable(other) == mine}
+
+
+def _comparable(entry: Entry) -> tuple | None:
+    """What two models must share for their distortions to be comparable."""
+    try:
+        header = caching.read_header(entry.path)
+        model, train = header["model"], header["record"]["train"]
+        sigma = model["sigma"] if model["likelihood"] == "gaussian" else None
+        return train["dataset"], tuple(model["image_shape"]), model["likelihood"], sigma
+    except (UserError, KeyError, TypeError):
+        return None
+
+
+def strip_content(entry: Entry, checkpoint: Checkpoint, taken: BetaSnapshot, seed: int) -> BetaStripContent:
+    """The strip's frames at `rate_distortion.steps`, for pictures and noise that `seed` chooses; decoded once."""
+    return _content(str(entry.path), caching.modified(entry.path), seed, checkpoint, taken)
+
+
+@st.cache_resource(max_entries=6, show_spinner="Decoding at each β …")
+def _content(
+    path: str,  # noqa: ARG001
+    modified: int,  # noqa: ARG001
+    seed: int,
+    _checkpoint: Checkpoint,
+    _taken: BetaSnapshot,
+) -> BetaStripContent:
+    snapshot, model = _checkpoint.snapshot, _checkpoint.model
+    count = _taken.mu.shape[1]
+    chosen = np.arange(count) if not seed else np.random.default_rng(seed).permutation(count)
+    chosen = chosen[:_PICTURES]
+    noise = latent.sample_prior(_PICTURES * _ROWS, model.config.latent_dim, seed)
+    originals, real = state.pictures(_checkpoint, chosen)
+    betas = rate_distortion.steps(model.config.beta_range)
+    reconstructions, samples = [], []
+    for beta in betas:
+        at = model.at(beta)
+        codes = rate_distortion.at_beta(snapshot, _taken, beta).mu[chosen]
+        decoded = to_uint8(latent.decode(at, np.concatenate([codes, noise])))
+        reconstructions.append(_stacked([originals, decoded[: len(chosen)]]))
+        samples.append(_stacked(np.split(decoded[len(chosen) :], _ROWS)))
+    curve = rate_distortion.curve(_taken)
+    positions, axes, projection = _plane(_taken.mu)
+    labels, colours = _classes(snapshot.labels, count)
+    return BetaStripContent(
+        labels=[_label(beta, curve.at(beta)) for beta in betas],
+        reconstructions=np.stack(reconstructions),
+        samples=np.stack(samples),
+        positions=positions,
+        classes=labels,
+        colours=colours,
+        axes=axes,
+        betas=_taken.betas,
+        rate=curve.rate,
+        distortion=curve.distortion,
+        captions=(
+            f"Test images{'' if real else ', decoded at β = 1'}, each over its reconstruction",
+            "Samples: the same z ~ N(0, I) at every β",
+            f"{count:,} test images{projection}; prior to 3 σ",
+            "The curve, and lines of equal D + βR",
+        ),
+    )
+
+
+def _label(beta: float, at: Curve) -> str:
+    return f"β = {beta:.3g} · R {at.rate[0]:.2f} · D {at.distortion[0]:.1f} nats".replace("-", "−")
+
+
+def _stacked(rows: list[np.ndarray]) -> np.ndarray:
+    """Rows of pictures (n, C, H, W) uint8 in one picture (C, height, width), a grey pixel between neighbours."""
+    lines = mosaics(np.stack(rows))
+    padded = np.pad(lines, ((0, 0), (0, 0), (0, 1), (0, 0)), constant_values=128)
+    return np.concatenate(padded, axis=1)[:, :-1]
+
+
+def _plane(mu: np.ndarray) -> tuple[np.ndarray, tuple[str, str], str]:
+    """Places (K, N, 2) of codes (K, N, d), the same projection at every β: the latent plane, or for more dimensions
+    the two principal directions of the codes of all β together, from the origin, so that the prior stays N(0, I)."""
+    mu = mu.astype(np.float32)
+    d = mu.shape[-1]
+    if d == 1:
+        spread = np.random.default_rng(0).uniform(-3, 3, mu.shape[1])
+        return np.stack([mu[..., 0], np.broadcast_to(spread, mu.shape[:2])], -1), ("z₁", "spread at random"), ""
+    if d == 2:
+        return mu, ("z₁", "z₂"), ""
+    return (
+        mu @ embedding.pca(mu.reshape(-1, d)).axes.astype(np.float32).T,
+        ("direction 1", "direction 2"),
+        ", one projection",
+    )
+
+
+def _classes(labels: np.ndarray | None, count: int) -> tuple[np.ndarray, list[str]]:
+    if labels is None:
+        return np.zeros(count, np.uint8), [theme.TERM_COLOURS["total"]]
+    most = len(theme.CLASS_COLOURS)
+    return (labels[:count] % most).astype(np.uint8), list(theme.CLASS_COLOURS)
+
+
+def beside_at_first(entry: Entry, others: dict[str, Entry]) -> list[str]:
+    """Of the comparable models those that are shown until the visitor chooses: those with as many dimensions."""
+
+    def dimensions(one: Entry) -> int:
+        return caching.read_header(one.path)["model"]["latent_dim"]
+
+    return [key for key, other in others.items() if dimensions(other) == dimensions(entry)][:_MOST_BESIDE]
+
+
+def curves(seen: Seen, others: list[Entry]) -> dict[str, Curve]:
+    """The curves and points of the selected model and of those beside it, by their titles."""
+    found = {state.title(seen.entry): seen.curve}
+    for other in others:
+        try:
+            curve = curve_of(other)
+        except UserError:
+            continue
+        if curve is not None:
+            found[state.title(other)] = curve
+    return found
+
+
+def rate_distortion_figure(seen: Seen, curves: dict[str, Curve], unit: str) -> go.Figure:
+    """Curves and points by their names, the selected model's first; its place, the tangent of slope −β there, and
+    other lines of equal D + βR."""
+    scale = 1.0 if unit == UNITS[0] else float(bits_per_dimension(1.0, seen.image_shape))
+    chart = theme.figure(f"rate R, {unit.lower()}", f"distortion D, {unit.lower()}", height=460, hovermode="closest")
+    x, y = (
+        _with_air(scale * np.concatenate([getattr(curve, term) for curve in curves.values()]))
+        for term in ("rate", "distortion")
+    )
+    at = seen.curve.at(seen.beta)
+    _add_tangent(chart, at, scale, x, y)
+    for place, (title, curve) in enumerate(curves.items()):
+        _add_curve(chart, curve, title, theme.class_colour(place), scale, selected=place == 0)
+    if seen.is_ranged:
+        _add_ends(chart, seen.curve, scale)
+        chart.add_scatter(
+            x=scale * at.rate,
+            y=scale * at.distortion,
+            mode="markers",
+            marker={"size": 14, "color": theme.class_colour(0), "line": {"width": 2, "color": "white"}},
+            hovertemplate=f"β = {seen.beta:.3g}<br>R %{{x:.4g}}, D %{{y:.4g}}<extra></extra>",
+            showlegend=False,
+        )
+    return chart.update_xaxes(range=x).update_yaxes(range=y)
+
+
+def _with_air(values: np.ndarray) -> tuple[float, float]:
+    low, high = float(values.min()), float(values.max())
+    air = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
+    return low - air, high + air
+
+
+def _add_tangent(chart: go.Figure, at: Curve, scale: float, x: tuple[float, float], y: tuple[float, float]) -> None:
+    beta = float(at.betas[0])
+    total = scale * float(at.objective[0])
+    step = (y[1] - y[0] + beta * (x[1] - x[0])) / (2 * _PARTS)
+    lines_x, lines_y = [], []
+    for i in range(-_PARTS, _PARTS + 1):
+        if i:
+            lines_x += [*x, None]
+            lines_y += [total + i * step - beta * x[0], total + i * step - beta * x[1], None]
+    grey = theme.TERM_COLOURS["total"]
+    chart.add_scatter(
+        x=lines_x,
+        y=lines_y,
+        mode="lines",
+        name="equal D + βR",
+        line={"color": grey, "width": 1},
+        opacity=0.35,
+        hoverinfo="skip",
+    )
+    chart.add_scatter(
+        x=list(x),
+        y=[total - beta * x[0], total - beta * x[1]],
+        mode="lines",
+        name=f"slope −β = −{beta:.3g}",
+        line={"color": grey, "width": 2, "dash": "dash"},
+        hoverinfo="skip",
+    )
+
+
+def _add_curve(chart: go.Figure, curve: Curve, title: str, colour: str, scale: float, *, selected: bool) -> None:
+    one = len(curve.betas) == 1
+    chart.add_scatter(
+        x=scale * curve.rate,
+        y=scale * curve.distortion,
+        name=title,
+        mode="markers" if one else "lines+markers",
+        line={"color": colour, "width": 3 if selected else 2},
+        marker={
+            "color": colour,
+            "size": (14 if selected else 10) if one else 5,
+            "symbol": "diamond" if one else "circle",
+        },
+        customdata=np.stack([curve.betas, curve.active_units], 1),
+        hovertemplate="β = %{customdata[0]:.3g}<br>R %{x:.4g}, D %{y:.4g}<br>"
+        f"%{{customdata[1]}} active units<extra>{title}</extra>",
+    )
+
+
+def _add_ends(chart: go.Figure, curve: Curve, scale: float) -> None:
+    for i, text, shift in ((0, "towards the autoencoder, β → 0", (-30, -34)), (-1, "collapsed, R → 0", (60, 0))):
+        chart.add_annotation(
+            x=scale * curve.rate[i], y=scale * curve.distortion[i], text=text, ax=shift[0], ay=shift[1], arrowwidth=1
+        )
+
+
+def ends_sentence(curve: Curve) -> str:
+    """What the two ends of the curve are, with their numbers."""
+    low, high = curve.at(curve.betas[0]), curve.at(curve.betas[-1])
+    return (
+        f"At the **autoencoder end** (β → 0) a code costs next to nothing, and the model buys all it can use: at "
+        f"β = {low.betas[0]:g}, {low.rate[0]:.2f} nats of rate bring the distortion down to {low.distortion[0]:.1f} "
+        f"nats. At the **collapsed end** (R → 0) nothing is worth its price: at β = {high.betas[0]:g}, "
+        f"{high.active_units[0]} of {curve.kl.shape[1]} dimensions are in use, R = {high.rate[0]:.2f} nats and "
+        f"D = {high.distortion[0]:.1f} nats"
+        + (
+            ": every picture is drawn as the average one."
+            if high.active_units[0] == 0
+            else "; a larger β would switch off the rest."
+        )
+    )
+
+
+def point_sentence(seen: Seen) -> str:
+    """What the place of a model of one β says."""
+    at = seen.curve.at(seen.beta)
+    return (
+        f"One point: R = {at.rate[0]:.2f} nats buy D = {at.distortion[0]:.1f} nats. The dashed line has the slope "
+        f"−β = −{seen.beta:g}; on it D + βR is the same everywhere, and training leads to the lower left."
+    )
+
+
+def kl_figure(curve: Curve, beta: float) -> go.Figure:
+    """KL of each latent dimension against β, the largest first."""
+    order = latent.rank_by_kl(curve.kl.max(0))
+    shown = order[:_SHOWN_DIMENSIONS]
+    chart = theme.figure("β", "KL, nats", height=380, hovermode="x unified")
+    shades = plotly.colors.sample_colorscale(theme.CONTINUOUS, np.linspace(0, 0.9, len(shown)))
+    for j, shade in zip(shown, shades, strict=True):
+        chart.add_scatter(
+            x=curve.betas,
+            y=curve.kl[:, j],
+            name=layout.dimension_name(j),
+            line={"color": shade, "width": 2},
+            hovertemplate="%{y:.3f}",
+        )
+    return _along_beta(chart, beta)
+
+
+def units_figure(curve: Curve, beta: float) -> go.Figure:
+    """Active units against β."""
+    chart = theme.figure("β", "active units", height=260, hovermode="x unified")
+    chart.add_scatter(
+        x=curve.betas,
+        y=curve.active_units,
+        name="active units",
+        line={"color": theme.class_colour(0), "width": 2, "shape": "hvh"},
+        hovertemplate="%{y}",
+        showlegend=False,
+    )
+    chart.update_yaxes(range=[-0.2, curve.kl.shape[1] + 0.5], tickformat="d")
+    return _along_beta(chart, beta)
+
+
+def _along_beta(chart: go.Figure, beta: float) -> go.Figure:
+    chart.add_vline(beta, line={"color": theme.TERM_COLOURS["total"], "width": 1, "dash": "dash"})
+    return chart.update_xaxes(type="log", tickformat="~g", hoverformat=".3g", dtick=1)
+
+
+def curve_csv(curve: Curve, image_shape: tuple[int, int, int]) -> bytes:
+    """One row a β: both terms in nats and in bits per dimension, D + βR, active units, and KL by dimension."""
+    bits = bits_per_dimension(np.stack([curve.distortion, curve.rate], 1), image_shape)
+    header = [
+        "beta",
+        "distortion",
+        "rate",
+        "d_plus_beta_r",
+        "distortion_bits_per_dim",
+        "rate_bits_per_dim",
+        "active_units",
+    ]
+    header += [f"kl_{j + 1}" for j in range(curve.kl.shape[1])]
+    columns = (curve.betas, curve.distortion, curve.rate, curve.objective, *bits.T, curve.active_units, *curve.kl.T)
+    return export.csv_bytes(header, zip(*(column.tolist() for column in columns), strict=True))
