@@ -1,5 +1,6 @@
 """The importance-weighted bound against log p(x) known in closed form, and against a sum over the latent plane."""
 
+import itertools
 import math
 
 import numpy as np
@@ -9,7 +10,7 @@ from torch.distributions import Normal
 
 from tests.toys import LinearGaussian, blobs, build, images
 from vae_core import bounds
-from vae_core.bounds import log_likelihood
+from vae_core.bounds import SIZES, bound_curve, effective_samples, importance_weights, log_likelihood
 from vae_core.errors import UserError
 from vae_core.evaluate import binarise, per_image_terms, to_unit
 from vae_core.model import ModelConfig
@@ -138,3 +139,54 @@ def test_progress_ends_at_one() -> None:
     assert seen == sorted(seen)
     assert seen[-1] == 1.0
     assert len(seen) > 3
+
+
+def test_weights_are_those_of_the_estimate() -> None:
+    """The same draws, and their effective sample size and log mean as `log_likelihood` has them, to 1e-9."""
+    model, pictures = build().eval(), images(6)
+    weights = importance_weights(model, pictures, 700, seed=4)
+    bound = log_likelihood(model, pictures, 700, seed=4)
+    assert weights.shape == (6, 700)
+    np.testing.assert_allclose(effective_samples(weights), bound.effective_samples, rtol=1e-9)
+    np.testing.assert_allclose(bound_curve(weights, [700]).values[0], bound.values, rtol=1e-12)
+    np.testing.assert_allclose(bound_curve(weights, [700]).standard_errors[0], bound.standard_errors, rtol=1e-9)
+
+
+def test_curve_rises_from_the_elbo_to_log_evidence() -> None:
+    """L_1 = log p(x) − KL in closed form; L_K rises in every image; at the end log p(x): within five errors each."""
+    model = LinearGaussian(1.3)
+    curve = bound_curve(importance_weights(model, PICTURES))
+    assert curve.sizes == SIZES
+    assert all(b % a == 0 for a, b in itertools.pairwise(SIZES))
+    assert (np.diff(curve.values, axis=0) >= -1e-12).all()
+    for wanted, k in ((_exact(model) - model.gap(), 0), (_exact(model), -1)):
+        assert (np.abs(curve.values[k] - wanted) < 5 * curve.standard_errors[k]).all()
+        assert abs(curve.means[k] - wanted.mean()) < 4 * curve.mean_errors[k]
+    assert curve.mean_errors.max() < 0.05
+
+
+def test_curve_is_the_mean_over_groups_taken_one_by_one() -> None:
+    random = np.random.default_rng(0)
+    log_weights = random.normal(scale=3, size=(4, 230)) - 500
+    curve = bound_curve(log_weights, (1, 7, 100))
+    for s, size in enumerate(curve.sizes):
+        groups = [log_weights[:, i : i + size] for i in range(0, 230 - size + 1, size)]
+        each = np.stack([np.log(np.exp(group + 500).mean(1)) - 500 for group in groups])
+        np.testing.assert_allclose(curve.values[s], each.mean(0), rtol=1e-12)
+
+
+def test_errors_of_the_curve_are_its_spread_over_seeds() -> None:
+    """From 150 repetitions, for few and for many groups: within 30 %."""
+    model = LinearGaussian(1.3)
+    curves = [bound_curve(importance_weights(model, PICTURES, 400, seed=seed), (1, 10, 100)) for seed in range(150)]
+    errors = np.stack([curve.standard_errors for curve in curves]).mean(0)
+    spread = np.stack([curve.values for curve in curves]).std(0)
+    np.testing.assert_allclose(errors.mean(1), spread.mean(1), rtol=0.1)
+    np.testing.assert_allclose(errors, spread, rtol=0.3)
+
+
+def test_a_curve_needs_its_draws() -> None:
+    with pytest.raises(UserError, match="from 20 draws for K = 1, 50"):
+        bound_curve(np.zeros((2, 20)), (1, 50))
+    with pytest.raises(UserError, match="0 importance samples"):
+        importance_weights(build(), images(2), 0)

@@ -1,0 +1,148 @@
+"""Gradients of E_q[log p(x|z)] for one image: by the reparameterisation trick, and by the score function."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vae_core.errors import UserError
+from vae_core.evaluate import to_unit
+from vae_core.model import VAE
+from vae_core.objective import kl_standard_normal, log_prob_given
+
+__all__ = ["ESTIMATORS", "Ascent", "ascend", "exact_gradient", "gradient_draws"]
+
+ESTIMATORS = ("reparameterised", "score", "score with baseline")
+"""∇ through z = μ + σε; log p(x|z) ∇ log q(z); and the same, the average of the other draws' log p(x|z) taken off."""
+
+_NODES = 64
+_ROWS = 2048
+_LOG_SIGMA = (-7.0, 2.0)
+
+
+def _fit_and_slope(model: VAE, x: Tensor, z: Tensor, slope: bool) -> tuple[Tensor, Tensor | None]:
+    """log p(x|z) at z (K, d) → (K,), and its gradient by z (K, d) where asked for."""
+    fits, slopes = [], []
+    for piece in z.split(_ROWS):
+        with torch.set_grad_enabled(slope):
+            rows = piece.detach().requires_grad_(slope)
+            fit = log_prob_given(model, x, rows[:, None])[:, 0]
+            if slope:
+                slopes.append(torch.autograd.grad(fit.sum(), rows)[0])
+        fits.append(fit.detach())
+    return torch.cat(fits), torch.cat(slopes) if slope else None
+
+
+def _of_draws(
+    model: VAE, x: Tensor, mu: Tensor, log_sigma: Tensor, noise: Tensor, estimator: str
+) -> tuple[Tensor, Tensor]:
+    """One gradient a draw by (μ, log σ), (K, 2d), and log p(x|z) (K,); noise ε (K, d), mu and log_sigma (d,)."""
+    sigma = log_sigma.exp()
+    fit, slope = _fit_and_slope(model, x, mu + sigma * noise, estimator == "reparameterised")
+    if slope is not None:
+        return torch.cat([slope, slope * sigma * noise], dim=1), fit
+    weight = fit
+    if estimator == "score with baseline":
+        weight = fit - (fit.sum() - fit) / (len(fit) - 1)
+    return weight[:, None] * torch.cat([noise / sigma, noise.square() - 1], dim=1), fit
+
+
+def _check(estimator: str, samples: int) -> None:
+    if estimator not in ESTIMATORS:
+        raise UserError(f"There is no estimator {estimator!r}. Choose one of {', '.join(ESTIMATORS)}.")
+    if samples < 2:
+        raise UserError(f"{samples} draws have no spread. Take 2 or more.")
+
+
+def _start(model: VAE, image: np.ndarray, mu: np.ndarray, sigma: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+    parameter = next(model.parameters())
+    as_parameter = {"dtype": parameter.dtype, "device": parameter.device}
+    log_sigma = torch.as_tensor(np.log(sigma), **as_parameter)
+    return to_unit(image[None], parameter.device), torch.as_tensor(mu, **as_parameter), log_sigma
+
+
+def gradient_draws(
+    model: VAE, image: np.ndarray, mu: np.ndarray, sigma: np.ndarray, estimator: str, samples: int, *, seed: int = 0
+) -> np.ndarray:
+    """`samples` gradients of E_q[log p(x|z)] by (μ, log σ), one a draw of z ~ q = N(mu, diag sigma²).
+
+    image uint8 (C, H, W), mu, sigma (d,) → (samples, 2d) float64, nats per unit: the first d by μ, then by log σ. All
+    ESTIMATORS have the same mean. The baseline of a draw is the average log p(x|z) of the others, so it is independent
+    of it and moves no mean. The same seed takes the same ε. The model is in eval mode. Sources: Kingma & Welling 2014,
+    section 2.4; Williams 1992 (score function); Mnih & Rezende 2016 (baseline from the other draws).
+    """
+    _check(estimator, samples)
+    x, mu, log_sigma = _start(model, image, mu, sigma)
+    generator = torch.Generator(device=mu.device).manual_seed(seed)
+    noise = torch.randn((samples, len(mu)), generator=generator, device=mu.device, dtype=mu.dtype)
+    return _of_draws(model, x, mu, log_sigma, noise, estimator)[0].cpu().double().numpy()
+
+
+@torch.no_grad()
+def exact_gradient(model: VAE, image: np.ndarray, mu: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+    """The gradient of E_q[log p(x|z)] by (μ, log σ), (2d,) float64, by Gauss–Hermite quadrature (d = 1 or 2).
+
+    From values of log p(x|z) alone, at 64 nodes a dimension: E_q[log p(x|z) ∇ log q(z)]. Raises UserError where d > 2.
+    """
+    x, mu, log_sigma = _start(model, image, mu, sigma)
+    if len(mu) > 2:
+        raise UserError(f"{len(mu)} latent dimensions are too many for quadrature, which takes 1 or 2.")
+    nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
+    grid = np.stack(np.meshgrid(*[nodes] * len(mu), indexing="ij"), -1).reshape(-1, len(mu))
+    share = np.stack(np.meshgrid(*[weights / math.sqrt(2 * math.pi)] * len(mu), indexing="ij"), -1)
+    share = share.reshape(-1, len(mu)).prod(1)
+    z = mu + log_sigma.exp() * torch.as_tensor(grid, dtype=mu.dtype, device=mu.device)
+    fit = _fit_and_slope(model, x, z, slope=False)[0].cpu().double().numpy()
+    fit = (fit - share @ fit)[:, None]
+    by_mu = share @ (fit * grid) / log_sigma.exp().cpu().double().numpy()
+    return np.concatenate([by_mu, share @ (fit * (grid**2 - 1))])
+
+
+@dataclass(frozen=True)
+class Ascent:
+    """q = N(mu, diag sigma²) after `step` steps; elbo is a noisy estimate for the q before it (NaN at step 0)."""
+
+    step: int
+    mu: np.ndarray
+    sigma: np.ndarray
+    elbo: float
+
+
+@torch.no_grad()
+def ascend(
+    model: VAE,
+    image: np.ndarray,
+    mu: np.ndarray,
+    sigma: np.ndarray,
+    estimator: str,
+    *,
+    steps: int = 40,
+    samples: int = 4,
+    learning_rate: float = 1e-3,
+    seed: int = 0,
+) -> Iterator[Ascent]:
+    """Plain gradient ascent on one image's ELBO at β = 1 by (μ, log σ): steps + 1 states, the start first.
+
+    Each step takes the mean of `samples` gradients by `estimator`; the KL's gradient is exact, −μ and 1 − σ². No
+    momentum and no clipping, so that a noisy estimator shows as what it is; log σ is held between −7 and 2.
+    """
+    _check(estimator, samples)
+    x, mean, log_sigma = _start(model, image, mu, sigma)
+    generator = torch.Generator(device=mean.device).manual_seed(seed)
+    yield _state(0, mean, log_sigma, math.nan)
+    for step in range(1, steps + 1):
+        noise = torch.randn((samples, len(mean)), generator=generator, device=mean.device, dtype=mean.dtype)
+        draws, fit = _of_draws(model, x, mean, log_sigma, noise, estimator)
+        kl = kl_standard_normal(mean, 2 * log_sigma).sum()
+        by_mu, by_log_sigma = draws.mean(0).chunk(2)
+        mean = mean + learning_rate * (by_mu - mean)
+        pull = 1 - torch.exp(2 * log_sigma)
+        log_sigma = (log_sigma + learning_rate * (by_log_sigma + pull)).clamp(*_LOG_SIGMA)
+        yield _state(step, mean, log_sigma, float(fit.mean() - kl))
+
+
+def _state(step: int, mu: Tensor, log_sigma: Tensor, elbo: float) -> Ascent:
+    return Ascent(step, mu.cpu().double().numpy(), log_sigma.exp().cpu().double().numpy(), elbo)
