@@ -14,6 +14,7 @@ from ui.components.latent_map import (
     ByValue,
     DroppedFile,
     Mark,
+    Plane,
     Selection,
     build_atlas,
     latent_map_props,
@@ -145,15 +146,15 @@ def test_an_atlas_is_named_by_what_it_shows():
     assert build_atlas(images).id != build_atlas(images + 1).id
 
 
-GOOD = {"id": "points", "kind": "point", "indices": [2], "x": 1.5, "y": -2}
+GOOD = {"id": "points", "view": "plane", "kind": "point", "indices": [2], "x": 1.5, "y": -2}
 
 
 def test_a_selection_is_read():
-    assert read_selection(GOOD, id="points", count=3) == Selection("point", (2,), 1.5, -2.0)
+    assert read_selection(GOOD, id="points", view="plane", count=3) == Selection("point", (2,), 1.5, -2.0)
     lasso = GOOD | {"kind": "lasso", "indices": [0, 1]}
-    assert read_selection(lasso, id="points", count=3).indices == (0, 1)
+    assert read_selection(lasso, id="points", view="plane", count=3).indices == (0, 1)
     place = GOOD | {"kind": "place", "indices": []}
-    assert read_selection(place, id="points", count=3) == Selection("place", (), 1.5, -2.0)
+    assert read_selection(place, id="points", view="plane", count=3) == Selection("place", (), 1.5, -2.0)
 
 
 @pytest.mark.parametrize(
@@ -167,6 +168,7 @@ def test_a_selection_is_read():
         {"indices": [0, 1]},
         {"indices": "2"},
         {"kind": "lasso", "indices": []},
+        {"kind": "place", "indices": [], "view": "another projection"},
         {"kind": "drop table"},
         {"kind": []},
         {"x": float("nan")},
@@ -175,12 +177,12 @@ def test_a_selection_is_read():
     ],
 )
 def test_a_forged_selection_is_no_selection(change):
-    assert read_selection(GOOD | change, id="points", count=3) is None
+    assert read_selection(GOOD | change, id="points", view="plane", count=3) is None
 
 
 @pytest.mark.parametrize("value", [None, "point", 3, []])
 def test_anything_else_is_no_selection(value):
-    assert read_selection(value, id="points", count=3) is None
+    assert read_selection(value, id="points", view="plane", count=3) is None
 
 
 DROPPED = {"id": "points", "name": "mine.png", "data": base64.b64encode(b"content").decode()}
@@ -205,6 +207,12 @@ def test_a_dropped_file_is_read():
 )
 def test_a_forged_or_too_large_file_is_no_file(value):
     assert read_dropped(value, id="points") is None
+
+
+def test_a_plane_is_named_and_not_sent_again():
+    plane = Plane("plane of digits", (-3, 3, -2, 4), 33)
+    props = latent_map_props(POSITIONS, CLASSES, **NAMED, plane=plane)
+    assert props["plane"] == {"atlas": "plane of digits", "extent": [-3, 3, -2, 4], "side": 33}
 
 
 def test_files_can_be_dropped_only_where_the_page_takes_them():

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 
 from tests.toys import blobs, build
 from ui import latent_view as view
@@ -78,7 +79,7 @@ def test_pca_places_codes_where_they_are_and_says_its_shares(found):
     shown = view.straight_projection(found, "pca", (0, 1))
     np.testing.assert_allclose(shown.place(found.mu[:5]), shown.positions[:5], atol=1e-4)
     assert shown.axes[0].startswith("PC 1 (")
-    assert shown.dimensions is None
+    np.testing.assert_allclose(shown.place(shown.lift(shown.positions[:5])), shown.positions[:5], atol=1e-4)
 
 
 def test_one_dimension_lies_on_a_strip():
@@ -87,7 +88,26 @@ def test_one_dimension_lies_on_a_strip():
     np.testing.assert_array_equal(shown.positions[:, 0], line.mu[:, 0])
     assert abs(shown.positions[:, 1]).max() <= 1
     assert shown.place(line.mu[:3]).shape == (3, 2)
-    assert not shown.is_plane
+    assert not shown.is_latent
+    np.testing.assert_array_equal(shown.lift(shown.positions), line.mu)
+
+
+@pytest.mark.parametrize("kind", ["dimensions", "pca"])
+def test_places_are_lifted_onto_the_plane_through_a_held_code(found, kind):
+    shown = view.straight_projection(found, kind, (2, 0), found.mu[7])
+    lifted = shown.lift(shown.positions)
+    np.testing.assert_allclose(shown.place(lifted), shown.positions, atol=1e-4)
+    np.testing.assert_allclose(lifted[7], found.mu[7], atol=1e-5)
+    across = lifted - lifted[7]
+    assert np.linalg.matrix_rank(across, tol=1e-4) == 2, "a plane"
+
+
+def test_the_square_holds_every_point_and_the_prior(found):
+    for kind in ("dimensions", "pca"):
+        shown = view.straight_projection(found, kind, (0, 1))
+        x, y, half = shown.square
+        assert (abs(shown.positions - [x, y]) <= half + 1e-5).all()
+        assert kind == "pca" or half >= 3
 
 
 def test_every_colour_has_one_value_a_point(found):
@@ -112,7 +132,8 @@ def test_the_ramp_is_viridis(found):
 
 def test_the_manifold_shows_each_picture_at_its_own_z():
     checkpoint = make(latent_dim=2)
-    background = view.manifold.__wrapped__("m", checkpoint, (0, 1))
+    codes = view._codes.__wrapped__("m", checkpoint, False)
+    background = view.manifold.__wrapped__("m", checkpoint, view.straight_projection(codes, "plane", (0, 1)))
     n = background.image.shape[0] // 8
     x0, x1, _, y1 = background.extent
     cell = (x1 - x0) / n
@@ -121,6 +142,23 @@ def test_the_manifold_shows_each_picture_at_its_own_z():
     with torch.no_grad():
         corner = checkpoint.model.decode_mean(torch.tensor([[3.0, 3.0]]))[0, 0].numpy()
     np.testing.assert_allclose(background.image[:8, -8:] / 255, corner, atol=0.51 / 255)
+
+
+@pytest.mark.parametrize("kind", ["dimensions", "pca"])
+def test_the_planes_pictures_are_decoded_where_they_stand(found, checkpoint, kind):
+    shown = view.straight_projection(found, kind, (2, 0))
+    plane, atlas = view.plane("m", shown), view.plane_atlas.__wrapped__("m", checkpoint, shown)
+    assert plane.atlas == atlas.id
+    assert (len(atlas.pages), atlas.columns) == (1, plane.side)
+    page = np.asarray(Image.open(io.BytesIO(atlas.pages[0])).convert("L"))
+    x0, x1, y0, y1 = plane.extent
+    for column, row in [(0, 0), (32, 0), (5, 20)]:
+        at = [x0 + (x1 - x0) * column / (plane.side - 1), y1 - (y1 - y0) * row / (plane.side - 1)]
+        with torch.no_grad():
+            z = torch.tensor(shown.lift(np.array([at], np.float32)), dtype=torch.float32)
+            exact = checkpoint.model.decode_mean(z)[0, 0].numpy()
+        tile = page[8 * row : 8 * row + 8, 8 * column : 8 * column + 8] / 255
+        assert abs(tile - exact).mean() < 0.03, "but for the compression"
 
 
 def test_nearest_codes_agree_with_brute_force(found):

@@ -23,6 +23,7 @@ __all__ = [
     "forget_when_moved",
     "gif",
     "grid_png",
+    "log_prior",
     "prior_inside",
     "radius_figure",
     "traversals",
@@ -34,6 +35,11 @@ MOST_DIMENSIONS = 16
 _TRAVERSAL_FRAMES = 31
 _TRAVERSAL_EXTENT = 3.0
 _FILE_SIDE = 224  # pixels a side of a picture in a GIF, about
+
+
+def log_prior(z: np.ndarray) -> float:
+    """log N(z; 0, I) of z (d,), in nats."""
+    return float(-0.5 * (np.square(z, dtype=np.float64).sum() + len(z) * np.log(2 * np.pi)))
 
 
 def prior_inside(z: np.ndarray) -> float:

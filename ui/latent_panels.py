@@ -15,7 +15,7 @@ from ui.components.latent_map import (
     Selection,
     latent_map,
     latent_map_props,
-    thumbnail_atlas,
+    send_atlas,
 )
 from ui.latent_selection import named_points, selection_panel
 from ui.latent_view import Codes, Projection
@@ -66,12 +66,12 @@ def settings(found: Codes) -> Settings:
         )
         dimensions = _pick_dimensions(found) if kind == "dimensions" else (0, 1)
         job, live, asked = _pick_tsne(found) if kind == "tsne" else (None, False, "")
-    is_latent = kind in ("plane", "dimensions") and d > 1
+    flat, is_latent = kind != "tsne" and d > 1, kind in ("plane", "dimensions") and d > 1
     with st.container(horizontal=True):
         thumbnails = st.toggle("Thumbnails", key="map_thumbnails", bind="query-params", persist_state="session")
-        manifold = is_latent and st.toggle(
-            "Decoded manifold", value=d == 2, key=f"map_manifold_{kind}", bind="query-params", persist_state="session",
-            help=None if d == 2 else "What the decoder makes of these two dimensions, all others held at 0.",
+        manifold = flat and st.toggle(
+            "Decoded manifold", value=kind == "plane", key=f"map_manifold_{kind}", bind="query-params",
+            persist_state="session", help="What the decoder makes of the places of the map.",
         )  # fmt: skip
         contours = is_latent and st.toggle(
             "Prior contours", value=True, key="map_contours", bind="query-params", persist_state="session",
@@ -148,6 +148,9 @@ def explorer(entry: state.Entry, checkpoint: Checkpoint, found: Codes, chosen: S
             "The data set is not here, so thumbnails and pictures of test images are decoded from posterior means."
         )
     job, own = chosen.job, st.session_state.get("map_point")
+    here = named_points(checkpoint).get("here")
+    held = here.z if here and found.mu.shape[1] > 2 else None
+    flat = None if job else view.straight_projection(found, chosen.kind, chosen.dimensions, held)
     st.session_state.pop("map_drop_problem", None)
 
     @st.fragment(run_every=_LIVE_SECONDS if chosen.live else None)
@@ -163,21 +166,17 @@ def explorer(entry: state.Entry, checkpoint: Checkpoint, found: Codes, chosen: S
                 _tsne_status(job)
             if problem := st.session_state.get("map_drop_problem"):
                 st.error(own_pictures.plain(problem), icon=":material/error:")
-            projection = _projection(found, chosen)
+            projection = flat or view.tsne_projection(job)
             selection = _map(checkpoint, found, chosen, projection, atlas, points)
-            _below(found, chosen, projection)
+            _below(found, chosen, projection, here)
         with right:
-            selection_panel(entry, checkpoint, found, selection, points)
+            selection_panel(entry, checkpoint, found, projection, selection, points)
 
     with map_area:
         map_and_selection()
-        thumbnail_atlas(atlas, key="map_atlas")
-
-
-def _projection(found: Codes, chosen: Settings) -> Projection:
-    if chosen.job is not None:
-        return view.tsne_projection(chosen.job)
-    return view.straight_projection(found, chosen.kind, chosen.dimensions)
+        send_atlas(atlas, key="map_atlas")
+        if flat:
+            send_atlas(view.plane_atlas(f"{found.key} {flat.key}", checkpoint, flat), key="map_plane")
 
 
 def _tsne_status(job: TsneJob) -> None:
@@ -204,9 +203,8 @@ def _map(
     atlas: Atlas,
     points: dict[str, state.Point],
 ) -> Selection | None:
-    background = None
-    if chosen.manifold and projection.dimensions:
-        background = view.manifold(found.key, checkpoint, projection.dimensions)
+    key, flat = f"{found.key} {projection.key}", projection.lift is not None
+    background = view.manifold(key, checkpoint, projection) if chosen.manifold and flat else None
     labels = view.colour(found, "class") if found.labels is not None else None
     props = latent_map_props(
         projection.positions,
@@ -217,13 +215,14 @@ def _map(
         ticks=projection.ticks,
         item="Test image",
         label=f"{view.projection_titles(found.mu.shape[1])[chosen.kind]} map",
-        file=f"latent-map-{projection.key.replace(' ', '-')}",
+        file=f"latent-map-{chosen.kind}",
         labels=labels,
         atlas=atlas,
         background=background,
         contours=chosen.contours,
         marks=_marks(projection, points),
-        placeable=projection.is_plane,
+        placeable=flat,
+        plane=view.plane(key, projection) if flat else None,
         thumbnails=chosen.thumbnails,
         droppable=True,
     )
@@ -249,22 +248,21 @@ def _mark(name: str, point: state.Point, place: np.ndarray) -> Mark:
     return Mark(x, y, name)
 
 
-def _below(found: Codes, chosen: Settings, projection: Projection) -> None:
-    job = chosen.job
+def _below(found: Codes, chosen: Settings, projection: Projection, here: state.Point | None) -> None:
+    job, d = chosen.job, found.mu.shape[1]
     with st.container(horizontal=True, vertical_alignment="center"):
-        if projection.is_plane:
-            st.caption(
-                f"{len(found):,} posterior means, as they are: nothing is projected. Click an empty place to decode it."
-            )
+        count = f"{len(found):,} posterior means"
+        if projection.is_latent and d == 2:
+            st.caption(f"{count}, as they are: nothing is projected. What is decoded follows the pointer.")
         elif not (job and job.running):
             score = view.trustworthiness(f"{chosen.view} {job and job.step.iteration}", found.mu, projection.positions)
             st.caption(
-                f"{len(found):,} posterior means · trustworthiness **{score:.3f}**",
+                f"{count} · trustworthiness **{score:.3f}**{_held(projection, here, d)}",
                 help="How far neighbours in the map are neighbours in the latent space (5 neighbours, up to "
                 "2,000 points): 1 is all of them, 0.5 is chance. Venna & Kaski 2001.",
             )
         else:
-            st.caption(f"{len(found):,} posterior means · trustworthiness follows when the map is done")
+            st.caption(f"{count} · trustworthiness follows when the map is done")
         st.download_button(
             "Coordinates (CSV)",
             lambda: view.coordinates_csv(found, projection),
@@ -274,6 +272,13 @@ def _below(found: Codes, chosen: Settings, projection: Projection) -> None:
             on_click="ignore",
             key="map_csv",
         )
+
+
+def _held(projection: Projection, here: state.Point | None, d: int) -> str:
+    if projection.lift is None or d <= 2:
+        return ""
+    at = own_pictures.plain(here.label) if here else "0" if projection.is_latent else "their mean"
+    return f" · decoded with the other {d - 2} {'dimensions' if projection.is_latent else 'directions'} held at {at}"
 
 
 def _own_point(checkpoint: Checkpoint) -> None:

@@ -9,7 +9,7 @@ from ui import latent_view as view
 from ui.components.latent_map import Selection
 from ui.decoded import decoded
 from ui.endpoints import spec_of
-from ui.latent_view import Codes
+from ui.latent_view import Codes, Projection
 from ui.own_pictures import plain
 from ui.theme import CHART_CONFIG
 from vae_core import imaging, latent
@@ -41,6 +41,7 @@ def selection_panel(
     entry: state.Entry,
     checkpoint: Checkpoint,
     found: Codes,
+    projection: Projection,
     selection: Selection | None,
     points: dict[str, state.Point],
 ) -> None:
@@ -48,22 +49,23 @@ def selection_panel(
     if selection is not None and selection.kind == "lasso":
         _group(entry, checkpoint, found, np.array(selection.indices))
     elif selection is not None and selection.kind == "point":
-        _test_image(entry, checkpoint, found, selection.indices[0])
-    elif selection is not None:
-        z = np.array([selection.x, selection.y], np.float32)
+        _test_image(entry, checkpoint, found, projection, selection.indices[0])
+    elif selection is not None and projection.lift is not None:
+        z = projection.lift(np.array([[selection.x, selection.y]], np.float32))[0].astype(np.float32)
         _place(entry, checkpoint, found, z, spec_of(z), "selected")
     elif "here" not in points:
         st.markdown(
             "**Point** at a dot to see its picture. **Click** it for its reconstruction, its posterior and its "
             "neighbours. **Lasso** a group, with the tool or while holding Shift, for its pictures and its mean. "
-            "**Drop** a picture of yours on the map to see where it lands."
+            "**Plane pad**: with the tool, or P, a point follows your finger or the arrow keys, and is decoded as it "
+            "moves. **Drop** a picture of yours on the map to see where it lands."
         )
     if "here" in points:
         _named_point(entry, checkpoint, found, points["here"], st.session_state["map_point"])
     _ends(entry, checkpoint, {end: points[end] for end in _ENDS if end in points})
 
 
-def _test_image(entry: state.Entry, checkpoint: Checkpoint, found: Codes, index: int) -> None:
+def _test_image(entry: state.Entry, checkpoint: Checkpoint, found: Codes, projection: Projection, index: int) -> None:
     name = found.class_name(index)
     st.subheader(f"Test image {index}" + (f", class {name}" if name else ""), anchor=False)
     shown, real = state.pictures(checkpoint, np.array([index]))
@@ -74,8 +76,17 @@ def _test_image(entry: state.Entry, checkpoint: Checkpoint, found: Codes, index:
     _terms(found.elbo[index], found.reconstruction[index], found.kl[index].sum())
     _posterior(found.mu[index], found.sigma[index], found.kl[index], "selected")
     _neighbours(checkpoint, found, found.mu[index], leave_out=index)
-    in_snapshot = index < len(checkpoint.snapshot)
-    _use_as_end(f"test:{index}" if in_snapshot else spec_of(found.mu[index]), "selected")
+    spec = f"test:{index}" if index < len(checkpoint.snapshot) else spec_of(found.mu[index])
+    _use_as_end(spec, "selected")
+    if projection.lift is not None and found.mu.shape[1] > 2:
+        st.button(
+            "Lay the plane through it",
+            icon=":material/push_pin:",
+            key="map_hold",
+            on_click=_name,
+            args=(spec,),
+            help="What is decoded over the map then has this image's values in all other dimensions.",
+        )
 
 
 def _group(entry: state.Entry, checkpoint: Checkpoint, found: Codes, indices: np.ndarray) -> None:
@@ -104,8 +115,10 @@ def _place(
     shown = ", ".join(f"{value:.2f}" for value in z[:3]).replace("-", "−")
     st.subheader(title or f"z = ({shown}{', …' if len(z) > 3 else ''})", anchor=False)
     layout.picture(decoded(entry, checkpoint, z), "decoded", target=140)
+    density = f"{interpolation.log_prior(z):.2f}".replace("-", "−")
     st.caption(
-        f"{np.linalg.norm(z):.2f} from the origin; {interpolation.prior_inside(z):.0%} of the prior's draws lie closer."
+        f"Prior density log p(z) = {density} nats; {np.linalg.norm(z):.2f} from the origin: "
+        f"{interpolation.prior_inside(z):.0%} of the prior's draws lie closer."
     )
     _neighbours(checkpoint, found, z)
     _use_as_end(spec, key)
@@ -117,11 +130,12 @@ def _named_point(entry: state.Entry, checkpoint: Checkpoint, found: Codes, point
     else:
         title = point.label.capitalize() if point.label != "z" else ""
         _place(entry, checkpoint, found, point.z, spec, "here", title)
-    st.button("Remove from the map", icon=":material/close:", key="map_remove", on_click=_remove)
+    st.button("Remove from the map", icon=":material/close:", key="map_remove", on_click=_name, args=("",))
 
 
-def _remove() -> None:
-    st.session_state["map_point"] = ""
+def _name(spec: str) -> None:
+    """Make `spec` the point that stands in the map and in the URL."""
+    st.session_state["map_point"] = spec
 
 
 def _own_picture(checkpoint: Checkpoint, found: Codes, point: state.Point, spec: str) -> None:

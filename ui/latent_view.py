@@ -1,5 +1,6 @@
 """What the latent map is made of: codes of held-out images, their places in the plane, colours, pictures."""
 
+import dataclasses
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ import streamlit as st
 import torch
 
 from ui import caching, layout, state, theme
-from ui.components.latent_map import Atlas, Background, ByClass, ByValue, build_atlas
+from ui.components.latent_map import Atlas, Background, ByClass, ByValue, Plane, build_atlas
+from ui.components.sheets import content_digest
 from ui.tsne_job import TsneJob
 from vae_core import data, embedding, evaluate, imaging, latent
 from vae_core.checkpoint import Checkpoint, LatentSnapshot
@@ -31,6 +33,8 @@ __all__ = [
     "coordinates_csv",
     "manifold",
     "nearest_codes",
+    "plane",
+    "plane_atlas",
     "posterior_figure",
     "projection_titles",
     "straight_projection",
@@ -41,7 +45,9 @@ __all__ = [
 
 MOST_POINTS = 10_000
 _MANIFOLD_PIXELS = 672
-_MANIFOLD_EXTENT = 3.0
+_PLANE_PICTURES = 33  # a side
+_PLANE_LARGEST, _PLANE_QUALITY = 64, 90
+_PRIOR_REACH = 3.0
 _SHOWN_DIMENSIONS = 16
 
 
@@ -84,17 +90,27 @@ class Codes:
 class Projection:
     """Places (N, 2) of the codes; `place` puts further codes (M, d) there too, None where it cannot yet.
 
-    `is_plane` says that places are latent coordinates, so that a place can be decoded; `ticks` that the numbers
-    along the axes mean something.
+    `lift` gives the codes (M, d) of a flat projection's places (M, 2), all that the two do not say held; None where
+    places have no code. `is_latent` says that places are latent coordinates, `ticks` that the numbers along the
+    axes mean something.
     """
 
     key: str
     positions: np.ndarray
     axes: tuple[str, str]
     place: Callable[[np.ndarray], np.ndarray] | None
-    dimensions: tuple[int, int] | None = None
-    is_plane: bool = False
+    lift: Callable[[np.ndarray], np.ndarray] | None = None
+    is_latent: bool = False
     ticks: bool = True
+
+    @property
+    def square(self) -> tuple[float, float, float]:
+        """The middle and half the side of a square that holds all places, and of latent ones the prior's 3 σ."""
+        least, most = self.positions.min(0), self.positions.max(0)
+        if self.is_latent:
+            least, most = np.minimum(least, -_PRIOR_REACH), np.maximum(most, _PRIOR_REACH)
+        (x, y), half = (least + most) / 2, (most - least).max() / 2
+        return float(x), float(y), float(half)
 
 
 def version(entry: state.Entry) -> str:
@@ -146,29 +162,46 @@ def projection_titles(latent_dim: int) -> dict[str, str]:
     return {"pca": "PCA", "dimensions": "Two dimensions", "tsne": "t-SNE"}
 
 
-def straight_projection(found: Codes, kind: str, dimensions: tuple[int, int]) -> Projection:
-    """The "plane" itself, two "dimensions", or "pca"."""
+def straight_projection(
+    found: Codes, kind: str, dimensions: tuple[int, int], held: np.ndarray | None = None
+) -> Projection:
+    """The "plane" itself, two "dimensions", or "pca".
+
+    held: the code (d,) through which the plane of its places is laid; None for the origin, or for PCA the mean.
+    """
+    d = found.mu.shape[1]
     if kind == "pca":
         fit = embedding.pca(found.mu)
-        axes = tuple(f"PC {i + 1} ({share:.0%} of the variance)" for i, share in enumerate(fit.explained))
-        return Projection("pca", fit.map, axes, fit.project)
-    if found.mu.shape[1] == 1:
+        titles = tuple(f"PC {i + 1} ({share:.0%} of the variance)" for i, share in enumerate(fit.explained))
+        through = fit.mean if held is None else held
+        through = through - fit.project(through[None])[0] @ fit.axes
+        return Projection(f"pca {_digest(held)}", fit.map, titles, fit.project, lambda at: through + at @ fit.axes)
+    if d == 1:
         spread = np.random.default_rng(0).uniform(-1, 1, len(found))
         positions = np.stack([found.mu[:, 0], spread], 1).astype(np.float32)
         return Projection(
-            "line", positions, ("z₁", "spread at random"), lambda mu: np.pad(mu, ((0, 0), (0, 1))), is_plane=False
+            "line", positions, ("z₁", "spread at random"), lambda mu: np.pad(mu, ((0, 0), (0, 1))), lambda at: at[:, :1]
         )
-    first, second = (0, 1) if kind == "plane" else dimensions
-    axes = (layout.dimension_name(first), layout.dimension_name(second))
-    chosen = [first, second]
+    chosen = [0, 1] if kind == "plane" else list(dimensions)
+    through = np.zeros(d, np.float32) if held is None else held
+
+    def lift(at: np.ndarray) -> np.ndarray:
+        z = np.tile(through, (len(at), 1))
+        z[:, chosen] = at
+        return z
+
     return Projection(
-        f"dimensions {first} {second}",
+        f"dimensions {chosen[0]} {chosen[1]} {_digest(held)}",
         found.mu[:, chosen],
-        axes,
+        tuple(layout.dimension_name(j) for j in chosen),
         lambda mu: mu[:, chosen],
-        (first, second),
-        is_plane=kind == "plane",
+        lift,
+        is_latent=True,
     )
+
+
+def _digest(held: np.ndarray | None) -> str:
+    return "" if held is None else content_digest(held)
 
 
 def tsne_projection(job: TsneJob) -> Projection:
@@ -227,14 +260,35 @@ def atlas(key: str, _checkpoint: Checkpoint, count: int) -> Atlas:  # noqa: ARG0
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def manifold(key: str, _checkpoint: Checkpoint, dimensions: tuple[int, int]) -> Background:  # noqa: ARG001
-    """What the decoder makes of the square ±3 of two dimensions, the others at 0, as one picture."""
+def manifold(key: str, _checkpoint: Checkpoint, _projection: Projection) -> Background:  # noqa: ARG001
+    """What the decoder makes of the map as one picture: of its square, or of latent places only the prior's ±3 σ."""
     _, height, width = _checkpoint.model.config.image_shape
     n = int(np.clip(_MANIFOLD_PIXELS // max(height, width), 9, 31))
-    z = latent.plane(_MANIFOLD_EXTENT, n, np.zeros(_checkpoint.model.config.latent_dim), dimensions)
-    image = np.asarray(imaging.grid(latent.decode(_checkpoint.model, z), columns=n, gap=0))
-    edge = _MANIFOLD_EXTENT * n / (n - 1)  # pictures stand on their z, so the outer ones reach half a cell beyond
-    return Background(image, (-edge, edge, -edge, edge))
+    x, y, half = (0.0, 0.0, _PRIOR_REACH) if _projection.is_latent else _projection.square
+    image = np.asarray(imaging.grid(_decode_square(_checkpoint, _projection, (x, y, half), n), columns=n, gap=0))
+    edge = half * n / (n - 1)  # pictures stand on their places, so the outer ones reach half a cell beyond
+    return Background(image, (x - edge, x + edge, y - edge, y + edge))
+
+
+def plane(key: str, projection: Projection) -> Plane:
+    """Where the pictures of `plane_atlas` of the same key stand: over the square of the map."""
+    x, y, half = projection.square
+    return Plane(f"plane {key}", (x - half, x + half, y - half, y + half), _PLANE_PICTURES)
+
+
+@st.cache_resource(max_entries=8, show_spinner="Decoding the plane …")
+def plane_atlas(key: str, _checkpoint: Checkpoint, _projection: Projection) -> Atlas:
+    """What the decoder makes of the places of the map, for blending between them."""
+    pictures = _decode_square(_checkpoint, _projection, _projection.square, _PLANE_PICTURES)
+    cells = build_atlas(pictures, largest=_PLANE_LARGEST, quality=_PLANE_QUALITY)
+    return dataclasses.replace(cells, id=f"plane {key}")
+
+
+def _decode_square(
+    checkpoint: Checkpoint, projection: Projection, square: tuple[float, float, float], n: int
+) -> np.ndarray:
+    x, y, half = square
+    return latent.decode(checkpoint.model, projection.lift(latent.plane(half, n) + np.array([x, y], np.float32)))
 
 
 def nearest_codes(found: Codes, z: np.ndarray, k: int, leave_out: int | None = None) -> np.ndarray:

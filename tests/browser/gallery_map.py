@@ -1,5 +1,7 @@
 """A page with one latent map over 10,000 points, every feature of it on a switch."""
 
+import dataclasses
+
 import numpy as np
 import streamlit as st
 
@@ -8,10 +10,11 @@ from ui.components.latent_map import (
     ByClass,
     ByValue,
     Mark,
+    Plane,
     build_atlas,
     latent_map,
     latent_map_props,
-    thumbnail_atlas,
+    send_atlas,
 )
 
 COLOURS = ["#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee"]
@@ -31,12 +34,16 @@ with st.container(horizontal=True):
     by_value = st.toggle("Colour by value")
     thumbnails = st.toggle("Thumbnails")
     backdrop = st.toggle("Background")
+    padded = st.toggle("Plane")
 if st.button("Rerun"):
     st.session_state.reruns = st.session_state.get("reruns", 0) + 1
 
 atlas = build_atlas(tiles)
 by_class = ByClass(labels, ["zero", "one", "two", "three", "four"], COLOURS)
 ramp = ["#440154", "#21918c", "#fde725"]
+ramps = np.linspace(20, 220, 5).round()[np.indices((5, 5))]  # grey grows downwards, then to the right
+cells = np.repeat(np.stack([*ramps, ramps[0]], 2).reshape(25, 3, 1, 1), 8, 2).repeat(8, 3).astype(np.uint8)
+decoded = dataclasses.replace(build_atlas(cells, quality=100), id="plane")
 checker = (np.indices((64, 64)).sum(0) // 8 % 2 * 90 + 120).astype(np.uint8)
 props = latent_map_props(
     positions @ np.array([[0.0, 3.0], [-3.0, 0.0]]) if moved else positions,
@@ -51,8 +58,10 @@ props = latent_map_props(
     placeable=backdrop,
     marks=[Mark(1.0, 0.0, "A")] if backdrop else [],
     thumbnails=thumbnails,
+    plane=Plane("plane", (-2, 2, -2, 2), 5) if padded else None,
 )
-thumbnail_atlas(atlas, key="atlas")
+send_atlas(atlas, key="atlas")
+send_atlas(decoded, key="plane")
 selection = latent_map(props, key="map")
 if selection is None:
     st.text("Nothing selected")

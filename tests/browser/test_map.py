@@ -42,6 +42,19 @@ def redraws(page) -> int:
     return int(page.get_by_test_id("latent-map").get_attribute("data-redraws"))
 
 
+def root(page):
+    return page.get_by_test_id("latent-map").element_handle()
+
+
+def listen(page) -> list:
+    """What the page sends to its server from now on, one entry a message."""
+    sent = []
+    session = page.context.new_cdp_session(page)
+    session.send("Network.enable")
+    session.on("Network.webSocketFrameSent", lambda frame: sent.append(frame))
+    return sent
+
+
 def centre(page) -> tuple[float, float]:
     """The middle of the plot, where the gallery's point 0 lies, in pixels of the page."""
     box = page.get_by_test_id("latent-map").locator(".stage").bounding_box()
@@ -86,13 +99,12 @@ def test_a_click_tells_python_once_which_point(gallery):
 
 
 def test_hover_shows_the_points_own_picture_without_the_server(gallery):
-    sent = []
-    gallery.on("websocket", lambda socket: socket.on("framesent", sent.append))
+    sent = listen(gallery)
     gallery.mouse.move(*centre(gallery))
     tooltip = gallery.get_by_test_id("latent-map").get_by_role("status")
     tooltip.get_by_text("Image 0").wait_for()
     name = ["zero", "one", "two", "three", "four"]
-    data = tooltip.locator("canvas").evaluate("canvas => canvas.toDataURL()")
+    data = tooltip.locator("canvas.picture").evaluate("canvas => canvas.toDataURL()")
     picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(data.split(",")[1]))).convert("L"))
     assert picture.shape == (8, 8)
     tooltip.get_by_text(f"class {name[int(picture.mean(1).argmax())]}").wait_for()
@@ -210,6 +222,71 @@ def test_colour_bar_background_contours_and_a_click_on_an_empty_place(gallery):
     gallery.mouse.click(x + 400, y + 200)
     gallery.get_by_text("Selected place: 0 points, first None").wait_for()
     assert float(gallery.get_by_text(re.compile("^At")).inner_text().split()[1].strip(",")) > 4
+
+
+def test_what_is_decoded_follows_the_pointer_blended_between_cells(gallery):
+    toggle(gallery, "Plane")
+    x, y = centre(gallery)
+    sent = listen(gallery)
+    decoded = gallery.get_by_test_id("latent-map").locator("canvas.decoded")
+    box = gallery.get_by_test_id("latent-map").locator(".stage").bounding_box()
+    scale = 0.94 * min(box["width"] - 60, box["height"] - 54) / 8  # pixels a unit; the points reach from −4 to 4
+    for across, up in [(0.0, 0.0), (1.3, 0.6), (-0.7, -1.45), (1.99, -1.99)]:
+        before = redraws(gallery)
+        gallery.mouse.move(x + scale * across, y - scale * up)
+        gallery.wait_for_function("([map, before]) => map.dataset.redraws > before", arg=[root(gallery), before])
+        red, green, *_ = decoded.evaluate("c => c.getContext('2d').getImageData(4, 4, 1, 1).data")
+        assert (red, green) == (pytest.approx(120 - 50 * up, abs=6), pytest.approx(120 + 50 * across, abs=6))
+    gallery.mouse.move(x + 2.5 * scale, y)
+    decoded.wait_for(state="hidden")
+    assert not sent
+
+
+def test_the_plane_pad_sends_its_place_once_when_it_is_let_go(gallery):
+    toggle(gallery, "Plane")
+    gallery.get_by_role("button", name=re.compile("^Plane pad")).click()
+    x, y = centre(gallery)
+    sent = listen(gallery)
+    gallery.mouse.move(x + 60, y)
+    gallery.mouse.down()
+    start, first = time.monotonic(), redraws(gallery)
+    while time.monotonic() - start < 2:
+        phase = 6 * (time.monotonic() - start)
+        gallery.mouse.move(x + 60 * np.cos(phase), y + 60 * np.sin(phase))
+    rate = (redraws(gallery) - first) / (time.monotonic() - start)
+    assert not sent
+    gallery.mouse.move(x + 2, y)
+    gallery.mouse.up()
+    gallery.get_by_text("Selected place: 0 points, first None").wait_for()
+    assert len(sent) == 1
+    assert rate >= 25, f"{rate:.0f} redraws/s"
+
+
+def test_the_plane_pad_by_keyboard(gallery):
+    toggle(gallery, "Plane")
+    gallery.get_by_test_id("latent-map").get_by_role("application").focus()
+    gallery.keyboard.press("p")
+    for _ in range(3):
+        gallery.keyboard.press("Shift+ArrowRight")
+    gallery.get_by_text("Selected place: 0 points, first None").wait_for()
+    gallery.get_by_text(re.compile(r"^At [0-9.]+, (-|−)?0\.00$")).wait_for()
+    gallery.keyboard.press("Escape")
+    gallery.keyboard.press("Enter")
+    gallery.get_by_text("Selected point: 1 points, first 0").wait_for()
+
+
+def test_the_plane_pad_by_finger(open_page, address):
+    page = open_page(address, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    ready(page)
+    toggle(page, "Plane")
+    page.get_by_role("button", name=re.compile("^Plane pad")).tap()
+    x, y = centre(page)
+    touch = page.context.new_cdp_session(page)
+    for kind, dx in [("touchStart", 0), ("touchMove", 20), ("touchMove", 40), ("touchEnd", None)]:
+        points = [] if dx is None else [{"x": x + dx, "y": y, "id": 0}]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    page.get_by_text("Selected place: 0 points, first None").wait_for()
+    assert float(page.get_by_text(re.compile("^At")).inner_text().split()[1].strip(",")) > 0.3
 
 
 def test_the_keyboard_pans_zooms_and_selects(gallery):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
@@ -148,6 +149,12 @@ def test_the_point_can_become_an_end():
     app = open_page(interpolate_point="z:0.5,-1", interpolate_t="1.0")
     next(button for button in app.button if button.label == "Use as B").click()
     assert point(ran(app)) == pytest.approx([0.5, -1])
+
+
+def test_log_prior_is_that_of_torch():
+    z = np.array([0.5, -2.0, 3.0])
+    prior = torch.distributions.Normal(torch.zeros(3, dtype=torch.float64), 1.0)
+    assert interpolation.log_prior(z) == pytest.approx(float(prior.log_prob(torch.tensor(z)).sum()), abs=1e-12)
 
 
 def test_prior_inside_agrees_with_draws():

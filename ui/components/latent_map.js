@@ -4,11 +4,14 @@ const MARGIN = { left: 50, right: 10, top: 10, bottom: 44 };
 const MOVE_MS = 350;
 const TAP_PIXELS = 5;
 const ZOOM_STEP = 1.4;
+const FACE_PIXELS = 84; // a picture beside the pointer
+const KEY_PAUSE_MS = 400;
 const ICONS = {
   zoomIn: "M12 5v14M5 12h14",
   zoomOut: "M5 12h14",
   reset: "M4 9V4h5M20 9V4h-5M4 15v5h5M20 15v5h-5",
   lasso: "M12 4c5 0 9 2.4 9 5.5S17 15 12 15s-9-2.4-9-5.5S7 4 12 4M7 14.5c-2 1.5-1 4 1.5 4.5s2 2 .5 2.5",
+  pad: "M12 3v18M3 12h18M12 8.5a3.5 3.5 0 1 1 0 7 3.5 3.5 0 1 1 0-7",
   save: "M12 4v11M7.5 10.5 12 15l4.5-4.5M5 19.5h14",
 };
 const VERTEX = `
@@ -47,6 +50,7 @@ class LatentMap {
     this.lassoed = null;
     this.spotlit = null;
     this.hover = -1;
+    this.aim = null;
     this.moved = false;
     this.view = { x: 0, y: 0, scale: 1 };
     this.under = element("canvas");
@@ -54,7 +58,10 @@ class LatentMap {
     this.over = element("canvas");
     this.picture = element("canvas", { class: "picture" });
     this.words = element("div");
-    this.tooltip = element("div", { class: "tooltip", role: "status", hidden: "" }, this.picture, this.words);
+    this.plane = new PlanePad();
+    this.decoded = element("figure", { hidden: "" }, this.plane.canvas, element("figcaption", {}, "decoded here"));
+    this.tooltip = element("div", { class: "tooltip", role: "status", hidden: "" },
+      element("div", { class: "faces" }, this.decoded, this.picture), this.words);
     this.stage = element("div", { class: "stage", tabindex: 0, role: "application" },
       this.under, this.dots, this.over, this.tooltip);
     this.legend = element("div", { class: "legend" });
@@ -78,6 +85,7 @@ class LatentMap {
     this.abort.abort();
     this.resizer.disconnect();
     cancelAnimationFrame(this.frame);
+    clearTimeout(this.timer);
     this.gl?.getExtension("WEBGL_lose_context")?.loseContext();
   }
 
@@ -95,6 +103,8 @@ class LatentMap {
     add("reset", "Show all points", () => this.reset());
     this.lassoButton = add("lasso", "Lasso: draw around points (or hold Shift)", () => this.toggleLasso());
     this.lassoButton.setAttribute("aria-pressed", "false");
+    this.padButton = add("pad", "Plane pad: drag a point, its picture is decoded (P)", () => this.togglePad());
+    this.padButton.setAttribute("aria-pressed", "false");
     add("save", "Download this picture (PNG)", () => this.save());
     return bar;
   }
@@ -118,18 +128,20 @@ class LatentMap {
     if (old !== data) {
       this.setPositions(old);
       if (!old || old.id !== data.id) this.forget();
-      if (!old || old.view !== data.view) this.moved = false;
+      if (!old || old.view !== data.view) this.changeView(old);
       if (this.paint?.length !== 4 * this.count || JSON.stringify(old?.colour) !== JSON.stringify(data.colour)) {
         this.setColours(old);
       }
       if (old?.background?.image !== data.background?.image) this.setBackground();
       this.setMarks(old);
+      this.setPlane();
       this.fileDrop.update(data.droppable, "Drop a picture: it lands in the map");
       this.labels = data.labels && unpack(data.labels.index, Uint16Array);
       this.root.dataset.points = this.count;
       this.stage.setAttribute("aria-label",
         `${data.label} of ${this.count} points. Arrow keys pan, plus and minus zoom, 0 shows all, ` +
-        "Enter selects the point nearest to the centre, Escape clears the selection.");
+        "Enter selects the point nearest to the centre, Escape clears the selection." +
+        (data.plane ? " P takes up a point that the arrow keys move: its picture is decoded." : ""));
     }
     const style = getComputedStyle(this.root);
     const theme = (name) => style.getPropertyValue(`--st-${name}`).trim();
@@ -140,6 +152,19 @@ class LatentMap {
     this.uploadColours();
     this.drawLegend();
     this.resize();
+  }
+
+  // Another projection shows all points, and has other places.
+  changeView(old) {
+    this.moved = false;
+    this.aim = null;
+    if (old && this.chosen?.kind === "place") this.chosen = null;
+  }
+
+  setPlane() {
+    this.plane.update(this.data.plane);
+    this.padButton.hidden = !this.data.plane;
+    if (!this.data.plane) this.togglePad(false);
   }
 
   setPositions(old) {
@@ -319,16 +344,18 @@ class LatentMap {
     on(this.stage, "pointermove", (event) => this.move(event));
     on(this.stage, "pointerup", (event) => this.up(event));
     on(this.stage, "pointercancel", (event) => this.up(event, true));
-    on(this.stage, "pointerleave", (event) => event.pointerType === "mouse" && !this.pointers.size && this.point(-1));
+    on(this.stage, "pointerleave", (event) => event.pointerType === "mouse" && !this.pointers.size && this.leave());
     on(this.stage, "keydown", (event) => this.key(event));
     on(this.stage, "wheel", (event) => {
       event.preventDefault();
       const lines = event.deltaMode === 1 ? 16 : 1;
       const [px, py] = this.local(event);
       this.zoom(Math.exp(-Math.min(Math.max(event.deltaY * lines, -240), 240) * 0.002), px, py);
-      this.point(this.nearest(px, py, 10));
+      this.pointAt([px, py]);
     }, { passive: false });
-    on(globalThis, "latent-atlas", (event) => event.detail === this.data?.atlas && this.invalidate());
+    on(globalThis, "latent-atlas", ({ detail }) => {
+      if (detail === this.data?.atlas || detail === this.data?.plane?.atlas) this.invalidate();
+    });
   }
 
   local(event) {
@@ -345,6 +372,7 @@ class LatentMap {
       this.start = at;
       this.dragged = false;
       this.path = this.lassoMode || event.shiftKey ? [this.toData(...at)] : null;
+      if (this.padMode && !this.path) this.pointAt(at);
     } else {
       this.path = null;
       this.dragged = true;
@@ -355,8 +383,12 @@ class LatentMap {
     const at = this.local(event);
     const before = this.pointers.get(event.pointerId);
     if (!before) {
-      if (event.pointerType === "mouse") this.point(this.nearest(...at, 10));
+      if (event.pointerType === "mouse") this.pointAt(at);
       return;
+    }
+    if (this.padMode && !this.path && this.pointers.size === 1) {
+      this.pointers.set(event.pointerId, at);
+      return this.pointAt(at);
     }
     if (!this.dragged && Math.hypot(at[0] - this.start[0], at[1] - this.start[1]) < TAP_PIXELS) return;
     if (this.pointers.size === 2) this.pinch(event.pointerId, at);
@@ -365,7 +397,7 @@ class LatentMap {
     else this.pan(at[0] - this.start[0], at[1] - this.start[1]);
     this.dragged = true;
     this.pointers.set(event.pointerId, at);
-    this.point(-1);
+    this.leave();
     this.invalidate();
   }
 
@@ -381,9 +413,30 @@ class LatentMap {
     if (!this.pointers.delete(event.pointerId) || this.pointers.size) return;
     const at = this.local(event);
     if (!cancelled && this.path && this.dragged) this.closeLasso();
+    else if (!cancelled && this.padMode && !this.dragged) this.place(at);
     else if (!cancelled && !this.dragged) this.tap(at, event.pointerType === "mouse" ? 10 : 24);
     this.path = null;
     this.invalidate();
+  }
+
+  // The pointer is here: what is decoded follows it, and, but for the plane pad, the nearest point shows itself.
+  pointAt(at) {
+    this.aim = this.data.plane && this.inPlot(...at) ? this.toData(...at) : null;
+    this.point(this.padMode ? -1 : this.nearest(...at, 10));
+    this.invalidate(false);
+  }
+
+  leave() {
+    if (!this.padMode) this.aim = null;
+    this.point(-1);
+  }
+
+  // The plane pad was let go: its place goes to Python.
+  place(at) {
+    if (!this.inPlot(...at)) return;
+    const [x, y] = this.toData(...at);
+    this.aim = [x, y];
+    this.select({ kind: "place", indices: [], x, y });
   }
 
   tap([px, py], reach) {
@@ -409,23 +462,56 @@ class LatentMap {
     this.chosen = selection?.kind === "lasso" ? null : selection;
     this.lassoed = selection?.kind === "lasso" ? new Set(selection.indices) : null;
     this.uploadColours();
-    this.report("selection", selection && { ...selection, id: this.data.id });
+    this.report("selection", selection && { ...selection, id: this.data.id, view: this.data.view });
   }
 
   toggleLasso(on = !this.lassoMode) {
     this.lassoMode = on;
+    if (on && this.padMode) this.togglePad(false);
     this.lassoButton.setAttribute("aria-pressed", String(on));
     this.stage.classList.toggle("lassoing", on);
   }
 
+  // While it is on, dragging and the arrow keys move a point of the plane instead of the view.
+  togglePad(on = !this.padMode) {
+    this.padMode = on;
+    this.padButton.setAttribute("aria-pressed", String(on));
+    this.toggleLasso(false);
+    this.aim = on && this.chosen?.kind === "place" ? [this.chosen.x, this.chosen.y] : null;
+    clearTimeout(this.timer);
+    if (this.data) this.invalidate(false);
+  }
+
+  nudge(dx, dy) {
+    const at = this.toScreen(...(this.aim ?? [this.view.x, this.view.y]));
+    const moved = [at[0] + dx, at[1] + dy];
+    if (!this.inPlot(...moved)) return;
+    this.pointAt(moved);
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.place(moved), KEY_PAUSE_MS);
+  }
+
+  padKey(event) {
+    const step = event.shiftKey ? 24 : 6;
+    const [dx, dy] = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] }[event.key] ?? [];
+    if (dx !== undefined) this.nudge(dx, dy);
+    else if (event.key === "Enter") this.place(this.toScreen(...(this.aim ?? [this.view.x, this.view.y])));
+    else if (event.key === "Escape") this.togglePad(false);
+    else return false;
+    event.preventDefault();
+    return true;
+  }
+
   key(event) {
     if (event.target !== this.stage || event.ctrlKey || event.metaKey || event.altKey) return;
+    if (this.padMode && this.padKey(event)) return;
     const step = 0.1 * Math.min(this.plot.width, this.plot.height);
     const actions = {
       ArrowLeft: () => this.pan(step, 0), ArrowRight: () => this.pan(-step, 0),
       ArrowUp: () => this.pan(0, step), ArrowDown: () => this.pan(0, -step),
       "+": () => this.zoom(ZOOM_STEP), "=": () => this.zoom(ZOOM_STEP), "-": () => this.zoom(1 / ZOOM_STEP),
       0: () => this.reset(),
+      p: () => this.data.plane && this.togglePad(),
       Enter: () => this.tap(this.centre(), Infinity),
       Escape: () => (this.lassoMode ? this.toggleLasso(false) : (this.chosen || this.lassoed) && this.select(null)),
     };
@@ -433,7 +519,7 @@ class LatentMap {
     if (!action) return;
     event.preventDefault();
     action();
-    if (event.key !== "Enter" && event.key !== "Escape") this.point(this.nearest(...this.centre(), 60));
+    if (!["Enter", "Escape", "p"].includes(event.key)) this.point(this.nearest(...this.centre(), 60));
   }
 
   centre() {
@@ -468,8 +554,8 @@ class LatentMap {
   point(index) {
     if (index === this.hover) return;
     this.hover = index;
+    this.picture.hidden = true;
     if (index >= 0) this.describe(index);
-    this.tooltip.hidden = index < 0;
     this.invalidate(false);
   }
 
@@ -487,10 +573,9 @@ class LatentMap {
     const tile = this.tile(atlas, index);
     if (!tile) return false;
     const [w, h] = atlas.tile;
-    const times = Math.max(1, Math.round(84 / Math.max(w, h)));
     this.picture.width = w;
     this.picture.height = h;
-    Object.assign(this.picture.style, { width: `${w * times}px`, height: `${h * times}px` });
+    enlarge(this.picture);
     this.picture.getContext("2d").drawImage(...tile, 0, 0, w, h);
     return true;
   }
@@ -704,10 +789,11 @@ class LatentMap {
       this.ring(c, ...this.toScreen(...(kind === "point" ? this.at(indices[0]) : [x, y])), theme.primary, 3, kind === "place");
     }
     if (withPointer && this.hover >= 0) this.ring(c, ...this.toScreen(...this.at(this.hover)), theme.text, 2);
+    if (withPointer && this.padMode && this.aim) this.drawAim(c);
     if (withPointer && this.path?.length > 1) this.drawPath(c);
     c.restore();
     for (const mark of this.data.marks) this.drawMark(c, mark);
-    if (withPointer && this.hover >= 0) this.placeTooltip();
+    if (withPointer) this.showTooltip();
   }
 
   at(index) {
@@ -848,10 +934,33 @@ class LatentMap {
     c.globalAlpha = 1;
   }
 
-  placeTooltip() {
-    const [x, y] = this.toScreen(...this.at(this.hover));
+  drawAim(c) {
+    const [x, y] = this.toScreen(...this.aim);
+    for (const [colour, width] of [[this.theme.background, 4], [this.theme.primary, 2]]) {
+      c.beginPath();
+      for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
+        c.moveTo(x + 4 * dx, y + 4 * dy);
+        c.lineTo(x + 14 * dx, y + 14 * dy);
+      }
+      c.strokeStyle = colour;
+      c.lineWidth = width;
+      c.stroke();
+    }
+  }
+
+  // Beside the pointer: what is decoded there, and the point under it.
+  showTooltip() {
+    const decoded = Boolean(this.aim && this.plane.draw(...this.aim));
+    this.decoded.hidden = !decoded;
+    if (decoded) enlarge(this.plane.canvas);
+    this.tooltip.hidden = !decoded && this.hover < 0;
+    if (this.tooltip.hidden) return;
+    if (this.hover < 0) this.words.textContent = this.aim.map((value) => label(value, 0.01)).join(", ");
+    const [x, y] = this.toScreen(...(this.aim ?? this.at(this.hover)));
     const { offsetWidth: w, offsetHeight: h } = this.tooltip;
-    const left = x + 16 + w < this.width ? x + 16 : Math.max(x - w - 16, 0);
+    const fits = x + 20 + w < this.width;
+    const left = fits ? x + 20 : Math.max(x - w - 20, 0);
+    this.tooltip.classList.toggle("flipped", !fits);
     const top = Math.min(Math.max(y - h / 2, 0), Math.max(this.height - h, 0));
     this.tooltip.style.transform = `translate(${Math.round(left)}px, ${Math.round(top)}px)`;
   }
@@ -955,6 +1064,12 @@ class LatentMap {
       write(name);
     });
   }
+}
+
+// Shows a canvas at the whole multiple of its size that comes nearest to that of pictures beside the pointer.
+function enlarge(canvas) {
+  const times = Math.max(1, Math.round(FACE_PIXELS / Math.max(canvas.width, canvas.height)));
+  Object.assign(canvas.style, { width: `${canvas.width * times}px`, height: `${canvas.height * times}px` });
 }
 
 function inside(path, x, y) {

@@ -22,28 +22,30 @@ __all__ = [
     "ByValue",
     "DroppedFile",
     "Mark",
+    "Plane",
     "Selection",
     "build_atlas",
     "latent_map",
     "latent_map_props",
     "read_dropped",
     "read_selection",
-    "thumbnail_atlas",
+    "send_atlas",
 ]
 
 _PAGE_SIDE = 4096  # pixels; larger textures and canvases fail on phones
 _THUMBNAIL_SIDE = 32
+_THUMBNAIL_QUALITY = 65
 _MOST_DROPPED_BYTES = 16 * 2**20  # it travels as one message
 
 _map = st.components.v2.component(
-    "vae_laboratory.latent_map", js=script("file_drop", "latent_map"), css=style("latent_map")
+    "vae_laboratory.latent_map", js=script("file_drop", "plane_pad", "latent_map"), css=style("latent_map")
 )
 _atlas = st.components.v2.component("vae_laboratory.latent_atlas", js=script("latent_atlas"))
 
 
 @dataclass(frozen=True)
 class Atlas:
-    """Thumbnails of all points as a few sprite images: tile i is on page i // per_page, row by row.
+    """Many pictures as a few sprite images: tile i is on page i // per_page, row by row.
 
     `tile` is (width, height) in pixels, `pages` are WebP files.
     """
@@ -85,6 +87,18 @@ class Background:
 
 
 @dataclass(frozen=True)
+class Plane:
+    """What is decoded over the map: side × side pictures in reading order, on one page of the atlas of that id.
+
+    The outermost stand on the edges of `extent` (x0, x1, y0, y1), the first at (x0, y1).
+    """
+
+    atlas: str
+    extent: tuple[float, float, float, float]
+    side: int
+
+
+@dataclass(frozen=True)
 class Mark:
     """A labelled point of its own: an endpoint, or a picture that was dropped in, uint8 (C, H, W)."""
 
@@ -112,19 +126,21 @@ class DroppedFile:
     data: bytes
 
 
-def build_atlas(images: np.ndarray) -> Atlas:
+def build_atlas(images: np.ndarray, *, largest: int = _THUMBNAIL_SIDE, quality: int = _THUMBNAIL_QUALITY) -> Atlas:
     """Pack images (N, C, H, W), uint8 or float in [0, 1], C = 1 or 3, into a few sprite images.
 
-    Pages are lossy WebP (about 120 bytes a digit) of at most 4096 pixels a side; images of more than
-    32 pixels a side are reduced.
+    Pages are lossy WebP of a `quality` up to 100 (about 120 bytes a digit at 65) of at most 4096 pixels a side;
+    images of more than `largest` pixels a side are reduced.
     """
     images = to_uint8(images)
     n, _, height, width = images.shape
-    shrink = max(1, -(-max(height, width) // _THUMBNAIL_SIDE))
+    shrink = max(1, -(-max(height, width) // largest))
     tile_height, tile_width = height // shrink, width // shrink
     columns = min(_PAGE_SIDE // tile_width, max(1, int(np.ceil(n**0.5))))
     per_page = columns * min(_PAGE_SIDE // tile_height, -(-n // columns))
-    pages = tuple(_webp(_reduce(images[start : start + per_page], shrink), columns) for start in range(0, n, per_page))
+    pages = tuple(
+        _webp(_reduce(images[start : start + per_page], shrink), columns, quality) for start in range(0, n, per_page)
+    )
     return Atlas(content_digest(images), (tile_width, tile_height), columns, per_page, pages)
 
 
@@ -146,6 +162,7 @@ def latent_map_props(
     marks: Sequence[Mark] = (),
     placeable: bool = False,
     thumbnails: bool = False,
+    plane: Plane | None = None,
     droppable: bool = False,
 ) -> dict[str, Any]:
     """What the browser is given, as JSON values.
@@ -154,7 +171,7 @@ def latent_map_props(
     glide to their new places and the selection stays; a changed `view` shows all points again. `labels` are
     the classes named in the tooltip, `contours` the 1, 2 and 3 σ circles of N(0, I), `placeable` whether a
     click on an empty place selects it, `ticks` whether the axes have numbers, `file` the name of the downloaded
-    picture without its ending, `droppable` whether a file may be dropped on the map.
+    picture without its ending, `plane` what is decoded under the pointer, `droppable` whether a file may be dropped.
     Raises ValueError where the lengths do not agree.
     """
     n = len(positions)
@@ -177,7 +194,7 @@ def latent_map_props(
         "atlas": atlas and atlas.id,
         "background": background
         and {
-            "image": data_url(_encode(background.image, "PNG"), "image/png"),
+            "image": data_url(png_bytes(Image.fromarray(background.image)), "image/png"),
             "extent": list(background.extent),
         },
         "contours": contours,
@@ -185,12 +202,14 @@ def latent_map_props(
         "fit": _fit(marks, contours),
         "placeable": placeable,
         "thumbnails": thumbnails,
+        "plane": plane and {"atlas": plane.atlas, "extent": list(plane.extent), "side": plane.side},
         "droppable": _MOST_DROPPED_BYTES if droppable else 0,
     }
 
 
-def read_selection(value: Any, *, id: str, count: int) -> Selection | None:
-    """What the browser reported, checked; None for nothing, another set of points, or anything malformed."""
+def read_selection(value: Any, *, id: str, view: str, count: int) -> Selection | None:
+    """What the browser reported, checked; None for nothing, another set of points, a place in another view, or
+    anything malformed."""
     if not isinstance(value, Mapping) or value.get("id") != id:
         return None
     kind, indices, place = value.get("kind"), value.get("indices"), (value.get("x"), value.get("y"))
@@ -201,10 +220,12 @@ def read_selection(value: Any, *, id: str, count: int) -> Selection | None:
     fits = {"point": len(indices) == 1, "lasso": len(indices) > 0, "place": not indices}
     if not isinstance(kind, str) or not fits.get(kind, False):
         return None
+    if kind == "place" and value.get("view") != view:
+        return None
     return Selection(kind, tuple(indices), float(place[0]), float(place[1]))
 
 
-def thumbnail_atlas(atlas: Atlas, *, key: str) -> None:
+def send_atlas(atlas: Atlas, *, key: str) -> None:
     """Send an atlas to the browser, for the maps on this page that name it; draws nothing."""
     _atlas(
         key=key,
@@ -246,7 +267,7 @@ def latent_map(
 
     result = _map(key=key, data=props, on_selection_change=lambda: None, on_dropped_change=dropped)
     count = len(props["positions"]) * 3 // 4 // 8
-    return read_selection(result.selection, id=props["id"], count=count)
+    return read_selection(result.selection, id=props["id"], view=props["view"], count=count)
 
 
 def _mark(mark: Mark) -> dict[str, Any]:
@@ -263,19 +284,15 @@ def _reduce(images: np.ndarray, shrink: int) -> np.ndarray:
     return blocks.reshape(n, channels, height, shrink, width, shrink).mean((3, 5)).round().astype(np.uint8)
 
 
-def _webp(images: np.ndarray, columns: int) -> bytes:
+def _webp(images: np.ndarray, columns: int, quality: int) -> bytes:
     n, channels, height, width = images.shape
     rows = -(-n // columns)
     full = np.zeros((rows * columns, channels, height, width), np.uint8)
     full[:n] = images
     page = full.reshape(rows, columns, channels, height, width).transpose(0, 3, 1, 4, 2)
-    return _encode(page.reshape(rows * height, columns * width, channels).squeeze(-1 if channels == 1 else ()), "WEBP")
-
-
-def _encode(image: np.ndarray, format: str) -> bytes:
+    page = page.reshape(rows * height, columns * width, channels).squeeze(-1 if channels == 1 else ())
     file = io.BytesIO()
-    options = {"quality": 65, "method": 2} if format == "WEBP" else {}
-    Image.fromarray(image).save(file, format, **options)
+    Image.fromarray(page).save(file, "WEBP", quality=quality, method=2)
     return file.getvalue()
 
 
