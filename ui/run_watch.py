@@ -67,7 +67,8 @@ def watched() -> Run | None:
     if not name:
         return None
     run = Run(runs.runs_folder() / name)
-    if not re.fullmatch(r"\w[\w.-]*", name) or not (run.path / "config.json").is_file():
+    here = re.fullmatch(r"\w[\w.-]*", name) and (run.path / "config.json").is_file()
+    if not here or not hosted.visible(run, visitor.token()):
         forget(name)
         st.warning(f"The run “{plain(name[:80])}” is not here any more.", icon=":material/search_off:")
         return None
