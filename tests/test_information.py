@@ -10,7 +10,7 @@ from torch.distributions import Categorical, MixtureSameFamily, Normal
 
 from vae_core import information, objective
 from vae_core.errors import UserError
-from vae_core.information import aggregate_on_grid, log_aggregate, split_rate
+from vae_core.information import log_aggregate, split_rate
 from vae_core.objective import kl_standard_normal, total_correlation
 
 
@@ -152,14 +152,6 @@ def test_densities_equal_torch_distributions() -> None:
     each = components.log_prob(torch.tensor(z)[:, None])  # (40, 50, 3)
     np.testing.assert_allclose(joint, torch.logsumexp(each.sum(-1), 1).numpy() - math.log(50), rtol=1e-12)
     np.testing.assert_allclose(marginals, torch.logsumexp(each, 1).numpy() - math.log(50), rtol=1e-12)
-
-
-def test_density_on_a_grid_is_that_of_its_points() -> None:
-    mu, logvar = posteriors(50, 2)
-    values = np.linspace(-2, 3, 7)
-    density = aggregate_on_grid(values, mu, logvar)
-    points = np.array([[across, up] for up in values for across in values])
-    np.testing.assert_allclose(density.ravel(), np.exp(log_aggregate(points, mu, logvar)[0]), rtol=1e-10)
 
 
 def test_one_picture_is_refused() -> None:

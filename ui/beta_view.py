@@ -10,7 +10,7 @@ import streamlit as st
 
 from ui import caching, layout, state, theme
 from ui.components.beta_strip import BetaStripContent
-from ui.decoded import mosaics
+from ui.decoded import stacked
 from ui.state import Entry
 from vae_core import checkpoint as checkpoints
 from vae_core import embedding, export, latent, rate_distortion
@@ -157,8 +157,8 @@ def _content(
         at = model.at(beta)
         codes = rate_distortion.at_beta(snapshot, _taken, beta).mu[chosen]
         decoded = to_uint8(latent.decode(at, np.concatenate([codes, noise])))
-        reconstructions.append(_stacked([originals, decoded[: len(chosen)]]))
-        samples.append(_stacked(np.split(decoded[len(chosen) :], _ROWS)))
+        reconstructions.append(stacked([originals, decoded[: len(chosen)]]))
+        samples.append(stacked(np.split(decoded[len(chosen) :], _ROWS)))
     curve = rate_distortion.curve(_taken)
     positions, axes, projection = _plane(_taken.mu)
     labels, colours = _classes(snapshot.labels, count)
@@ -184,13 +184,6 @@ def _content(
 
 def _label(beta: float, at: Curve) -> str:
     return f"β = {beta:.3g} · R {at.rate[0]:.2f} · D {at.distortion[0]:.1f} nats".replace("-", "−")
-
-
-def _stacked(rows: list[np.ndarray]) -> np.ndarray:
-    """Rows of pictures (n, C, H, W) uint8 in one picture (C, height, width), a grey pixel between neighbours."""
-    lines = mosaics(np.stack(rows))
-    padded = np.pad(lines, ((0, 0), (0, 0), (0, 1), (0, 0)), constant_values=128)
-    return np.concatenate(padded, axis=1)[:, :-1]
 
 
 def _plane(mu: np.ndarray) -> tuple[np.ndarray, tuple[str, str], str]:

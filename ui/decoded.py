@@ -9,7 +9,7 @@ from vae_core import latent
 from vae_core.checkpoint import Checkpoint
 from vae_core.imaging import to_uint8
 
-__all__ = ["decoded", "mosaics"]
+__all__ = ["decoded", "mosaics", "stacked"]
 
 
 def decoded(entry: Entry, checkpoint: Checkpoint, z: np.ndarray) -> np.ndarray:
@@ -35,3 +35,10 @@ def mosaics(frames: np.ndarray) -> np.ndarray:
     padded = np.pad(frames, ((0, 0), (0, 0), (0, 0), (0, 0), (0, 1)), constant_values=128)
     rows = padded.transpose(0, 2, 3, 1, 4)
     return np.ascontiguousarray(rows.reshape(*rows.shape[:3], -1)[..., :-1])
+
+
+def stacked(rows: list[np.ndarray]) -> np.ndarray:
+    """Rows of pictures (n, C, H, W) uint8 in one picture (C, height, width), a grey pixel between neighbours."""
+    lines = mosaics(np.stack(rows))
+    padded = np.pad(lines, ((0, 0), (0, 0), (0, 1), (0, 0)), constant_values=128)
+    return np.concatenate(padded, axis=1)[:, :-1]

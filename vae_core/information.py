@@ -11,7 +11,7 @@ from torch import Tensor
 from vae_core.errors import UserError
 from vae_core.objective import kl_standard_normal, log_normal, reparameterise
 
-__all__ = ["RateSplit", "aggregate_on_grid", "log_aggregate", "split_rate"]
+__all__ = ["RateSplit", "log_aggregate", "split_rate"]
 
 _PAIRS_AT_ONCE = 2**21  # of a draw and a posterior: 8 MB a tensor
 
@@ -63,16 +63,6 @@ def _log_mixture(z: Tensor, mu: Tensor, logvar: Tensor) -> tuple[Tensor, Tensor]
         marginals.append(torch.logsumexp(pairs, dim=1) - math.log(len(mu)))
         joint = joint + pairs
     return torch.logsumexp(joint, dim=1) - math.log(len(mu)), torch.stack(marginals, dim=1)
-
-
-def aggregate_on_grid(values: np.ndarray, mu: np.ndarray, logvar: np.ndarray) -> np.ndarray:
-    """The aggregate posterior's density in the plane, where two dimensions take `values` each.
-
-    Shapes: values (G,), mu, logvar (N, 2) → (G, G): columns are the first dimension, rows the second.
-    """
-    points, centres, spreads = (torch.as_tensor(part, dtype=torch.float64) for part in (values, mu, logvar))
-    across, up = log_normal(points[:, None, None], centres, spreads).exp().unbind(-1)
-    return (up @ across.T / len(mu)).numpy()
 
 
 def split_rate(

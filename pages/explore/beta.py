@@ -3,7 +3,7 @@
 import numpy as np
 import streamlit as st
 
-from ui import beta_view, layout, state, theme
+from ui import beta_view, disentanglement_view, holes_view, information_view, layout, state, theme
 from ui.beta_view import Seen
 from ui.components.beta_strip import beta_strip
 from ui.components.film_strip import film_strip_index
@@ -136,7 +136,13 @@ def dimensions_section(seen):
     st.plotly_chart(beta_view.units_figure(seen.curve, seen.beta), config=theme.CHART_CONFIG, key="beta_units")
 
 
-SECTIONS = {"Curve": curve_section, "Latent dimensions": dimensions_section}
+SECTIONS = {
+    "Curve": curve_section,
+    "Latent dimensions": dimensions_section,
+    "Information": information_view.show,
+    "Aggregate posterior": holes_view.show,
+    "Disentanglement": disentanglement_view.show,
+}
 
 layout.head(
     "β and rate–distortion",

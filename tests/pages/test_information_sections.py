@@ -1,0 +1,160 @@
+"""The β page's sections on information, the aggregate posterior and disentanglement, run as Streamlit runs them."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from tests.toys import build
+from ui import disentanglement_view, holes_view, information_view, state
+from vae_core import data, rate_distortion
+from vae_core.checkpoint import Checkpoint, load, save
+from vae_core.disentanglement import Disentanglement, disentanglement
+from vae_core.evaluate import snapshot
+from vae_core.information import log_aggregate, split_rate
+
+ROOT = Path(__file__).resolve().parents[2]
+CHECKPOINTS = sorted((ROOT / "checkpoints").glob("*.safetensors"))
+TABS = ("Information", "Aggregate posterior", "Disentanglement")
+RANGED = "digits-beta"
+
+
+def open_tab(tab: str, model: str = RANGED) -> AppTest:
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+    app.query_params["model"] = model
+    app.query_params["beta_section"] = tab
+    return ran(app.switch_page("pages/explore/beta.py"))
+
+
+def ran(app: AppTest) -> AppTest:
+    app.run()
+    assert not app.exception
+    assert not app.error
+    return app
+
+
+def number(app: AppTest, label: str) -> float:
+    (value,) = (metric.value for metric in app.metric if metric.label == label)
+    return float(value.split()[0].replace("−", "-"))
+
+
+def words(app: AppTest) -> str:
+    return " ".join(element.value for element in [*app.markdown, *app.caption, *app.info])
+
+
+@pytest.fixture
+def sprites(monkeypatch, tmp_path) -> str:
+    """A model of a range of β with random weights among the shipped ones."""
+    dataset = data.load("sprites")
+    model = build(shape=(1, 32, 32), latent_dim=4, widths=(8,), beta_range=(0.1, 10))
+    record = {"train": {"dataset": "sprites", "beta": 1.0}, "factor_names": list(dataset.factor_names)}
+    betas = rate_distortion.beta_snapshot(model, dataset.test.images[:200])
+    save(tmp_path / "toy.safetensors", Checkpoint(model, record, snapshot(model, dataset.test, 200), betas))
+    monkeypatch.setattr(state, "SHIPPED", tmp_path)
+    return "toy"
+
+
+@pytest.mark.parametrize("tab", TABS[:2])
+@pytest.mark.parametrize("path", CHECKPOINTS, ids=lambda path: path.stem)
+def test_every_shipped_model_is_shown(path, tab):
+    assert len(open_tab(tab, path.stem).tabs) == 5
+
+
+def test_the_terms_are_those_of_the_checkpoint_and_sum_to_the_rate():
+    found = load(ROOT / "checkpoints" / f"{RANGED}.safetensors")
+    codes = rate_distortion.at_beta(found.snapshot, found.betas, 1.0)
+    split = split_rate(codes.mu, codes.logvar)
+    app = open_tab("Information")
+    terms = [number(app, label) for label in ("= I(x; z)", "+ total correlation", "+ dimension-wise KL")]
+    assert terms == pytest.approx(
+        [split.mutual_information, split.total_correlation, sum(split.dimension_kl)], abs=0.006
+    )
+    assert sum(terms) == pytest.approx(split.rate, abs=0.02)
+    assert f"log {split.images:,} = {math.log(split.images):.2f} nats" in words(app)
+
+
+def test_the_figures_stack_the_terms_to_the_rate():
+    random = np.random.default_rng(0)
+    splits = [split_rate(random.standard_normal((60, 3)), np.full((60, 3), spread)) for spread in (-3.0, -1.0)]
+    *parts, rate = information_view.split_figure([0.1, 1.0], splits, 1.0).data
+    np.testing.assert_allclose(sum(np.array(part.customdata) for part in parts), rate.y, rtol=1e-6)
+    np.testing.assert_allclose(rate.y, [split.rate for split in splits])
+    bars = information_view.split_bars({"a": splits[0], "b": splits[1]}).data
+    np.testing.assert_allclose(sum(np.array(bar.customdata) for bar in bars), rate.y, rtol=1e-6)
+    header, first, *_ = information_view.split_csv([0.1, 1.0], splits).decode().splitlines()
+    row = dict(zip(header.split(","), map(float, first.split(",")), strict=True))
+    assert row["beta"] == 0.1
+    assert row["rate"] == pytest.approx(
+        row["mutual_information"] + row["total_correlation"] + row["kl_1"] + row["kl_2"] + row["kl_3"], rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("model", [RANGED, "mnist-d16"])
+def test_the_deepest_hole_is_decoded_with_its_densities(model):
+    """The numbers are those of a mixture over the codes, computed here anew at the place that the page names."""
+    app = open_tab("Aggregate posterior", model)
+    assert "what the decoder makes of it appears here" in words(app)
+    app.button(key="information_deepest").click()
+    assert "A hole: the prior draws here" in words(ran(app))
+    place = app.session_state["information_place"]
+    assert math.hypot(*place) <= 2.01
+    found = load(ROOT / "checkpoints" / f"{model}.safetensors")
+    d = found.model.config.latent_dim
+    if d == 2:
+        codes = rate_distortion.at_beta(found.snapshot, found.betas, 1.0)
+        joint = log_aggregate(np.array([place]), codes.mu.astype(float), codes.logvar.astype(float))[0][0]
+        assert number(app, "log q(z)") == pytest.approx(joint, abs=0.006)
+    square = place[0] ** 2 + place[1] ** 2
+    assert number(app, "log p(z)") == pytest.approx(-0.5 * (square + d * math.log(2 * math.pi)), abs=0.006)
+
+
+def test_the_ratio_of_a_posterior_like_the_prior_is_nothing_and_holes_are_where_no_code_is():
+    values = np.linspace(-3, 3, 31)
+    np.testing.assert_allclose(holes_view.log_ratio(values, np.zeros((5, 2)), np.zeros((5, 2))), 0, atol=1e-12)
+    mu = np.array([[x, y] for x in (-1.0, 1.0) for y in (-1.0, 1.0) if (x, y) != (1.0, -1.0)])
+    ratio = holes_view.log_ratio(values, mu, np.full((3, 2), -1.0))
+    first, second = holes_view.deepest_hole(values, ratio)
+    assert first > 0.5 > -0.5 > second
+
+
+@pytest.mark.parametrize(
+    ("difference", "said"),
+    [
+        (-3.0, "A hole: the prior draws here 20 times"),
+        (0.5, "practised"),
+        (2.0, "come here 7.4 times"),
+        (-800, "10,000"),
+    ],
+)
+def test_the_verdict_follows_the_ratio(difference, said):
+    assert said in holes_view.verdict(difference)
+
+
+def test_pictures_without_known_factors_lead_to_sprites():
+    app = open_tab("Disentanglement")
+    assert "not known" in words(app)
+    app.button(key="disentanglement_sprites").click()
+    assert ran(app).session_state["model"] == "sprites"
+    assert 0 <= number(app, "MIG") <= 1
+    assert 0.2 <= number(app, "FactorVAE score") <= 1
+
+
+def test_scores_of_a_range_are_those_of_the_model_at_its_beta(sprites):
+    app = open_tab("Disentanglement", sprites)
+    model, dataset = load(state.SHIPPED / "toy.safetensors").model, data.load("sprites")
+    expected = disentanglement(model.at(1.0), dataset)
+    assert number(app, "MIG") == pytest.approx(expected.mig, abs=0.0006)
+    assert number(app, "FactorVAE score") == pytest.approx(expected.factor_vae, abs=0.0006)
+    assert "One row a dimension" in words(app)
+
+
+def test_the_tables_name_their_columns():
+    scores = [Disentanglement(0.1, 0.5, np.array([[0.1, 0.2], [0.3, 0.4]])), Disentanglement(0.2, 0.6, np.eye(2))]
+    header, *rows = disentanglement_view.scores_csv([0.1, 1.0], scores, ["shape", "x"]).decode().splitlines()
+    assert header == "beta,mig,factor_vae,shape_z1,shape_z2,x_z1,x_z2"
+    assert list(map(float, rows[0].split(","))) == [0.1, 0.1, 0.5, 0.1, 0.2, 0.3, 0.4]
+    (heat,) = disentanglement_view.matrix_figure(scores[0].matrix, ["shape", "x"]).data
+    np.testing.assert_array_equal(heat.z, scores[0].matrix)
+    assert list(heat.y) == ["shape", "x"]

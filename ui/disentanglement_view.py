@@ -1,0 +1,233 @@
+"""Disentanglement on the page of β: scores against β, the factor × dimension matrix, and what the dimensions draw."""
+
+import numpy as np
+import plotly.graph_objects as go
+import streamlit as st
+from plotly.subplots import make_subplots
+
+from ui import caching, layout, state, theme
+from ui.beta_view import Seen, measured
+from ui.components.film_strip import film_strip, film_strip_index
+from ui.decoded import stacked
+from ui.state import Entry
+from ui.stepwise import stepwise
+from vae_core import data, export, latent, rate_distortion
+from vae_core.checkpoint import BetaSnapshot, Checkpoint
+from vae_core.disentanglement import SAMPLES, Disentanglement, disentanglement
+from vae_core.errors import UserError
+from vae_core.imaging import to_uint8
+from vae_core.rate_distortion import Curve
+
+__all__ = ["has_factors", "matrix_figure", "scores_csv", "scores_figure", "show"]
+
+_SCORING = f"Scoring the codes of {SAMPLES:,} sprites …"
+_PER_DECADE = 2
+_ROWS = 6
+_VALUES = 7
+_EXTENT = 2.0
+_SIDE = 64  # screen pixels for a picture of a traversal
+
+
+def has_factors(entry: Entry) -> bool:
+    """Whether the model's pictures were made from factors that are known."""
+    try:
+        return bool(caching.read_header(entry.path)["record"].get("factor_names"))
+    except (UserError, KeyError, AttributeError):
+        return False
+
+
+def show(seen: Seen) -> None:
+    """Draw the section: scores, matrix and traversals of a model of sprites; the way to one for another model."""
+    entry, checkpoint = seen.entry, seen.checkpoint
+    if not has_factors(entry):
+        _elsewhere()
+        return
+    st.markdown(
+        "Sprites are made from five factors, so here one can measure whether each has a latent dimension of its own. "
+        "The **MIG** asks how much more the best dimension knows of a factor than the second best; the **FactorVAE "
+        "score** how surely the dimension that stands still tells which factor does. A larger β costs distortion; whether "
+        "it buys independent dimensions is seen here."
+    )
+    if not seen.is_ranged:
+        with st.spinner(_SCORING):
+            scores = _scores(str(entry.path), caching.modified(entry.path), seen.beta, checkpoint)
+        _numbers(scores, checkpoint)
+        return
+    _against_beta(seen)
+    _traversals(seen)
+
+
+def _elsewhere() -> None:
+    st.info(
+        "The factors behind these pictures are not known, so that nobody can say whether they are disentangled. "
+        "Sprites are made from known factors: choose a model of them.",
+        icon=":material/category:",
+    )
+    with st.container(horizontal=True):
+        for key, other in state.entries().items():
+            if has_factors(other):
+                st.button(
+                    f"Open {state.title(other)}", key=f"disentanglement_{key}", on_click=state.choose, args=(key,)
+                )
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _scores(path: str, modified: int, beta: float, _checkpoint: Checkpoint) -> Disentanglement:  # noqa: ARG001
+    model = _checkpoint.model
+    dataset = data.load(_checkpoint.record["train"]["dataset"])
+    return disentanglement(model if model.config.beta_range is None else model.at(beta), dataset)
+
+
+def _numbers(scores: Disentanglement, checkpoint: Checkpoint) -> None:
+    with st.container(horizontal=True, gap="large"):
+        about = "Mutual information gap, from 0 to 1. Chen et al. 2018; 20-bin histograms of 10,000 pictures."
+        st.metric("MIG", f"{scores.mig:.3f}", help=about, width="content")
+        about = f"From {1 / len(scores.matrix):.2f}, chance, to 1. Kim & Mnih 2018; 5,000 votes of 64 pictures each."
+        st.metric("FactorVAE score", f"{scores.factor_vae:.3f}", help=about, width="content")
+    figure = matrix_figure(scores.matrix, checkpoint.record["factor_names"])
+    st.plotly_chart(figure, config=theme.CHART_CONFIG, key="disentanglement_matrix")
+    st.caption(
+        "I(factor; zⱼ) / H(factor): the share of a factor that one dimension knows. One bright cell a row is best."
+    )
+
+
+def _grid(beta_range: tuple[float, float]) -> np.ndarray:
+    """The values of β at which codes are scored."""
+    low, high = beta_range
+    return np.geomspace(low, high, max(5, 1 + round(_PER_DECADE * np.log10(high / low))))
+
+
+def _against_beta(seen: Seen) -> None:
+    """The scores and the matrix at the nearest β that is scored, and beside them the scores at each."""
+    path, modified, checkpoint = str(seen.entry.path), caching.modified(seen.entry.path), seen.checkpoint
+    betas = [float(beta) for beta in _grid(checkpoint.model.config.beta_range)]
+    nearest = min(betas, key=lambda beta: abs(np.log(beta / seen.beta)))
+    charts, matrix = st.columns(2, gap="medium")
+    with matrix:
+        st.markdown(f"At β = {nearest:.3g}, the nearest of those that are scored:")
+        with st.spinner(_SCORING):
+            scores = _scores(path, modified, nearest, checkpoint)
+        _numbers(scores, checkpoint)
+    with charts:
+        steps = [lambda beta=beta: _scores(path, modified, beta, checkpoint) for beta in betas]
+        scores = stepwise(steps, key="disentanglement_sweep", label="Scoring the codes at each β")
+        shown = betas[: len(scores)]
+        figure = scores_figure(shown, scores, seen.curve, seen.beta)
+        st.plotly_chart(figure, config=theme.CHART_CONFIG, key="disentanglement_scores")
+        st.download_button(
+            "CSV of the scores",
+            lambda: scores_csv(shown, scores, checkpoint.record["factor_names"]),
+            f"{seen.entry.id}-disentanglement.csv",
+            "text/csv",
+            icon=":material/download:",
+            on_click="ignore",
+        )
+    st.caption(
+        f"Posterior means of {SAMPLES:,} sprites, training images among them: the scores ask for all combinations of "
+        "factors. A square looks the same after a quarter turn, so no model can know its rotation. Single trainings "
+        "differ widely in these scores."
+    )
+
+
+def scores_figure(betas: list[float], scores: list[Disentanglement], curve: Curve, beta: float) -> go.Figure:
+    """Both scores (dotted: chance for the FactorVAE score) over rate and distortion, against β; this `beta`."""
+    chart = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06, row_heights=[0.55, 0.45])
+    for name, values, colour in (
+        ("MIG", [one.mig for one in scores], theme.class_colour(0)),
+        ("FactorVAE score", [one.factor_vae for one in scores], theme.class_colour(2)),
+    ):
+        line = {"color": colour, "width": 2}
+        chart.add_scatter(
+            x=betas, y=values, name=name, line=line, mode="lines+markers", hovertemplate="%{y:.3f}", row=1, col=1
+        )
+    for name, values, colour in (
+        ("distortion D", curve.distortion, theme.TERM_COLOURS["reconstruction"]),
+        ("rate R", curve.rate, theme.TERM_COLOURS["kl"]),
+    ):
+        line = {"color": colour, "width": 2}
+        chart.add_scatter(x=curve.betas, y=values, name=name, line=line, hovertemplate="%{y:.2f}", row=2, col=1)
+    look = theme.figure("", "").layout
+    chart.update_layout(
+        height=460, margin=look.margin, uirevision="steady", hovermode=look.hovermode, legend=look.legend
+    )
+    if scores:
+        chance = {"text": "chance", "xanchor": "right", "font": {"size": 11}}
+        dotted = {"color": theme.class_colour(2), "width": 1, "dash": "dot"}
+        chart.add_hline(1 / len(scores[0].matrix), line=dotted, annotation=chance, row=1, col=1)
+    chart.update_yaxes(title_text="score", range=[0, 1.02], automargin=True, row=1)
+    chart.update_yaxes(title_text="nats", rangemode="tozero", automargin=True, row=2)
+    chart.update_xaxes(type="log", tickformat="~g", hoverformat=".3g", dtick=1)
+    chart.update_xaxes(title_text="β", row=2)
+    chart.add_vline(beta, line={"color": theme.TERM_COLOURS["total"], "width": 1, "dash": "dash"})
+    return chart
+
+
+def matrix_figure(matrix: np.ndarray, factors: list[str]) -> go.Figure:
+    """Factors × dimensions, (F, d), as a heat map; numbers stand in the cells where there is room for them."""
+    count, d = matrix.shape
+    chart = theme.figure("latent dimension", "factor", height=110 + 40 * count, hovermode="closest")
+    chart.add_heatmap(
+        z=matrix,
+        x=[layout.dimension_name(j) for j in range(d)],
+        y=factors,
+        zmin=0,
+        zmax=1,
+        colorscale=theme.CONTINUOUS,
+        xgap=2,
+        ygap=2,
+        texttemplate="%{z:.2f}" if d <= 6 else "",
+        colorbar={"thickness": 12, "tickformat": ".0%"},
+        hovertemplate="%{x} knows %{z:.1%} of %{y}<extra></extra>",
+    )
+    chart.update_xaxes(dtick=1 if d <= 16 else None, tickangle=0)
+    return chart.update_yaxes(autorange="reversed")
+
+
+def scores_csv(betas: list[float], scores: list[Disentanglement], factors: list[str]) -> bytes:
+    """One row a β: both scores, and the share of each factor that each dimension knows."""
+    d = scores[0].matrix.shape[1] if scores else 0
+    header = ["beta", "mig", "factor_vae", *(f"{name}_z{j + 1}" for name in factors for j in range(d))]
+    rows = ((one, s.mig, s.factor_vae, *s.matrix.ravel().tolist()) for one, s in zip(betas, scores, strict=True))
+    return export.csv_bytes(header, rows)
+
+
+def _traversals(seen: Seen) -> None:
+    """A strip over β: a row for each dimension, moved from −2 to 2 around one code."""
+    st.subheader("What each dimension draws", anchor=False)
+    path, checkpoint = seen.entry.path, seen.checkpoint
+    taken = measured(seen.entry, checkpoint)
+    frames, order = _traversal_frames(str(path), caching.modified(path), checkpoint, taken)
+    betas = rate_distortion.steps(checkpoint.model.config.beta_range)
+    index = min(range(len(betas)), key=lambda i: abs(np.log(betas[i] / seen.beta)))
+    names = ", ".join(layout.dimension_name(j) for j in order)
+    film_strip(
+        frames,
+        key="disentanglement_strip",
+        label="Traversals, against β",
+        labels=[f"β = {one:.3g}" for one in betas],
+        index=index,
+        scale=layout.whole_scale(checkpoint.model.config.image_shape[-1], _SIDE),
+        on_release=lambda: st.session_state.update(beta=betas[film_strip_index("disentanglement_strip")]),
+    )
+    st.caption(
+        f"One row a dimension, from the top: {names}. Each goes from −{_EXTENT:g} to {_EXTENT:g} around the code of a "
+        "test image, the others held. A disentangled dimension changes one thing; one that is switched off, nothing."
+    )
+
+
+@st.cache_resource(max_entries=4, show_spinner="Decoding traversals at each β …")
+def _traversal_frames(
+    path: str,  # noqa: ARG001
+    modified: int,  # noqa: ARG001
+    _checkpoint: Checkpoint,
+    _taken: BetaSnapshot,
+) -> tuple[np.ndarray, list[int]]:
+    model = _checkpoint.model
+    order = latent.rank_by_kl(rate_distortion.curve(_taken).kl.mean(0))[:_ROWS].tolist()
+    values, frames = np.linspace(-_EXTENT, _EXTENT, _VALUES), []
+    for beta in rate_distortion.steps(model.config.beta_range):
+        z = rate_distortion.at_beta(_checkpoint.snapshot, _taken, beta).mu[0]
+        points = np.concatenate([latent.traversal(z, j, values) for j in order])
+        pictures = to_uint8(latent.decode(model.at(beta), points))
+        frames.append(stacked(np.split(pictures, len(order))))
+    return np.stack(frames), order

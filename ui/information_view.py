@@ -1,0 +1,192 @@
+"""Where the rate goes, on the page of β: mutual information, total correlation and dimension-wise KL against β."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import plotly.graph_objects as go
+import streamlit as st
+
+from ui import caching, layout, state, theme
+from ui.beta_view import Seen, comparable, is_ranged, measured
+from ui.stepwise import stepwise
+from vae_core import checkpoint as checkpoints
+from vae_core import export, rate_distortion
+from vae_core.checkpoint import BetaSnapshot, LatentSnapshot
+from vae_core.information import RateSplit, split_rate
+
+__all__ = ["codes", "show", "split_bars", "split_csv", "split_figure"]
+
+PARTS = {
+    "mutual_information": "mutual information I(x; z)",
+    "total_correlation": "total correlation",
+    "dimension_kl": "dimension-wise KL",
+}
+_MOST_BESIDE = 8
+COLOURS = dict(zip(PARTS, ("#2f7fc1", "#f39762", "#429b8d"), strict=True))
+
+
+def show(seen: Seen) -> None:
+    """Draw the section: the terms at this β, against β, and those of models of one β beside it."""
+    split = _split(str(seen.entry.path), caching.modified(seen.entry.path), seen.beta, codes(seen))
+    _terms(split)
+    if seen.is_ranged:
+        _against_beta(seen)
+    _side_by_side(seen, split)
+
+
+def codes(seen: Seen) -> LatentSnapshot:
+    """The posteriors of the images that all curves are measured on, at the β that is looked at."""
+    taken = measured(seen.entry, seen.checkpoint) if seen.is_ranged else None
+    return _codes(seen.checkpoint.snapshot, taken, seen.beta)
+
+
+def _codes(snapshot: LatentSnapshot, taken: BetaSnapshot | None, beta: float) -> LatentSnapshot:
+    if taken is not None:
+        return rate_distortion.at_beta(snapshot, taken, beta)
+    count = rate_distortion.IMAGES
+    labels = None if snapshot.labels is None else snapshot.labels[:count]
+    return LatentSnapshot(snapshot.mu[:count], snapshot.logvar[:count], snapshot.reconstruction[:count], labels)
+
+
+@st.cache_data(max_entries=512, show_spinner=False)
+def _split(path: str, modified: int, beta: float, _codes: LatentSnapshot) -> RateSplit:  # noqa: ARG001
+    return split_rate(_codes.mu, _codes.logvar)
+
+
+def _terms(split: RateSplit) -> None:
+    st.markdown(
+        "The rate R counts every nat that a code costs. Only a part of it tells pictures apart: the mutual information "
+        "I(x; z), so **I(x; z) ≤ R**. The rest, KL(q(z) ‖ p(z)), is paid because the codes of all pictures together, "
+        "the aggregate posterior q(z), are not spread as the prior is: their dimensions depend on each other (total "
+        "correlation), or each is spread unlike N(0, 1) (dimension-wise KL)."
+    )
+    information, correlation, dimensions = split.standard_errors
+    rows = [
+        ("Rate R", split.rate, 0.0, "E[KL(q(z|x) ‖ p(z))], exact: the sum of the other three."),
+        ("= I(x; z)", split.mutual_information, information, "How far a code tells which of the pictures it is from."),
+        ("+ total correlation", split.total_correlation, correlation, "KL(q(z) ‖ Π q(zⱼ))."),
+        ("+ dimension-wise KL", sum(split.dimension_kl), dimensions, "Σ KL(q(zⱼ) ‖ p(zⱼ))."),
+    ]
+    with st.container(horizontal=True, gap="large"):
+        for label, value, error, about in rows:
+            sure = f" Standard error {error:.2f} nats." if error else ""
+            st.metric(label, layout.nats(value, 2), help=about + sure, width="content")
+    st.caption(
+        f"With the first {split.images:,} test images as all there is: q(z) is the mean of their posteriors, exactly. "
+        f"To tell them apart takes log {split.images:,} = {split.most:.2f} nats, so that I(x; z) cannot be more; where "
+        "it nears that, more pictures would raise I(x; z) and lower the other two parts."
+    )
+
+
+def _against_beta(seen: Seen) -> None:
+    entry, snapshot, taken = seen.entry, seen.checkpoint.snapshot, measured(seen.entry, seen.checkpoint)
+    path, modified = str(entry.path), caching.modified(entry.path)
+
+    def split_at(one: float) -> RateSplit:
+        return _split(path, modified, one, _codes(snapshot, taken, one))
+
+    betas = [float(one) for one in taken.betas]
+    steps = [lambda one=one: split_at(one) for one in betas]
+    splits = stepwise(steps, key="information_sweep", label="Splitting the rate at each β")
+    st.plotly_chart(split_figure(betas, splits, seen.beta), config=theme.CHART_CONFIG, key="information_split")
+    st.download_button(
+        "CSV of the split",
+        lambda: split_csv(betas, splits),
+        f"{entry.id}-information.csv",
+        "text/csv",
+        icon=":material/download:",
+        on_click="ignore",
+    )
+
+
+def split_figure(betas: list[float], splits: list[RateSplit], beta: float) -> go.Figure:
+    """The parts of the rate, stacked, against β; the line of the most that the information can be; this `beta`."""
+    chart = theme.figure("β", "nats", height=400)
+    shown = betas[: len(splits)]
+    for part, name in PARTS.items():
+        values = [_value(split, part) for split in splits]
+        chart.add_scatter(
+            x=shown,
+            y=np.maximum(values, 0),
+            customdata=values,
+            name=name,
+            stackgroup="rate",
+            line={"color": COLOURS[part], "width": 1},
+            hovertemplate="%{customdata:.2f}",
+        )
+    chart.add_scatter(
+        x=shown,
+        y=[split.rate for split in splits],
+        name="rate R",
+        mode="lines",
+        line={"color": theme.TERM_COLOURS["total"], "width": 2},
+        hovertemplate="%{y:.2f}",
+    )
+    if splits:
+        most = splits[0].most
+        chart.add_hline(
+            most,
+            line={"color": theme.TERM_COLOURS["total"], "width": 1, "dash": "dot"},
+            annotation={"text": f"log {splits[0].images:,}", "xanchor": "right"},
+        )
+    chart.add_vline(beta, line={"color": theme.TERM_COLOURS["total"], "width": 1, "dash": "dash"})
+    chart.update_layout(legend_traceorder="normal")
+    return chart.update_xaxes(type="log", tickformat="~g", hoverformat=".3g", dtick=1)
+
+
+def _value(split: RateSplit, part: str) -> float:
+    value = getattr(split, part)
+    return sum(value) if isinstance(value, tuple) else value
+
+
+def split_csv(betas: list[float], splits: list[RateSplit]) -> bytes:
+    """One row a β: the rate and its parts, in nats, and the dimension-wise KL of each dimension."""
+    d = len(splits[0].dimension_kl) if splits else 0
+    header = ["beta", "rate", *PARTS, *(f"kl_{j + 1}" for j in range(d))]
+    rows = (
+        (one, s.rate, *(_value(s, part) for part in PARTS), *s.dimension_kl)
+        for one, s in zip(betas, splits, strict=False)
+    )
+    return export.csv_bytes(header, rows)
+
+
+def _side_by_side(seen: Seen, split: RateSplit) -> None:
+    """The split of this model, and of models of one β of the same pictures."""
+    others = [other for other in comparable(seen.entry).values() if not is_ranged(other)][:_MOST_BESIDE]
+    beside = {state.title(other): other for other in others}
+    splits = {
+        f"{state.title(seen.entry)}, at β = {seen.beta:.3g}" if seen.is_ranged else state.title(seen.entry): split
+    }
+    steps = [lambda other=other: _split_of(str(other.path), caching.modified(other.path)) for other in beside.values()]
+    found = stepwise(steps, key="information_beside", label="Splitting the rate of the models beside it")
+    splits |= {title: one for title, one in zip(beside, found, strict=False) if one is not None}
+    st.plotly_chart(split_bars(splits), config=theme.CHART_CONFIG, key="information_beside_chart")
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _split_of(path: str, modified: int) -> RateSplit | None:
+    """The split of a model of one β, from its checkpoint; None where that holds no codes."""
+    snapshot = checkpoints.load(Path(path)).snapshot
+    return None if snapshot is None else _split(path, modified, math.nan, _codes(snapshot, None, math.nan))
+
+
+def split_bars(splits: dict[str, RateSplit]) -> go.Figure:
+    """The parts of the rate as one bar a model, by its title, the first on top."""
+    chart = theme.figure("nats", "", height=110 + 44 * len(splits), hovermode="closest", barmode="stack", bargap=0.35)
+    chart.update_layout(uniformtext={"minsize": 11, "mode": "hide"}, legend_traceorder="normal")
+    for part, name in PARTS.items():
+        values = [_value(split, part) for split in splits.values()]
+        chart.add_bar(
+            y=list(splits),
+            x=np.maximum(values, 0),
+            customdata=values,
+            name=name,
+            orientation="h",
+            marker_color=COLOURS[part],
+            text=[f"{value:.2f}" for value in values],
+            textangle=0,
+            insidetextanchor="middle",
+            hovertemplate=f"{name}: %{{customdata:.3f}} nats<extra></extra>",
+        )
+    return chart.update_yaxes(autorange="reversed")
