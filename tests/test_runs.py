@@ -8,10 +8,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from filelock import FileLock
+from PIL import Image
 
+from tests.toys import blobs
 from vae_core import data, runs, worker
 from vae_core.checkpoint import load, read_tensors
 from vae_core.errors import UserError
@@ -235,6 +238,26 @@ def test_previews_are_in_order_past_a_thousand() -> None:
     for epoch in (1000, 2, 999):
         (run.path / "previews" / f"epoch_{epoch:03d}.safetensors").touch()
     assert [path.stem for path in run.previews()] == ["epoch_002", "epoch_999", "epoch_1000"]
+
+
+@pytest.mark.parametrize("test", [3, 11, 16])
+def test_the_rows_of_a_preview_line_up_however_few_pictures_there_are(test: int) -> None:
+    """The png holds what the safetensors file does, each at its place: a test image over its reconstruction."""
+    run, dataset = create(_config()), blobs(40, test)
+    worker.write_preview(run, Trainer(MODEL, TrainConfig(epochs=1), dataset, torch.device("cpu")), 0)
+    arrays = read_preview(run.previews()[0])
+    with Image.open(run.previews()[0].with_suffix(".png")) as picture:
+        pixels = np.asarray(picture)[..., 0] if picture.mode == "RGB" else np.asarray(picture)
+    cells = [
+        [pixels[y : y + 16 : 2, x : x + 16 : 2] for x in range(0, pixels.shape[1], 20)]
+        for y in range(0, pixels.shape[0], 20)
+    ]
+    for i in range(test):
+        row, column = 2 * (i // 8), i % 8
+        np.testing.assert_array_equal(cells[row][column], dataset.test.images[i, 0])
+        np.testing.assert_array_equal(cells[row + 1][column], arrays["reconstruction"][i, 0])
+    for i in range(16):
+        np.testing.assert_array_equal(cells[i // 8 - 2][i % 8], arrays["samples"][i, 0])
 
 
 def test_a_live_process_is_steered_paused_stepped_and_stopped(kill: list[Run]) -> None:

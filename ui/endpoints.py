@@ -173,6 +173,7 @@ def _own(name: str, checkpoint: Checkpoint) -> None:
     """Make the dropped picture the endpoint: once, and again where another model wants another shape."""
     file = st.file_uploader(
         "A picture of your own",
+        max_upload_size=own_pictures.MEGABYTES,
         key=f"{name}_file",
         help="Cut to the middle, brought to the model's size and, where that suits the data, inverted and centred.",
     )

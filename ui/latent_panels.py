@@ -287,6 +287,7 @@ def _own_point(checkpoint: Checkpoint) -> None:
     with drop:
         st.file_uploader(
             "A picture of yours",
+            max_upload_size=own_pictures.MEGABYTES,
             key="map_file",
             help="Cut to the middle, brought to the model's size and, where that suits the data, inverted and centred. "
             "It can be dropped on the map, too.",

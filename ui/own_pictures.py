@@ -16,6 +16,7 @@ from vae_core.checkpoint import Checkpoint
 from vae_core.errors import UserError
 
 __all__ = [
+    "MEGABYTES",
     "MOST",
     "OwnPicture",
     "Preparation",
@@ -25,11 +26,15 @@ __all__ = [
     "read_drawing",
     "read_dropped",
     "read_files",
+    "sizes",
     "suggest",
 ]
 
 MOST = 200
 """Pictures that are looked at together."""
+
+MEGABYTES = pictures.MAX_FILE_BYTES >> 20
+"""The most that one picture may have."""
 
 _SIDE = 256  # what is kept of a picture: enough to show it, and four times the largest model's input
 _CENTRED = ("mnist", "digits")  # data sets in which every sign was centred by its makers
@@ -73,6 +78,11 @@ def read_files(files: Sequence, *, key: str) -> tuple[list[OwnPicture], list[str
     if len(found) > MOST:
         problems.append(f"These are {len(found):,} pictures; the first {MOST} are shown. Drop fewer to see the others.")
     return found[:MOST], problems
+
+
+def sizes() -> str:
+    """What may be uploaded, in words."""
+    return f"A picture may have {MEGABYTES} MB, a zip {st.get_option('server.maxUploadSize')} MB."
 
 
 def read_drawing(data: bytes) -> OwnPicture:

@@ -64,7 +64,8 @@ def upload() -> list[OwnPicture]:
         "Your pictures",
         accept_multiple_files=True,
         key="reconstruct_files",
-        help="One or many, in any common format, or a zip of them. They are kept in memory, for this visit alone.",
+        help="One or many, in any common format, or a zip of them. They are kept in memory, for this visit alone. "
+        + own_pictures.sizes(),
     )
     found, problems = own_pictures.read_files(files, key="reconstruct_read")
     if problems:

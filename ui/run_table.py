@@ -27,7 +27,7 @@ _COLUMNS = {
     "status": st.column_config.TextColumn("Status"),
     "network": st.column_config.TextColumn("Network"),
     "d": st.column_config.NumberColumn("d", help="Latent size"),
-    "beta": st.column_config.NumberColumn("β", format="%g"),
+    "beta": st.column_config.NumberColumn("β", format="%g", help="Empty where one model learns a range of β."),
     "likelihood": st.column_config.TextColumn("Likelihood"),
     "epochs": st.column_config.ProgressColumn("Epochs", format="%.0f%%", min_value=0, max_value=100),
     "elbo": st.column_config.NumberColumn("Test ELBO", help="In nats, at β = 1; higher is better."),
@@ -71,15 +71,16 @@ def _table() -> None:
 
 def _styled(rows: list[dict[str, Any]]) -> Styler:
     """The rows with nats as people read them: two decimals, a true minus sign, nothing where there is no number."""
-    frame = pd.DataFrame(rows).astype(dict.fromkeys(_NATS, float) | {"active": "Int64"})
+    frame = pd.DataFrame(rows).astype(dict.fromkeys((*_NATS, "beta"), float) | {"active": "Int64"})
     return frame.style.format(lambda value: f"{value:.2f}".replace("-", "−"), subset=list(_NATS), na_rep="")
 
 
 def _short_name(run: Run, config: RunConfig) -> str:
-    """'Digits (8 px) · d 2 · β 1 · 2bfd', or 'β-TCVAE 4' for 'β 4'."""
+    """'Digits (8 px) · d 2 · β 1 · 2bfd'; 'β 0.01–10' for a range of β, or 'β-TCVAE 4' for 'β 4'."""
     model, train = config.model, config.train
     kind = "β" if train.objective == "beta-vae" else OBJECTIVES[train.objective]
-    return f"{data.title(train.dataset)} · d {model.latent_dim} · {kind} {train.beta:g} · {run.name[-4:]}"
+    beta = "–".join(f"{end:g}" for end in model.beta_range or (train.beta,))
+    return f"{data.title(train.dataset)} · d {model.latent_dim} · {kind} {beta} · {run.name[-4:]}"
 
 
 def _row(run: Run) -> dict[str, Any] | None:
@@ -93,7 +94,7 @@ def _row(run: Run) -> dict[str, Any] | None:
         "status": state["status"],
         "network": config.model.arch,
         "d": config.model.latent_dim,
-        "beta": config.train.beta,
+        "beta": None if config.model.beta_range else config.train.beta,
         "likelihood": config.model.likelihood,
         "epochs": min(100.0, 100 * state.get("epoch", 0) / config.train.epochs),
         "elbo": test.get("elbo"),

@@ -67,7 +67,8 @@ def watched() -> Run | None:
     if not name:
         return None
     run = Run(runs.runs_folder() / name)
-    if not re.fullmatch(r"\w[\w.-]*", name) or not (run.path / "config.json").is_file():
+    here = re.fullmatch(r"\w[\w.-]*", name) and (run.path / "config.json").is_file()
+    if not here or not hosted.visible(run, visitor.token()):
         forget(name)
         st.warning(f"The run “{plain(name[:80])}” is not here any more.", icon=":material/search_off:")
         return None
@@ -126,9 +127,9 @@ def guarded(action: Callable[..., None], *arguments: Any) -> None:
 def describe(config: RunConfig, beta_now: float | None = None) -> str:
     """'Digits (8 px) · mlp · d = 2 · β = 1', or 'β = 1 → 4' where it has been steered there."""
     model, train = config.model, config.train
-    steered = f" → {beta_now:g}" if beta_now not in (None, train.beta) else ""
+    beta = state.beta_words(model.beta_range, train.beta, beta_now)
     kind = "" if train.objective == "beta-vae" else f" · {OBJECTIVES[train.objective]}"
-    return f"{data.title(train.dataset)} · {model.arch} · d = {model.latent_dim}{kind} · β = {train.beta:g}{steered}"
+    return f"{data.title(train.dataset)} · {model.arch} · d = {model.latent_dim}{kind} · {beta}"
 
 
 def _status_badge(status: str) -> None:
@@ -235,6 +236,10 @@ def _steering(run: Run, config: RunConfig, mine: bool) -> None:
         (beta, "beta", "β now", None, BETAS, config.train.beta),
         (rate, "learning_rate", "Learning rate now", RATE_FALLS, LEARNING_RATES, config.train.learning_rate),
     ):
+        if name == "beta" and config.model.beta_range:
+            low, high = config.model.beta_range
+            place.caption(f"This model learns every β from {low:g} to {high:g}, drawn anew for each picture.")
+            continue
         value = float(control.get(name, first))
         key = f"train_steer_{name}_{run.name}"
         place.select_slider(

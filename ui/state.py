@@ -1,6 +1,7 @@
 """What a visitor has chosen: the model that all pages share, and points sent from page to page."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from vae_core.objective import OBJECTIVES, kl_standard_normal
 __all__ = [
     "Entry",
     "Point",
+    "beta_words",
     "choose",
     "entries",
     "held_out",
@@ -73,18 +75,18 @@ def title(entry: Entry) -> str:
         beta, now = train["beta"], header["record"].get("beta", train["beta"])
         if train.get("objective") == "beta-tcvae":
             text += f" · {OBJECTIVES['beta-tcvae']}"
-        text += _beta_words(model.get("beta_range"), beta, now)
+        words = beta_words(model.get("beta_range"), beta, now)
+        text += "" if words == "β = 1" else f" · {words}"
     except (UserError, KeyError, TypeError):
         return f"{entry.id} (cannot be read)"
     return f"{text} · run {entry.run[-8:]}" if entry.run else text
 
 
-def _beta_words(beta_range: list[float] | None, beta: float, now: float) -> str:
+def beta_words(beta_range: Sequence[float] | None, beta: float, now: float | None = None) -> str:
+    """'β = 1', 'β = 1 → 4' where it has been steered, or 'β from 0.01 to 10' for a model of a range."""
     if beta_range:
-        return f" · β from {beta_range[0]:g} to {beta_range[1]:g}"
-    if now != beta:
-        return f" · β = {beta:g} → {now:g}"
-    return "" if beta == 1 else f" · β = {beta:g}"
+        return f"β from {beta_range[0]:g} to {beta_range[1]:g}"
+    return f"β = {beta:g}" + ("" if now in (None, beta) else f" → {now:g}")
 
 
 def model_picker() -> None:

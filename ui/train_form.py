@@ -10,9 +10,9 @@ import streamlit as st
 import torch
 from PIL import Image
 
-from ui import layout
+from ui import layout, own_pictures
 from ui.own_pictures import plain
-from vae_core import data, hosted, imaging, pictures
+from vae_core import data, hosted, imaging
 from vae_core.data import Dataset
 from vae_core.downloads import Progress
 from vae_core.errors import UserError
@@ -188,7 +188,7 @@ def _sizes() -> str:
     limits = hosted.limits()
     if limits:
         return f"At most {limits.pictures:,} pictures, {limits.picture_bytes >> 20} MB together."
-    return f"A picture may have {pictures.MAX_FILE_BYTES >> 20} MB, a zip {st.get_option('server.maxUploadSize')} MB."
+    return own_pictures.sizes()
 
 
 def _receive(files, side: int) -> None:

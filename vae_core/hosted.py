@@ -146,7 +146,7 @@ def owns(run: "Run", token: str | None) -> bool:
 
 
 def visible(run: "Run", token: str | None) -> bool:
-    """Whether a list of runs shows the run to the holder of `token`: not those on other people's own pictures."""
+    """Whether the holder of `token` may see the run: not those on other people's own pictures."""
     return not active() or owns(run, token) or not run.name.startswith("upload")
 
 

@@ -37,6 +37,7 @@ __all__ = [
 
 SNAPSHOT_IMAGES = 5000
 PREVIEW_IMAGES = 16
+_PREVIEW_COLUMNS = 8
 _PREVIEW_POINTS = 1000
 _PREVIEWS = 120  # about as many as are kept of a long run
 _SAVE_SECONDS = 10.0  # the longest time between two saves: what a crash may cost
@@ -278,14 +279,21 @@ def write_preview(run: Run, trainer: Trainer, epoch: int) -> None:
     reconstruction, samples = (imaging.to_uint8(model.decode_mean(point).cpu().numpy()) for point in (mu, z))
     points, _ = encode(model, trainer.dataset.test.images[:_PREVIEW_POINTS])
     model.train()
-    rows = [rows_of[i : i + 8] for i in (0, 8) for rows_of in (given, reconstruction)] + [samples]
+    starts = range(0, len(given), _PREVIEW_COLUMNS)
+    rows = [_whole_row(pictures, start) for start in starts for pictures in (given, reconstruction)] + [samples]
     picture = io.BytesIO()
-    imaging.grid(np.concatenate(rows), columns=8, scale=2, gap=2).save(picture, "PNG")
+    imaging.grid(np.concatenate(rows), columns=_PREVIEW_COLUMNS, scale=2, gap=2).save(picture, "PNG")
     stem = run.path / "previews" / f"epoch_{epoch:03d}"
     write_whole(stem.with_suffix(".png"), picture.getvalue())
     arrays = {"reconstruction": reconstruction, "samples": samples, "mu": points}
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     write_tensors(stem.with_suffix(".safetensors"), tensors, {"epoch": epoch})
+
+
+def _whole_row(pictures: np.ndarray, start: int) -> np.ndarray:
+    """A row of the pictures (n, C, H, W) from `start` on, filled up with black ones."""
+    row = pictures[start : start + _PREVIEW_COLUMNS]
+    return np.pad(row, ((0, _PREVIEW_COLUMNS - len(row)), (0, 0), (0, 0), (0, 0)))
 
 
 def _thin_previews(run: Run, epoch: int, epochs: int) -> None:

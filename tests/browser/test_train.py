@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.browser.conftest import serve, settle
+from tests.browser.conftest import ROOT, serve, settle
 from vae_core.runs import Run
 
 LEFT = re.compile(r"\d (s|min) left")
@@ -26,10 +26,20 @@ def app(tmp_path_factory):
     stop_all(folder / "runs")
 
 
+SHORT = """
+from dataclasses import replace
+from vae_core import hosted
+hosted.LIMITS = replace(hosted.LIMITS, seconds=20.0, disk_bytes=1)
+"""
+
+
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
+    """A public demo with short turns and no room for old runs, in the server and in the trainers that it starts."""
     folder = tmp_path_factory.mktemp("demo")
-    with serve("app.py", VAE_RUNS=str(folder / "runs"), VAE_HOSTED="1", OMP_NUM_THREADS="1") as url:
+    (folder / "sitecustomize.py").write_text(SHORT)
+    places = {"VAE_RUNS": str(folder / "runs"), "VAE_DATA": str(folder / "data"), "PYTHONPATH": f"{folder}:{ROOT}"}
+    with serve("app.py", VAE_HOSTED="1", OMP_NUM_THREADS="1", **places) as url:
         yield url
     stop_all(folder / "runs")
 
@@ -38,6 +48,33 @@ def stop_all(folder: Path) -> None:
     """A test that failed half-way leaves its trainer at work."""
     for path in folder.glob("*/config.json"):
         Run(path.parent).stop()
+
+
+def zip_of_pictures(others: dict[str, bytes] | None = None) -> bytes:
+    """Forty pictures in two folders, and others by their names."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as file:
+        for i in range(40):
+            pixels = np.full((20 + i, 30, 3), 6 * i, np.uint8)
+            picture = io.BytesIO()
+            Image.fromarray(pixels).save(picture, "PNG")
+            file.writestr(f"pictures/{'dark' if i < 20 else 'light'}/{i}.png", picture.getvalue())
+        for name, content in (others or {}).items():
+            file.writestr(f"pictures/{name}", content)
+    return archive.getvalue()
+
+
+def upload(page, content: bytes) -> None:
+    file = {"name": "pictures.zip", "mimeType": "application/zip", "buffer": content}
+    page.locator('input[type="file"]').set_input_files(file)
+
+
+def select_run(page, row: int) -> None:
+    """Click the box of a row in the table of runs, which is drawn on a canvas."""
+    table = page.get_by_test_id("stDataFrame")
+    table.scroll_into_view_if_needed()
+    box = table.bounding_box()
+    page.mouse.click(box["x"] + 18, box["y"] + 35 * (row + 1) + 17)
 
 
 def start(page) -> None:
@@ -151,17 +188,7 @@ def _epoch(page) -> float:
 
 def test_ones_own_pictures_are_uploaded_and_trained(app, open_page):
     page = open_page(f"{app}/train?train_data=Your+own+pictures&train_epochs_own=2&train_batch_own=16")
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as file:
-        for i in range(40):
-            pixels = np.full((20 + i, 30, 3), 6 * i, np.uint8)
-            picture = io.BytesIO()
-            Image.fromarray(pixels).save(picture, "PNG")
-            file.writestr(f"pictures/{'dark' if i < 20 else 'light'}/{i}.png", picture.getvalue())
-        file.writestr("pictures/light/broken.png", b"\x89PNG\r\n\x1a\nno picture")
-    page.locator('input[type="file"]').set_input_files(
-        {"name": "pictures.zip", "mimeType": "application/zip", "buffer": archive.getvalue()}
-    )
+    upload(page, zip_of_pictures({"light/broken.png": b"\x89PNG\r\n\x1a\nno picture"}))
     page.get_by_text("36 pictures to train on, 4 to test, 32 × 32 pixels").wait_for(timeout=60_000)
     assert page.get_by_text("broken.png").count() == 1
     start(page)
@@ -173,10 +200,7 @@ def test_runs_are_compared_downloaded_and_deleted(app, open_page, tmp_path):
     start(page)
     page.get_by_text(DONE).wait_for(timeout=120_000)
     settle(page)
-    table = page.get_by_test_id("stDataFrame")
-    table.scroll_into_view_if_needed()
-    box = table.bounding_box()
-    page.mouse.click(box["x"] + 18, box["y"] + 35 + 17)
+    select_run(page, 0)
     with page.expect_download() as waiting:
         page.get_by_role("button", name="Metrics").click(timeout=30_000)
     waiting.value.save_as(tmp_path / "metrics.csv")
@@ -185,9 +209,9 @@ def test_runs_are_compared_downloaded_and_deleted(app, open_page, tmp_path):
         page.get_by_role("button", name="Checkpoint").click()
     waiting.value.save_as(tmp_path / "checkpoint.safetensors")
     assert (tmp_path / "checkpoint.safetensors").stat().st_size > 100_000
-    page.mouse.click(box["x"] + 18, box["y"] + 35 + 35 + 17)
+    select_run(page, 1)
     page.get_by_text("Loss, test", exact=True).nth(1).wait_for(timeout=30_000)
-    page.mouse.click(box["x"] + 18, box["y"] + 35 + 35 + 17)
+    select_run(page, 1)
     page.get_by_role("button", name="Show").wait_for(timeout=30_000)
     name = re.search(r"run=([\w.-]+)", page.url)[1]
     page.get_by_role("button", name="Delete").click()
@@ -195,18 +219,35 @@ def test_runs_are_compared_downloaded_and_deleted(app, open_page, tmp_path):
     page.wait_for_url(lambda url: name not in url, timeout=30_000)
 
 
-def test_on_a_demo_a_visitor_waits_and_cannot_touch_what_is_not_theirs(demo, open_page):
-    mine = open_page(f"{demo}/train?train_epochs_digits=200")
-    start(mine)
+def test_on_a_demo_visitors_take_turns_and_cannot_touch_what_is_not_theirs(demo, open_page):
+    mine = open_page(f"{demo}/train?train_data=Your+own+pictures&train_epochs_own=200&train_batch_own=16")
+    upload(mine, zip_of_pictures())
     theirs = open_page(f"{demo}/train?train_epochs_digits=2")
+    start(mine)
     button(theirs, "Start training").click()
     theirs.get_by_text("In the queue: 1 run is before this one").wait_for(timeout=60_000)
     guest = open_page(mine.url)
-    guest.get_by_text("This is someone else’s run").wait_for(timeout=60_000)
-    assert button(guest, "Pause").count() == 0
-    mine.reload()
-    stop(mine)
+    guest.get_by_text("is not here any more").first.wait_for(timeout=60_000)
+    listed = guest.get_by_test_id("stDataFrame").locator("canvas table")
+    listed.get_by_text("Digits").wait_for(state="attached", timeout=60_000)
+    assert "Uploaded" not in listed.text_content()
+    assert "Uploaded" in mine.get_by_test_id("stDataFrame").locator("canvas table").text_content()
+
+    mine.get_by_text("this is as long as a turn may be on this public demo").wait_for(timeout=60_000)
+    button(mine, "Resume").wait_for(timeout=60_000)
     theirs.get_by_text(DONE).wait_for(timeout=120_000)
+    guest.goto(theirs.url)
+    guest.get_by_text("This is someone else’s run").wait_for(timeout=60_000)
+    select_run(guest, 0)
+    button(guest, "Metrics").wait_for(timeout=60_000)
+    for name in ("Pause", "Resume", "Stop", "Delete"):
+        assert button(guest, name).count() == 0
+
+    mine.goto(f"{demo}/train?train_epochs_digits=1&train_seed=1")
+    button(mine, "Start training").click()
+    mine.get_by_text(DONE).wait_for(timeout=120_000)
+    theirs.reload()
+    theirs.get_by_text("is not here any more").first.wait_for(timeout=60_000)
     secret = next(cookie["value"] for cookie in mine.context.cookies() if cookie["name"] == "vae_visitor")
     for page in (mine, theirs, guest):
         assert secret not in page.url

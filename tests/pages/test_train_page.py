@@ -169,6 +169,20 @@ def test_training_to_the_end_shows_curves_numbers_and_the_replay():
     assert str(run.path.parent) not in str(app)
 
 
+def test_a_run_of_a_range_of_beta_says_so():
+    run = runs.create(RunConfig(ModelConfig((1, 8, 8), widths=(16,), beta_range=(0.1, 10)), TrainConfig(epochs=5)))
+    app = open_page(run=run.name)
+    assert not app.exception
+    assert "β from 0.1 to 10" in texts(app.subheader)
+    assert "every β from 0.1 to 10" in texts(app.caption)
+    assert [slider.label for slider in app.select_slider if slider.key.startswith("train_steer")] == [
+        "Learning rate now"
+    ]
+    row = app.dataframe[0].value.iloc[0]
+    assert row["name"] == f"Digits (8 px) · d 2 · β 0.1–10 · {run.name[-4:]}"
+    assert row["beta"] != row["beta"]  # not a number, so an empty cell
+
+
 def test_asking_for_what_exists_shows_it_at_once():
     app = start(open_page(), 2)
     run = only_run()
