@@ -39,13 +39,17 @@ def wait_until_healthy(url: str, seconds: float = 90.0) -> None:
 
 
 @contextmanager
-def app() -> Iterator[str]:
-    """The app on a free port of loopback, until the block ends; yields its address."""
+def app(script: str = "app.py") -> Iterator[str]:
+    """The app, or another script, on a free port of loopback, until the block ends; yields its address."""
     port = free_port()
-    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / "app.py"), f"--server.port={port}"]
+    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / script), f"--server.port={port}"]
     command += ["--server.address=127.0.0.1", "--server.headless=true", "--server.fileWatcherType=none"]
     server = subprocess.Popen(
-        command, cwd=ROOT, env=os.environ.copy(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command,
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     try:
         wait_until_healthy(f"http://127.0.0.1:{port}")

@@ -18,6 +18,7 @@ from ui.components.latent_map import (
     Selection,
     build_atlas,
     latent_map_props,
+    points_message,
     read_dropped,
     read_selection,
 )
@@ -32,9 +33,15 @@ def numbers(text: str, dtype: str) -> list[float]:
     return np.frombuffer(base64.b64decode(text), dtype).tolist()
 
 
-def test_props_are_json_with_exact_float32_positions():
+def test_positions_travel_by_themselves_as_float32_after_their_name():
+    props = latent_map_props(POSITIONS, CLASSES, **NAMED)
+    message = points_message(POSITIONS, props)
+    assert message[:32].decode("ascii") == props["positions"]
+    assert np.frombuffer(message[32:], "<f4").tolist() == POSITIONS.ravel().tolist()
+
+
+def test_props_are_json():
     props = json.loads(json.dumps(latent_map_props(POSITIONS, CLASSES, **NAMED)))
-    assert numbers(props["positions"], "<f4") == POSITIONS.ravel().tolist()
     assert numbers(props["colour"]["index"], "<u2") == [0, 1, 0]
     assert props["colour"]["names"] == ["cat", "dog"]
     assert props["axes"] == ["z₁", "z₂"]
@@ -45,7 +52,9 @@ def test_props_are_json_with_exact_float32_positions():
 def test_ten_thousand_points_are_a_small_message():
     positions = np.random.default_rng(0).standard_normal((10_000, 2))
     colour = ByClass(np.zeros(10_000, int), ["all"], ["#000000"])
-    assert len(json.dumps(latent_map_props(positions, colour, **NAMED))) < 150_000
+    props = latent_map_props(positions, colour, **NAMED)
+    assert len(json.dumps(props)) < 30_000
+    assert len(points_message(positions, props)) == 32 + 80_000
 
 
 def test_moved_points_change_nothing_but_their_positions():

@@ -226,7 +226,7 @@ def _map(
         thumbnails=chosen.thumbnails,
         droppable=True,
     )
-    return latent_map(props, key="map_view", on_drop=lambda file: _take_dropped(file, checkpoint))
+    return latent_map(projection.positions, props, key="map_view", on_drop=lambda file: _take_dropped(file, checkpoint))
 
 
 def _marks(projection: Projection, points: dict[str, state.Point]) -> list[Mark]:

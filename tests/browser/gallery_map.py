@@ -45,8 +45,9 @@ ramps = np.linspace(20, 220, 5).round()[np.indices((5, 5))]  # grey grows downwa
 cells = np.repeat(np.stack([*ramps, ramps[0]], 2).reshape(25, 3, 1, 1), 8, 2).repeat(8, 3).astype(np.uint8)
 decoded = dataclasses.replace(build_atlas(cells, quality=100), id="plane")
 checker = (np.indices((64, 64)).sum(0) // 8 % 2 * 90 + 120).astype(np.uint8)
+places = positions @ np.array([[0.0, 3.0], [-3.0, 0.0]]) if moved else positions
 props = latent_map_props(
-    positions @ np.array([[0.0, 3.0], [-3.0, 0.0]]) if moved else positions,
+    places,
     ByValue(positions[:, 0], "First dimension", ramp) if by_value else by_class,
     id="gallery",
     view="plane",
@@ -62,7 +63,7 @@ props = latent_map_props(
 )
 send_atlas(atlas, key="atlas")
 send_atlas(decoded, key="plane")
-selection = latent_map(props, key="map")
+selection = latent_map(places, props, key="map")
 if selection is None:
     st.text("Nothing selected")
 else:

@@ -57,11 +57,13 @@ class LatentMap {
     this.dots = element("canvas");
     this.over = element("canvas");
     this.picture = element("canvas", { class: "picture" });
-    this.words = element("div");
+    this.words = element("figcaption");
+    this.seen = element("figure", { hidden: "" }, this.picture, this.words);
     this.plane = new PlanePad();
-    this.decoded = element("figure", { hidden: "" }, this.plane.canvas, element("figcaption", {}, "decoded here"));
+    this.place = element("figcaption");
+    this.decoded = element("figure", { hidden: "" }, this.plane.canvas, this.place);
     this.tooltip = element("div", { class: "tooltip", role: "status", hidden: "" },
-      element("div", { class: "faces" }, this.decoded, this.picture), this.words);
+      this.decoded, this.seen);
     this.stage = element("div", { class: "stage", tabindex: 0, role: "application" },
       this.under, this.dots, this.over, this.tooltip);
     this.legend = element("div", { class: "legend" });
@@ -122,7 +124,10 @@ class LatentMap {
 
   // ---- data -------------------------------------------------------------------------------------------------
 
+  // Where the points themselves have not arrived yet, everything waits for them.
   update(data) {
+    this.awaited = data;
+    if (this.data?.positions !== data.positions && !globalThis.latentPoints?.has(data.positions)) return;
     const old = this.data;
     this.data = data;
     if (old !== data) {
@@ -169,7 +174,7 @@ class LatentMap {
 
   setPositions(old) {
     if (old?.positions === this.data.positions) return;
-    const target = unpack(this.data.positions, Float32Array);
+    const target = globalThis.latentPoints.get(this.data.positions);
     const still = !old || old.id !== this.data.id || target.length !== this.target.length ||
       matchMedia("(prefers-reduced-motion: reduce)").matches;
     this.origin = still ? target : this.positions.slice();
@@ -353,6 +358,7 @@ class LatentMap {
       this.zoom(Math.exp(-Math.min(Math.max(event.deltaY * lines, -240), 240) * 0.002), px, py);
       this.pointAt([px, py]);
     }, { passive: false });
+    on(globalThis, "latent-points", ({ detail }) => detail === this.awaited?.positions && this.update(this.awaited));
     on(globalThis, "latent-atlas", ({ detail }) => {
       if (detail === this.data?.atlas || detail === this.data?.plane?.atlas) this.invalidate();
     });
@@ -413,7 +419,7 @@ class LatentMap {
     if (!this.pointers.delete(event.pointerId) || this.pointers.size) return;
     const at = this.local(event);
     if (!cancelled && this.path && this.dragged) this.closeLasso();
-    else if (!cancelled && this.padMode && !this.dragged) this.place(at);
+    else if (!cancelled && this.padMode && !this.dragged) this.letGo(at);
     else if (!cancelled && !this.dragged) this.tap(at, event.pointerType === "mouse" ? 10 : 24);
     this.path = null;
     this.invalidate();
@@ -432,7 +438,7 @@ class LatentMap {
   }
 
   // The plane pad was let go: its place goes to Python.
-  place(at) {
+  letGo(at) {
     if (!this.inPlot(...at)) return;
     const [x, y] = this.toData(...at);
     this.aim = [x, y];
@@ -488,14 +494,14 @@ class LatentMap {
     if (!this.inPlot(...moved)) return;
     this.pointAt(moved);
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.place(moved), KEY_PAUSE_MS);
+    this.timer = setTimeout(() => this.letGo(moved), KEY_PAUSE_MS);
   }
 
   padKey(event) {
     const step = event.shiftKey ? 24 : 6;
     const [dx, dy] = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, -step], ArrowDown: [0, step] }[event.key] ?? [];
     if (dx !== undefined) this.nudge(dx, dy);
-    else if (event.key === "Enter") this.place(this.toScreen(...(this.aim ?? [this.view.x, this.view.y])));
+    else if (event.key === "Enter") this.letGo(this.toScreen(...(this.aim ?? [this.view.x, this.view.y])));
     else if (event.key === "Escape") this.togglePad(false);
     else return false;
     event.preventDefault();
@@ -689,9 +695,12 @@ class LatentMap {
 
   startDots() {
     const canvas = this.dots;
+    if (!hasGraphicsProcessor()) {
+      this.raster = new DotRaster(canvas);
+      return;
+    }
     const gl = canvas.getContext("webgl", { antialias: false, premultipliedAlpha: true });
     this.gl = gl;
-    if (!gl) return;
     canvas.addEventListener("webglcontextlost", (event) => event.preventDefault(), { signal: this.abort.signal });
     canvas.addEventListener("webglcontextrestored", () => {
       this.prepareDots(gl);
@@ -728,7 +737,7 @@ class LatentMap {
   }
 
   drawDots() {
-    if (!this.gl) return this.drawDotsWithoutGl();
+    if (this.raster) return this.drawDotsByHand();
     const { gl, view, plot, uniforms } = this;
     const upload = (buffer, values) => {
       gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
@@ -747,18 +756,10 @@ class LatentMap {
     gl.drawArrays(gl.POINTS, 0, this.count);
   }
 
-  drawDotsWithoutGl() {
-    const c = this.dots.getContext("2d");
-    const size = 2 * this.radius() * this.ratio;
-    c.clearRect(0, 0, this.dots.width, this.dots.height);
-    if (this.showsThumbnails()) return;
-    for (let i = 0; i < this.count; i++) {
-      const [r, g, b, a] = this.paint.subarray(4 * i, 4 * i + 4);
-      if (!a) continue;
-      const [px, py] = this.toScreen(this.positions[2 * i], this.positions[2 * i + 1]);
-      c.fillStyle = `rgba(${r},${g},${b},${a / 255})`;
-      c.fillRect((px - this.plot.x) * this.ratio - size / 2, (py - this.plot.y) * this.ratio - size / 2, size, size);
-    }
+  drawDotsByHand() {
+    if (this.showsThumbnails()) return this.raster.clear();
+    const { view: { x, y, scale }, ratio } = this;
+    this.raster.draw(this.positions, this.paint, this.count, { x, y, scale: scale * ratio, radius: this.radius() * ratio });
   }
 
   atlas() {
@@ -953,9 +954,10 @@ class LatentMap {
     const decoded = Boolean(this.aim && this.plane.draw(...this.aim));
     this.decoded.hidden = !decoded;
     if (decoded) enlarge(this.plane.canvas);
-    this.tooltip.hidden = !decoded && this.hover < 0;
+    this.seen.hidden = this.hover < 0;
+    this.tooltip.hidden = this.decoded.hidden && this.seen.hidden;
     if (this.tooltip.hidden) return;
-    if (this.hover < 0) this.words.textContent = this.aim.map((value) => label(value, 0.01)).join(", ");
+    if (decoded) this.place.textContent = `decoded at ${this.aim.map((value) => label(value, 0.01)).join(", ")}`;
     const [x, y] = this.toScreen(...(this.aim ?? this.at(this.hover)));
     const { offsetWidth: w, offsetHeight: h } = this.tooltip;
     const fits = x + 20 + w < this.width;
@@ -1064,6 +1066,15 @@ class LatentMap {
       write(name);
     });
   }
+}
+
+// Whether WebGL is there and drawn by hardware: in software it takes ten times as long as drawing by hand.
+function hasGraphicsProcessor() {
+  const gl = element("canvas").getContext("webgl");
+  const info = gl?.getExtension("WEBGL_debug_renderer_info");
+  const name = info ? gl.getParameter(info.UNMASKED_RENDERER_WEBGL) : "";
+  gl?.getExtension("WEBGL_lose_context")?.loseContext();
+  return Boolean(gl) && !/swiftshader|llvmpipe|softpipe|software|basic render/i.test(name);
 }
 
 // Shows a canvas at the whole multiple of its size that comes nearest to that of pictures beside the pointer.

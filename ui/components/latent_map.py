@@ -27,6 +27,7 @@ __all__ = [
     "build_atlas",
     "latent_map",
     "latent_map_props",
+    "points_message",
     "read_dropped",
     "read_selection",
     "send_atlas",
@@ -38,8 +39,11 @@ _THUMBNAIL_QUALITY = 65
 _MOST_DROPPED_BYTES = 16 * 2**20  # it travels as one message
 
 _map = st.components.v2.component(
-    "vae_laboratory.latent_map", js=script("file_drop", "plane_pad", "latent_map"), css=style("latent_map")
+    "vae_laboratory.latent_map",
+    js=script("file_drop", "plane_pad", "dot_raster", "latent_map"),
+    css=style("latent_map"),
 )
+_points = st.components.v2.component("vae_laboratory.latent_points", js=script("latent_points"))
 _atlas = st.components.v2.component("vae_laboratory.latent_atlas", js=script("latent_atlas"))
 
 
@@ -167,10 +171,10 @@ def latent_map_props(
 ) -> dict[str, Any]:
     """What the browser is given, as JSON values.
 
-    positions (N, 2) are sent as float32. `id` names the set of points: with the same id, changed positions
-    glide to their new places and the selection stays; a changed `view` shows all points again. `labels` are
-    the classes named in the tooltip, `contours` the 1, 2 and 3 σ circles of N(0, I), `placeable` whether a
-    click on an empty place selects it, `ticks` whether the axes have numbers, `file` the name of the downloaded
+    positions (N, 2) are named here and sent by themselves, as float32. `id` names the set of points: with the same
+    id, changed positions glide to their new places and the selection stays; a changed `view` shows all points again.
+    `labels` are the classes named in the tooltip, `contours` the 1, 2 and 3 σ circles of N(0, I), `placeable` whether
+    a click on an empty place selects it, `ticks` whether the axes have numbers, `file` the name of the downloaded
     picture without its ending, `plane` what is decoded under the pointer, `droppable` whether a file may be dropped.
     Raises ValueError where the lengths do not agree.
     """
@@ -183,7 +187,7 @@ def latent_map_props(
     return {
         "id": id,
         "view": view,
-        "positions": _base64(positions, "<f4"),
+        "positions": content_digest(np.ascontiguousarray(positions, "<f4")),
         "colour": _colour(colour),
         "labels": labels and {"index": _base64(labels.index, "<u2"), "names": list(labels.names)},
         "axes": list(axes),
@@ -253,9 +257,9 @@ def read_dropped(value: Any, *, id: str) -> DroppedFile | None:
 
 
 def latent_map(
-    props: dict[str, Any], *, key: str, on_drop: Callable[[DroppedFile], None] | None = None
+    positions: np.ndarray, props: dict[str, Any], *, key: str, on_drop: Callable[[DroppedFile], None] | None = None
 ) -> Selection | None:
-    """Draw the map that `latent_map_props` describes; what is selected in it.
+    """Draw the map that `latent_map_props` describes for these positions (N, 2); what is selected in it.
 
     on_drop: called with a file that was dropped on it, before the script runs again.
     """
@@ -266,8 +270,13 @@ def latent_map(
             on_drop(file)
 
     result = _map(key=key, data=props, on_selection_change=lambda: None, on_dropped_change=dropped)
-    count = len(props["positions"]) * 3 // 4 // 8
-    return read_selection(result.selection, id=props["id"], view=props["view"], count=count)
+    _points(key=f"{key}_points", data=points_message(positions, props))
+    return read_selection(result.selection, id=props["id"], view=props["view"], count=len(positions))
+
+
+def points_message(positions: np.ndarray, props: dict[str, Any]) -> bytes:
+    """The positions (N, 2) as they travel: their name in `props`, then x and y of each as float32, little-endian."""
+    return props["positions"].encode() + np.ascontiguousarray(positions, "<f4").tobytes()
 
 
 def _mark(mark: Mark) -> dict[str, Any]:
