@@ -48,6 +48,7 @@ def main() -> None:
     _find_as_left(page)
     with st.sidebar:
         state.model_picker()
+        state.beta_picker()
         st.caption(f"Computing on {caching.compute_device()}")
     try:
         page.run()

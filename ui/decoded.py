@@ -18,12 +18,12 @@ def decoded(entry: Entry, checkpoint: Checkpoint, z: np.ndarray) -> np.ndarray:
     Raises UserError where the decoder's pixels are not finite.
     """
     points = np.ascontiguousarray(z.reshape(-1, z.shape[-1]), np.float32)
-    pictures = _decoded(str(entry.path), caching.modified(entry.path), points, checkpoint)
+    pictures = _decoded(str(entry.path), caching.modified(entry.path), checkpoint.model.beta, points, checkpoint)
     return pictures.reshape(*z.shape[:-1], *pictures.shape[1:])
 
 
 @st.cache_resource(max_entries=48, show_spinner=False)
-def _decoded(path: str, modified: int, z: np.ndarray, _checkpoint: Checkpoint) -> np.ndarray:  # noqa: ARG001
+def _decoded(path: str, modified: int, beta: float, z: np.ndarray, _checkpoint: Checkpoint) -> np.ndarray:  # noqa: ARG001
     return to_uint8(latent.decode(_checkpoint.model, z))
 
 

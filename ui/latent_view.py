@@ -113,9 +113,9 @@ class Projection:
         return float(x), float(y), float(half)
 
 
-def version(entry: state.Entry) -> str:
-    """A name for exactly this checkpoint file, for caches."""
-    return f"{entry.id}:{caching.modified(entry.path)}"
+def version(entry: state.Entry, checkpoint: Checkpoint) -> str:
+    """A name for exactly this checkpoint file at the β at which it is shown, for caches."""
+    return f"{entry.id}:{caching.modified(entry.path)}:{checkpoint.model.beta:g}"
 
 
 def codes(entry: state.Entry, checkpoint: Checkpoint, *, whole: bool) -> Codes:
@@ -123,7 +123,7 @@ def codes(entry: state.Entry, checkpoint: Checkpoint, *, whole: bool) -> Codes:
 
     Raises UserError where the whole test set is asked for and cannot be loaded.
     """
-    return _codes(f"{version(entry)}:{'whole' if whole else 'snapshot'}", checkpoint, whole)
+    return _codes(f"{version(entry, checkpoint)}:{'whole' if whole else 'snapshot'}", checkpoint, whole)
 
 
 @st.cache_resource(max_entries=6, show_spinner="Encoding the test images …")

@@ -34,6 +34,7 @@ __all__ = [
     "resume",
     "run_watch",
     "start",
+    "start_sweep",
     "watch",
     "watched",
 ]
@@ -94,20 +95,38 @@ def start(config: RunConfig) -> None:
 
     Raises UserError where a public demo's rules are against it, or the disk is full.
     """
-    run = runs.place(config)
-    if (run.path / "config.json").exists() and run.state()["status"] in (*LIVE, "finished"):
-        watch(run)
-        return
+    watch(_begin([config])[0])
+
+
+def start_sweep(configs: list[RunConfig]) -> list[Run]:
+    """The runs of these configs; those that have not been trained to their end are trained one after the other.
+
+    Raises UserError as `start` does.
+    """
+    return _begin(configs, in_turn=True)
+
+
+def _begin(configs: list[RunConfig], *, in_turn: bool = False) -> list[Run]:
+    found = [runs.place(config) for config in configs]
+    new = [pair for pair in zip(found, configs, strict=True) if not _is_done(pair[0])]
     token = visitor.token()
-    hosted.check_config(config)
-    hosted.check_turn(runs.list_runs(), token)
-    new = not run.path.exists()
-    run = runs.create(config)
+    for _, config in new:
+        hosted.check_config(config)
     if new:
-        hosted.claim(run, token)
-        hosted.clean_up(runs.list_runs(), data.data_folder() / "uploads", keep=[run])
-    runs.launch(run)
-    watch(run)
+        hosted.check_turn(runs.list_runs(), token, len(new))
+    for run, config in new:
+        first = not run.path.exists()
+        runs.create(config)
+        if first:
+            hosted.claim(run, token)
+            hosted.clean_up(runs.list_runs(), data.data_folder() / "uploads", keep=found)
+        runs.launch(run, in_turn=in_turn)
+    return found
+
+
+def _is_done(run: Run) -> bool:
+    """Whether the run is in training, or was trained to its end."""
+    return (run.path / "config.json").exists() and run.state()["status"] in (*LIVE, "finished")
 
 
 def resume(run: Run) -> None:
@@ -299,8 +318,7 @@ def _progress(config: RunConfig, said: dict[str, Any], curves: Curves) -> None:
     if status == "queued":
         ahead = said.get("ahead", 0)
         st.info(
-            f"In the queue: {ahead} run{' is' if ahead == 1 else 's are'} before this one. "
-            "One run trains at a time on this demo.",
+            f"In the queue: {ahead} run{' is' if ahead == 1 else 's are'} before this one. One trains at a time.",
             icon=":material/hourglass_empty:",
         )
     if last is None:

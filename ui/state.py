@@ -1,8 +1,9 @@
 """What a visitor has chosen: the model that all pages share, and points sent from page to page."""
 
 import hashlib
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,17 @@ import streamlit as st
 import torch
 
 from ui import caching, visitor
-from vae_core import data, hosted, runs
+from vae_core import data, gates, hosted, runs
 from vae_core.checkpoint import Checkpoint, LatentSnapshot
 from vae_core.errors import UserError
 from vae_core.evaluate import encode
 from vae_core.objective import OBJECTIVES, kl_standard_normal
+from vae_core.rate_distortion import at_beta, steps
 
 __all__ = [
     "Entry",
     "Point",
+    "beta_picker",
     "beta_words",
     "choose",
     "entries",
@@ -107,13 +110,57 @@ def model_picker() -> None:
     st.query_params["model"] = st.session_state["model"]
 
 
+def beta_picker() -> None:
+    """Below the model picker, for a model of a range of β: the β at which all pages show it; in the URL as ?beta=…."""
+    found = entries().get(st.session_state.get("model", ""))
+    choices = _beta_choices(found) if found else []
+    if not choices:
+        st.query_params.pop("beta", None)
+        return
+    default = _nearest(choices, gates.clip(1.0, (choices[0], choices[-1])), choices[0])
+    asked = st.session_state.get("beta", st.query_params.get("beta"))
+    st.session_state["beta"] = _nearest(choices, asked, default)
+    st.select_slider(
+        "β",
+        choices,
+        key="beta",
+        format_func=lambda beta: f"{beta:.3g}",
+        help="This model was trained for every β of this range. Pages show it at this one.",
+    )
+    if st.session_state["beta"] == default:
+        st.query_params.pop("beta", None)
+    else:
+        st.query_params["beta"] = f"{st.session_state['beta']:g}"
+
+
+def _beta_choices(entry: Entry) -> list[float]:
+    """The values of β at which pages can show the model; none where its checkpoint holds one alone."""
+    try:
+        checkpoint = caching.load_checkpoint(entry.path)
+    except UserError:
+        return []
+    return steps(checkpoint.model.config.beta_range) if checkpoint.betas else []
+
+
+def _nearest(choices: list[float], asked: object, default: float) -> float:
+    """The choice that is nearest to what was asked for, on the logarithm; the default for what is no β."""
+    try:
+        wanted = math.log(float(asked))
+    except (TypeError, ValueError):
+        return default
+    return min(choices, key=lambda beta: abs(math.log(beta) - wanted)) if math.isfinite(wanted) else default
+
+
 def choose(model_id: str) -> None:
     """Make `model_id` the selected model from the next run of the script on; for callbacks."""
     st.session_state["model"] = model_id
 
 
 def selected() -> tuple[Entry, Checkpoint]:
-    """The selected model. Stops the page with a sentence where there is none or it cannot be read."""
+    """The selected model, at the selected β where it serves several.
+
+    Stops the page with a sentence where there is none or it cannot be read.
+    """
     found = entries()
     entry = found.get(st.session_state.get("model", "")) or next(iter(found.values()), None)
     if entry is None:
@@ -126,7 +173,21 @@ def selected() -> tuple[Entry, Checkpoint]:
     except UserError as error:
         st.error(f"{entry.id}: {error}", icon=":material/error:")
         st.stop()
-    return entry, checkpoint
+    return entry, _at_beta(entry, checkpoint)
+
+
+def _at_beta(entry: Entry, checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint as it answers at the β that is chosen in the frame."""
+    beta = st.session_state.get("beta", checkpoint.model.beta)
+    if checkpoint.betas is None or beta == checkpoint.model.beta:
+        return checkpoint
+    return _answering(str(entry.path), caching.modified(entry.path), beta, checkpoint)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _answering(path: str, modified: int, beta: float, _checkpoint: Checkpoint) -> Checkpoint:  # noqa: ARG001
+    snapshot = at_beta(_checkpoint.snapshot, _checkpoint.betas, beta)
+    return replace(_checkpoint, model=_checkpoint.model.at(beta), snapshot=snapshot)
 
 
 def held_out(checkpoint: Checkpoint) -> np.ndarray | None:

@@ -40,7 +40,8 @@ class Limits:
     """What a visitor of a public demo may ask for.
 
     seconds: of wall-clock time a turn, pauses included. waiting: runs that train or wait, of all visitors, of
-    whom each has at most one. disk_bytes: of all runs, and as much again of all uploaded pictures.
+    whom each has at most one, or one sweep of as many as `sweep`. disk_bytes: of all runs, and as much again of all
+    uploaded pictures.
     """
 
     epochs: int = 200
@@ -51,6 +52,7 @@ class Limits:
     pictures: int = 2_000
     picture_bytes: int = 30 * 2**20
     waiting: int = 8
+    sweep: int = 3
     disk_bytes: int = 400 * 2**20
     datasets: tuple[str, ...] = ("digits", "sprites", "sprites-64", "mnist", "fashion-mnist")
 
@@ -111,14 +113,16 @@ def check_pictures(count: int, size: int) -> None:
         )
 
 
-def check_turn(runs: "Iterable[Run]", token: str | None) -> None:
-    """Raise UserError where `token` has a run in training or waiting already, or the queue is full."""
+def check_turn(runs: "Iterable[Run]", token: str | None, wanted: int = 1) -> None:
+    """Raise UserError where `token` has a run in training or waiting already, or the queue has no room for so many."""
     if not active():
         return
     live = [run for run in runs if run.state()["status"] in ("queued", "starting", "running", "paused")]
     if any(owns(run, token) for run in live):
         raise UserError("You have a run in training or in the queue already. Stop it, or wait for its end.")
-    if len(live) >= LIMITS.waiting:
+    if wanted > LIMITS.sweep:
+        raise UserError(f"{wanted} models are more than a sweep has on this public demo. Choose {LIMITS.sweep}.")
+    if len(live) + wanted > LIMITS.waiting:
         raise UserError(f"The queue is full: {len(live)} runs are before you. Come back in some minutes.")
 
 

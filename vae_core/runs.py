@@ -281,13 +281,13 @@ def create(config: RunConfig, path: Path | None = None) -> Run:
     return run
 
 
-def launch(run: Run) -> None:
+def launch(run: Run, *, in_turn: bool = False) -> None:
     """Train the run in a process of its own, from where it stands; it outlives the caller.
 
-    On a public demo the process first waits for its turn; see `vae_core.queue`.
+    With `in_turn`, and on a public demo always, the process first waits for its turn; see `vae_core.queue`.
     """
     run.go_on()
-    queued = hosted.active()
+    queued = in_turn or hosted.active()
     run.write_state(status="queued" if queued else "starting", message="", pid=None)
     with (run.path / "log.txt").open("ab") as log:
         process = subprocess.Popen(

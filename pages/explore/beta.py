@@ -3,7 +3,7 @@
 import numpy as np
 import streamlit as st
 
-from ui import beta_view, disentanglement_view, holes_view, information_view, layout, state, theme
+from ui import beta_view, disentanglement_view, holes_view, information_view, layout, state, sweep, theme
 from ui.beta_view import Seen
 from ui.components.beta_strip import beta_strip
 from ui.components.film_strip import film_strip_index
@@ -11,15 +11,15 @@ from vae_core import rate_distortion
 from vae_core.errors import UserError
 
 SIDE = 48  # screen pixels for a picture in the strip
+REFRESH_SECONDS = 2.0
 
 
 def strip_section(entry, checkpoint):
     """The thumb for β, and everything that moves under it: what the model is at the β where the thumb rests."""
     taken = beta_view.measured(entry, checkpoint)
     betas = rate_distortion.steps(checkpoint.model.config.beta_range)
-    if st.session_state.get("beta") is None:
-        st.session_state["beta"] = checkpoint.model.config.default_beta
-    index = int(np.abs(np.log(betas) - np.log(st.session_state["beta"])).argmin())
+    wanted = st.session_state.get("beta", checkpoint.model.beta)
+    index = int(np.abs(np.log(betas) - np.log(wanted)).argmin())
     seed = st.session_state.setdefault("beta_seed", 0)
     beta_strip(
         beta_view.strip_content(entry, checkpoint, taken, seed),
@@ -49,10 +49,14 @@ def one_beta_section(entry, checkpoint):
     )
     ranged = {key: other for key, other in state.entries().items() if beta_view.is_ranged(other)}
     same = [key for key in ranged if key in beta_view.comparable(entry)]
-    with st.container(horizontal=True):
+    row = st.container(horizontal=True)
+    with row:
         for key in same or ranged:
             st.button(f"Open {state.title(ranged[key])}", key=f"beta_open_{key}", on_click=state.choose, args=(key,))
-    return Seen(entry, checkpoint, curve, beta)
+    seen = Seen(entry, checkpoint, curve, beta)
+    with row:
+        sweep.train_button(seen)
+    return seen
 
 
 def numbers(seen):
@@ -74,10 +78,19 @@ def numbers(seen):
             st.metric(label, value.replace("-", "−"), help=about, width="content")
 
 
-@st.fragment
 def curve_section(seen):
-    """D against R, the models of one β on the same axes, and the files."""
+    """D against R, and other models on the same axes: those that are there, and those that train."""
     st.markdown(beta_view.ends_sentence(seen.curve) if seen.is_ranged else beta_view.point_sentence(seen))
+    live = sweep.in_progress()
+    st.fragment(chart, run_every=REFRESH_SECONDS if live else None)(seen, live)
+    with st.expander("Train models of one β", icon=":material/model_training:"):
+        sweep.sweep_form(seen)
+
+
+def chart(seen, live):
+    """The chart and what is on it; while models train it draws itself anew."""
+    if sweep.in_progress() != live:
+        st.rerun()
     others = beta_view.comparable(seen.entry)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         unit = st.segmented_control(
@@ -95,14 +108,16 @@ def curve_section(seen):
             beta_view.beside_at_first(seen.entry, others),
             format_func=lambda key: state.title(others[key]),
             key=f"beta_beside_{seen.entry.id}",
-            placeholder="No other model of these pictures",
+            placeholder="Choose models of the same pictures",
             help="Models of the same pictures and likelihood: each of one β is a point, each of a range a curve.",
         )
+    shown = dict.fromkeys([*beside, *sweep.landed(others)])
     st.plotly_chart(
-        beta_view.rate_distortion_figure(seen, beta_view.curves(seen, [others[key] for key in beside]), unit),
+        beta_view.rate_distortion_figure(seen, beta_view.curves(seen, [others[key] for key in shown]), unit),
         config=theme.CHART_CONFIG,
         key="beta_curve",
     )
+    sweep.progress()
     st.caption(
         f"Averages over the first {seen.curve.images:,} test images, with four posterior draws each and the same "
         "noise at every β; models of one β with one draw."

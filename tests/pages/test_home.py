@@ -24,7 +24,7 @@ def test_every_page_is_in_the_navigation():
 
 
 def test_every_page_can_be_the_first_one_asked_of_a_server():
-    addresses = {title.lower().replace(" ", "-") for rows in SECTIONS.values() for _, title, _ in rows} - {"home"}
+    addresses = {Path(script).stem.replace("_", "-") for script in PAGES} - {"home"}
     assert {path.stem for path in (ROOT / "pages").glob("*.py")} == addresses
 
 

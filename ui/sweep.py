@@ -1,0 +1,123 @@
+"""Training models of one β each, one after the other, to see them land on the rate–distortion curve."""
+
+from dataclasses import replace
+from typing import Any
+
+import streamlit as st
+
+from ui import state
+from ui.beta_view import Seen
+from ui.run_watch import start_sweep
+from ui.train_form import BETAS
+from vae_core import data, hosted, runs
+from vae_core.errors import UserError
+from vae_core.model import ModelConfig
+from vae_core.objective import OBJECTIVES
+from vae_core.runs import LIVE, Run, RunConfig
+from vae_core.train import TrainConfig
+
+__all__ = ["in_progress", "landed", "progress", "range_config", "sweep_form", "train_button"]
+
+_FIRST = (0.1, 0.3, 1.0, 3.0, 10.0)
+_RANGE = (0.01, 10.0)
+_RUNS = "beta_sweep"
+
+
+def _config(seen: Seen, changes: dict[str, Any], beta_range: tuple[float, float] | None = None) -> RunConfig:
+    """How the selected model was made, with other training."""
+    model: ModelConfig = replace(seen.checkpoint.model.config, beta_range=beta_range)
+    return RunConfig(model, TrainConfig(**seen.checkpoint.record["train"] | changes))
+
+
+def range_config(seen: Seen) -> RunConfig:
+    """A model like the selected one for β from 0.01 to 10. Raises UserError where its training says no."""
+    return _config(seen, {"beta": 1.0, "objective": "beta-vae"}, _RANGE)
+
+
+def train_button(seen: Seen) -> None:
+    """Offers to train a model of a range of β like the selected one."""
+    if not _trainable(seen):
+        return
+    if st.button("Train one like this for every β", icon=":material/model_training:", key="beta_train_range"):
+        try:
+            _remember(start_sweep([range_config(seen)]))
+            st.rerun()
+        except UserError as error:
+            st.error(str(error), icon=":material/error:")
+
+
+def _trainable(seen: Seen) -> bool:
+    return data.available(seen.checkpoint.record.get("train", {}).get("dataset", ""))
+
+
+def sweep_form(seen: Seen) -> None:
+    """Asks for which β, with which objective and for how long; queues a run for each."""
+    if not _trainable(seen):
+        st.caption("The data set is not at hand, so no model can be trained on it here.")
+        return
+    limits, epochs = hosted.limits(), int(seen.checkpoint.record["train"]["epochs"])
+    st.markdown("Models of one β each, otherwise made as the selected one. They train one after the other.")
+    left, middle, right = st.columns([3, 1, 1], vertical_alignment="bottom")
+    betas = left.multiselect(
+        "β",
+        BETAS,
+        _FIRST[-limits.sweep :] if limits else _FIRST,
+        format_func=lambda beta: f"{beta:g}",
+        max_selections=limits.sweep if limits else None,
+        key="beta_sweep_betas",
+    )
+    objective = middle.selectbox("Objective", list(OBJECTIVES), format_func=OBJECTIVES.get, key="beta_sweep_objective")
+    most = limits.epochs if limits else 100_000
+    epochs = right.number_input("Epochs", 1, most, min(epochs, most), key=f"beta_sweep_epochs_{seen.entry.id}")
+    label = f"Train {len(betas)} models" if len(betas) != 1 else "Train 1 model"
+    if st.button(label, icon=":material/play_arrow:", key="beta_sweep_start", type="primary", disabled=not betas):
+        try:
+            changes = {"epochs": int(epochs), "objective": objective}
+            _remember(start_sweep([_config(seen, changes | {"beta": beta}) for beta in sorted(betas)]))
+            st.rerun()
+        except UserError as error:
+            st.error(str(error), icon=":material/error:")
+
+
+def _remember(started: list[Run]) -> None:
+    names = [*st.session_state.get(_RUNS, ()), *(run.name for run in started)]
+    st.session_state[_RUNS] = list(dict.fromkeys(names))
+
+
+def _mine() -> list[Run]:
+    found = (Run(runs.runs_folder() / name) for name in st.session_state.get(_RUNS, ()))
+    return [run for run in found if (run.path / "config.json").is_file()]
+
+
+def in_progress() -> bool:
+    """Whether a model that was asked for here trains or waits."""
+    return any(run.state()["status"] in LIVE for run in _mine())
+
+
+def landed(others: dict[str, state.Entry]) -> list[str]:
+    """Of the comparable models, the ids of those that were asked for here and have a checkpoint by now."""
+    return [key for run in _mine() if (key := f"run-{run.name}") in others]
+
+
+def progress() -> None:
+    """One line a run that trains or waits, with a way to stop it, and the sentences of those that failed."""
+    for run in _mine():
+        said = run.state()
+        status, epochs = said["status"], run.config().train.epochs
+        if status == "failed":
+            st.error(said["message"], icon=":material/error:")
+        if status not in LIVE:
+            continue
+        epoch = said.get("epoch", 0)
+        line, stop = st.columns([6, 1], vertical_alignment="center")
+        line.progress(min(1.0, epoch / epochs), f"{_name(run)} · {status} · epoch {epoch} of {epochs}")
+        stop.button("Stop", key=f"beta_stop_{run.name}", icon=":material/stop:", on_click=run.stop)
+
+
+def _name(run: Run) -> str:
+    config = run.config()
+    if config.model.beta_range:
+        low, high = config.model.beta_range
+        return f"β from {low:g} to {high:g}"
+    kind = "" if config.train.objective == "beta-vae" else f", {OBJECTIVES[config.train.objective]}"
+    return f"β = {config.train.beta:g}{kind}"
