@@ -1,6 +1,6 @@
 """What the page of β shows of a model: the strip's frames, the rate–distortion curve, KL and active units against β."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -145,12 +145,13 @@ def _content(
     _checkpoint: Checkpoint,
     _taken: BetaSnapshot,
 ) -> BetaStripContent:
-    snapshot, model = _checkpoint.snapshot, _checkpoint.model
+    lowest = float(_taken.betas[0])
+    snapshot, model = rate_distortion.at_beta(_checkpoint.snapshot, _taken, lowest), _checkpoint.model.at(lowest)
     count = _taken.mu.shape[1]
     chosen = np.arange(count) if not seed else np.random.default_rng(seed).permutation(count)
     chosen = chosen[:_PICTURES]
     noise = latent.sample_prior(_PICTURES * _ROWS, model.config.latent_dim, seed)
-    originals, real = state.pictures(_checkpoint, chosen)
+    originals, real = state.pictures(replace(_checkpoint, model=model, snapshot=snapshot), chosen)
     betas = rate_distortion.steps(model.config.beta_range)
     reconstructions, samples = [], []
     for beta in betas:
@@ -174,7 +175,7 @@ def _content(
         rate=curve.rate,
         distortion=curve.distortion,
         captions=(
-            f"Test images{'' if real else ', decoded at β = 1'}, each over its reconstruction",
+            f"Test images{'' if real else f', as decoded at β = {lowest:g}'}, each over its reconstruction",
             "Samples: the same z ~ N(0, I) at every β",
             f"{count:,} test images{projection}; prior to 3 σ",
             "The curve, and lines of equal D + βR",
