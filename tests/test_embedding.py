@@ -157,3 +157,9 @@ def test_trustworthiness_tells_a_good_map_from_chance(steps):
     assert trustworthiness(mu, steps[-1].map) > 0.9
     assert trustworthiness(mu, chance) == pytest.approx(0.5, abs=0.06)
     assert trustworthiness(mu[:4], chance[:4]) <= 1
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_the_fewest_points_are_all_neighbours(n):
+    codes = blobs(n)[0]
+    assert trustworthiness(codes, codes[:, :2]) == 1

@@ -45,8 +45,8 @@ def show(seen: Seen) -> None:
     st.markdown(
         "Sprites are made from five factors, so here one can measure whether each has a latent dimension of its own. "
         "The **MIG** asks how much more the best dimension knows of a factor than the second best; the **FactorVAE "
-        "score** how surely the dimension that stands still tells which factor does. A larger β costs distortion; whether "
-        "it buys independent dimensions is seen here."
+        "score** how surely the dimension that stands still tells which factor does. A larger β costs distortion; "
+        "whether it buys independent dimensions is seen here."
     )
     if not seen.is_ranged:
         with st.spinner(_SCORING):

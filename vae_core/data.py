@@ -38,6 +38,7 @@ SIZES = (28, 32, 64)
 
 _DEFAULT_SIZE = 32
 _FEWEST = 10
+_FEWEST_TESTED = 2  # a map of one point has no axes
 _NO_FOLDER = "(no folder)"
 _TITLES = {"digits": "Digits (8 px)", "sprites": "Sprites (32 px)", "sprites-64": "Sprites (64 px)"}
 _UPLOAD = re.compile(r"upload:([0-9a-f]{16})")
@@ -318,10 +319,11 @@ def _read_all(
 
 
 def _split_pictures(name: str, images: np.ndarray, names: Sequence[str], zips: Sequence[str] = ()) -> Dataset:
-    """Nine tenths for training, one for testing, by a shuffle that depends on their number alone."""
+    """Nine tenths for training, one for testing (at least two), by a shuffle that depends on their number alone."""
     labels, class_names = _classes(names, zips)
     order = np.random.RandomState(0).permutation(len(images))
-    test, train = order[: len(images) // 10], order[len(images) // 10 :]
+    tested = max(_FEWEST_TESTED, len(images) // 10)
+    test, train = order[:tested], order[tested:]
     return Dataset(
         name,
         Split(images[train], None if labels is None else labels[train]),

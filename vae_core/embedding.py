@@ -138,6 +138,8 @@ def trustworthiness(
     Venna & Kaski 2001, through scikit-learn, on `at_most` points drawn by `seed` (its cost grows with N²).
     """
     n = len(mu)
+    if n < 3:  # every neighbour is all there is
+        return 1.0
     chosen = np.random.default_rng(seed).permutation(n)[:at_most]
     neighbours = min(neighbours, max(1, (len(chosen) - 1) // 2))
     return float(sklearn_trustworthiness(mu[chosen], map[chosen], n_neighbors=neighbours))

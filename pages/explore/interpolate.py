@@ -211,8 +211,7 @@ layout.head(
     "Drag from one code to another and watch what the model takes to lie between.",
 )
 entry, checkpoint = state.selected()
-kind = "prior" if checkpoint.snapshot is None else "test"
-defaults = [f"{kind}:{number}" for number in range(4)]
+defaults = [f"test:{number % len(checkpoint.snapshot)}" for number in range(4)]
 try:
     left, right, way = st.columns([5, 5, 4], vertical_alignment="center")
     with left:

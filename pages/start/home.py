@@ -11,8 +11,10 @@ from vae_core.evaluate import rank
 from vae_core.posterior import posterior
 
 CHOICES, DRAWS, ROWS, CLOUD = 12, 32, 16, 1200
+CARD = 255  # screen pixels
 WAYS = (
     ("pages/train/train.py", "Train", ":material/model_training:", "Watch the loss split in two."),
+    ("pages/explore/beta.py", "β and rate–distortion", ":material/balance:", "Turn β and see what it buys."),
     ("pages/explore/latent_space.py", "Latent space", ":material/scatter_plot:", "Walk the map of codes."),
     ("pages/explore/interpolate.py", "Interpolate", ":material/linear_scale:", "Drag from one picture to another."),
     ("pages/explore/generate.py", "Generate", ":material/casino:", "Draw new pictures from the prior."),
@@ -67,7 +69,8 @@ place.metric(
 )
 
 st.subheader("Where to go", anchor=False)
-for column, (path, label, icon, about) in zip(st.columns(len(WAYS)), WAYS, strict=True):
-    with column.container(border=True, height="stretch"):
-        st.page_link(path, label=f"**{label}**", icon=icon)
-        st.caption(about)
+with st.container(horizontal=True):
+    for path, label, icon, about in WAYS:
+        with st.container(border=True, width=CARD):
+            st.page_link(path, label=f"**{label}**", icon=icon)
+            st.caption(about)

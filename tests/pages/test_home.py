@@ -3,9 +3,16 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from app import SECTIONS
+from tests.toys import images
+from vae_core import data, runs
+from vae_core.model import ModelConfig
+from vae_core.runs import RunConfig
+from vae_core.train import TrainConfig
+from vae_core.worker import train_run
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKPOINTS = sorted(path.stem for path in (ROOT / "checkpoints").glob("*.safetensors"))
@@ -40,6 +47,37 @@ def test_every_page_runs_with_every_shipped_model(page, model):
     assert not app.error
     assert app.title[0].value == {"Home": "A laboratory for variational autoencoders"}.get(PAGES[page], PAGES[page])
     assert app.session_state["model"] == model
+
+
+@pytest.fixture(scope="module")
+def smallest(tmp_path_factory):
+    """The id of a model with one latent dimension, trained on the fewest pictures that there may be."""
+    folder = tmp_path_factory.mktemp("smallest")
+    for i, picture in enumerate(images(10, (3, 28, 28))):
+        Image.fromarray(picture.transpose(1, 2, 0)).save(folder / f"{i}.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VAE_RUNS", str(folder / "runs"))
+        train = TrainConfig(data.folder_name(folder, 28), epochs=2, batch_size=8)
+        run = runs.create(RunConfig(ModelConfig((3, 28, 28), 1, likelihood="gaussian-optimal", widths=(16,)), train))
+        train_run(run)
+        yield f"run-{run.name}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_runs_with_the_smallest_model(page, smallest):
+    app = _app(smallest)
+    app.query_params["run"] = smallest.removeprefix("run-")
+    app.run().switch_page(page).run()
+    assert not app.exception
+    assert not app.error
+    assert app.session_state["model"] == smallest
+
+
+def test_home_has_a_way_into_every_page():
+    app = _app().run()
+    assert {link.page for link in app.get("page_link")} == {
+        Path(script).stem.replace("_", "-") for script in PAGES if script != "pages/start/home.py"
+    }
 
 
 def test_the_default_model_is_mnist():
