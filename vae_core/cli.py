@@ -146,6 +146,11 @@ def _add_models(add: Callable[..., argparse.ArgumentParser]) -> None:
     evaluate.add_argument("--binarize", action="store_true", help="draw each pixel once from Bernoulli(grey value)")
     evaluate.add_argument("--seed", type=int, default=0, help="for the draws")
 
+    exact = add_model("evidence", _evidence, "log p(x) = ELBO + KL(q ‖ p(z|x)), exactly, with one or two dimensions.")
+    add_images(exact)
+    exact.add_argument("--binarize", action="store_true", help="draw each pixel once from Bernoulli(grey value)")
+    exact.add_argument("--seed", type=int, default=0, help="for the draws")
+
     sample = add_model("sample", _sample, "Pictures from the prior.")
     sample.add_argument("-n", "--count", type=int, default=64, metavar="N", help="pictures")
     sample.add_argument("--seed", type=int, default=0, help="the same seed draws the same points")
@@ -455,6 +460,30 @@ def _evaluate(args: argparse.Namespace) -> Result:
         spread = "" if error is None else f" ± {error:.3f}"
         lines.append(f"log p(x)    {bound.mean:.3f}{spread} nats, by {args.iwae_samples} importance samples an image")
     return values, "\n".join(lines)
+
+
+def _evidence(args: argparse.Namespace) -> Result:
+    from vae_core.evaluate import binarise, encode
+    from vae_core.evidence import LatentPlane, evidence, extent_of
+
+    _whole("seed", args.seed, 0, 2**31 - 1)
+    checkpoint = _load_checkpoint(args)
+    LatentPlane.check(checkpoint.model)
+    images = _test_split(checkpoint, args.dataset, args.limit).test.images
+    images = binarise(images, args.seed) if args.binarize else images
+    with _bar("Decoding the plane") as progress:
+        plane = LatentPlane(checkpoint.model, extent_of(*encode(checkpoint.model, images)), progress=progress)
+    with _bar("Integrating") as progress:
+        found = evidence(plane, images, progress=progress)
+    columns = {name: getattr(found, name) for name in ("log_likelihood", "elbo", "kl_to_true_posterior", "residual")}
+    mean = {name: float(column.mean()) for name, column in columns.items()}
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*(c.tolist() for c in columns.values()), strict=True)]
+    text = (
+        f"log p(x) {mean['log_likelihood']:.3f} nats = ELBO {mean['elbo']:.3f} + "
+        f"KL(q ‖ p(z|x)) {mean['kl_to_true_posterior']:.3f}, on average over {len(images)} images\n"
+        f"largest |residual| {abs(found.residual).max():.1e} nats, beyond the square at most {found.outside.max():.1e}"
+    )
+    return {"images": rows, "mean": mean}, text
 
 
 def _latent_table(leading: Sequence[str], columns: Sequence[Sequence[Any]], z: "np.ndarray") -> tuple[Any, Any]:
