@@ -1,6 +1,7 @@
 """The aggregate posterior over the prior in a plane of the latent space, and what is decoded in the holes between."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import plotly.colors
@@ -8,13 +9,13 @@ import streamlit as st
 import torch
 from PIL import Image
 
-from ui import layout, samples, theme
+from ui import latent_view, layout, samples, theme
 from ui.beta_view import Seen
-from ui.components.latent_map import Background, ByClass, Mark, latent_map, latent_map_props, read_selection
+from ui.components.latent_map import Background, ByClass, Mark, latent_map, latent_map_props, read_selection, send_atlas
 from ui.information_view import codes
-from ui.state import Entry
 from vae_core import latent
-from vae_core.checkpoint import Checkpoint, LatentSnapshot
+from vae_core.checkpoint import LatentSnapshot
+from vae_core.holes import HOLE_NATS, fresh_share, hole_depth, prior_share
 from vae_core.imaging import to_uint8
 from vae_core.information import log_aggregate
 from vae_core.objective import kl_standard_normal
@@ -25,47 +26,63 @@ _GRID = 121
 _LEAST_EXTENT, _MOST_EXTENT = 3.5, 8.0
 _LOW, _HIGH = -5.0, 2.0  # nats, the ends of the colours
 _WITHIN = 2.0  # standard deviations of the prior in which holes are looked for
+_EVEN = 1.0  # nats
 _BAR = (240, 12)
 
 
 def show(seen: Seen) -> None:
     """Draw the section: the map, and the place in it that is chosen."""
     found = codes(seen)
+    st.subheader("The aggregate posterior over the prior", anchor=False)
     if found.mu.shape[1] == 1:
         st.markdown("With one latent dimension there is no plane to look at: choose a model of two or more.")
         return
-    st.fragment(_plane)(seen.entry, seen.checkpoint, found, seen.beta)
-
-
-def _plane(entry: Entry, checkpoint: Checkpoint, found: LatentSnapshot, beta: float) -> None:
-    """The map of log q − log p in two dimensions, and what is decoded where it is clicked."""
-    d = found.mu.shape[1]
     st.markdown(
-        "Samples are drawn from the prior p(z), but the decoder has only seen codes from q(z). Bright: more codes than "
-        "the prior puts there. Dark: a **hole**, where the prior draws and no code has been. **Click** anywhere."
+        "Samples are drawn from the prior p(z), but the decoder has only seen codes from the aggregate posterior q(z). "
+        "Bright: more codes than the prior puts there. Dark: a **hole**, where the prior draws and no code has been. "
+        "**Point** at a place to see it decoded; **click** for its numbers."
     )
-    first, second = _dimensions(found) if d > 2 else (0, 1)
-    mu, logvar = (part[:, [first, second]] for part in (found.mu, found.logvar))
-    extent = float(np.clip(1.1 * np.abs(mu).max(), _LEAST_EXTENT, _MOST_EXTENT))
-    values = np.linspace(-extent, extent, _GRID)
-    ratio = log_ratio(values, mu, logvar)
+    dimensions = _dimensions(found) if found.mu.shape[1] > 2 else (0, 1)
+    plane = _Plane(seen, found, dimensions)
+    st.fragment(_map_and_place)(plane)
+    send_atlas(latent_view.plane_atlas(plane.key, plane.checkpoint, plane.projection), key="information_atlas")
+
+
+class _Plane:
+    """Two dimensions of a model at one β: its codes there, the model that answers for this β, and log q − log p."""
+
+    def __init__(self, seen: Seen, found: LatentSnapshot, dimensions: tuple[int, int]) -> None:
+        self.found, self.dimensions = found, dimensions
+        model = seen.checkpoint.model.at(seen.beta) if seen.is_ranged else seen.checkpoint.model
+        self.checkpoint = replace(seen.checkpoint, model=model)
+        self.projection = latent_view.straight_projection(found, "dimensions", dimensions)
+        self.key = f"{latent_view.version(seen.entry, self.checkpoint)} {self.projection.key}"
+        self.mu, self.logvar = (part[:, list(dimensions)].astype(np.float64) for part in (found.mu, found.logvar))
+        extent = float(np.clip(1.1 * np.abs(self.mu).max(), _LEAST_EXTENT, _MOST_EXTENT))
+        self.values = np.linspace(-extent, extent, _GRID)
+        self.ratio = log_ratio(self.values, self.mu, self.logvar)
+
+
+def _map_and_place(plane: _Plane) -> None:
     left, right = st.columns([3, 2], gap="medium")
     with right:
         about = f"Within {_WITHIN:g} standard deviations of the prior."
         if st.button("Show the deepest hole", icon=":material/search:", help=about, key="information_deepest"):
-            st.session_state["information_place"] = deepest_hole(values, ratio)
-    name = f"{entry.id} {beta:.4g} {first} {second}"
-    place = _chosen(name, len(found))
+            st.session_state["information_place"] = deepest_hole(plane.values, plane.ratio)
+    place = _chosen(plane)
     with left:
-        _map(name, found, (first, second), ratio, extent, place)
+        _map(plane, place)
         _legend()
     with right:
         if place is None:
             st.markdown("Click the map, a hole or a crowded place: what the decoder makes of it appears here.")
-            return
-        z = np.zeros(d, np.float32)
-        z[[first, second]] = place
-        _place(checkpoint, found, beta, z, (first, second))
+        else:
+            _place(plane, place)
+        st.caption(
+            f"Of draws from the prior, {prior_share(plane.mu, plane.logvar):.0%} fall into holes of this plane, where "
+            f"the prior is {math.exp(HOLE_NATS):.0f} times as dense as q(z), or more; of the codes of "
+            f"unseen pictures, {fresh_share(plane.mu, plane.logvar):.0%} do."
+        )
 
 
 def _dimensions(found: LatentSnapshot) -> tuple[int, int]:
@@ -99,8 +116,7 @@ def log_ratio(values: np.ndarray, mu: np.ndarray, logvar: np.ndarray) -> np.ndar
     Shapes: values (G,), mu, logvar (N, 2) → (G, G): columns are the first dimension, rows the second.
     """
     points = np.stack([axis.ravel() for axis in np.meshgrid(values, values)], axis=1)
-    prior = -0.5 * np.square(points).sum(1) - math.log(2 * math.pi)
-    return (log_aggregate(points, mu, logvar)[0] - prior).reshape(len(values), -1)
+    return -hole_depth(points, mu, logvar).reshape(len(values), -1)
 
 
 def deepest_hole(values: np.ndarray, ratio: np.ndarray) -> tuple[float, float]:
@@ -110,24 +126,15 @@ def deepest_hole(values: np.ndarray, ratio: np.ndarray) -> tuple[float, float]:
     return float(values[column]), float(values[row])
 
 
-def _map(
-    name: str,
-    found: LatentSnapshot,
-    dimensions: tuple[int, int],
-    ratio: np.ndarray,
-    extent: float,
-    place: tuple[float, float] | None,
-) -> None:
-    half = extent / (_GRID - 1)  # cells stand around their points
-    edge = extent + half
-    shares = (np.clip(ratio[::-1], _LOW, _HIGH) - _LOW) / (_HIGH - _LOW)
-    points = ByClass(np.zeros(len(found), int), (), ("#ffffff",))
+def _map(plane: _Plane, place: tuple[float, float] | None) -> None:
+    edge = plane.values[-1] + (plane.values[1] - plane.values[0]) / 2  # cells stand around their points
+    shares = (np.clip(plane.ratio[::-1], _LOW, _HIGH) - _LOW) / (_HIGH - _LOW)
     props = latent_map_props(
-        found.mu[:, list(dimensions)],
-        points,
-        id=name,
-        view=name,
-        axes=tuple(layout.dimension_name(j) for j in dimensions),
+        plane.projection.positions,
+        ByClass(np.zeros(len(plane.found), int), (), ("#ffffff",)),
+        id=plane.key,
+        view=plane.key,
+        axes=plane.projection.axes,
         item="Test image",
         label="Aggregate posterior over the prior",
         file="aggregate-posterior",
@@ -135,8 +142,9 @@ def _map(
         contours=True,
         marks=[Mark(*place, "here")] if place else [],
         placeable=True,
+        plane=latent_view.plane(plane.key, plane.projection),
     )
-    latent_map(props, key="information_map")
+    latent_map(plane.projection.positions, props, key="information_map")
 
 
 def _shades(shares: np.ndarray) -> np.ndarray:
@@ -153,10 +161,10 @@ def _legend() -> None:
         st.caption(f"{_HIGH:+g} nats, log q(z) − log p(z)", width="content")
 
 
-def _chosen(name: str, count: int) -> tuple[float, float] | None:
+def _chosen(plane: _Plane) -> tuple[float, float] | None:
     """The place that was chosen last: by a click that is new, or else by the button; known before the map is drawn."""
     reported = (st.session_state.get("information_map") or {}).get("selection")
-    selection = read_selection(reported, id=name, view=name, count=count)
+    selection = read_selection(reported, id=plane.key, view=plane.key, count=len(plane.found))
     new = selection is not None and selection != st.session_state.get("information_selection")
     if new and selection.kind != "lasso":
         st.session_state["information_place"] = (selection.x, selection.y)
@@ -164,23 +172,20 @@ def _chosen(name: str, count: int) -> tuple[float, float] | None:
     return st.session_state.get("information_place")
 
 
-def _place(
-    checkpoint: Checkpoint, found: LatentSnapshot, beta: float, z: np.ndarray, dimensions: tuple[int, int]
-) -> None:
-    """The decoded picture at z, and how dense codes and prior are there."""
-    model = checkpoint.model if checkpoint.model.config.beta_range is None else checkpoint.model.at(beta)
-    at = [float(z[j]) for j in dimensions]
-    names = ", ".join(f"{layout.dimension_name(j)} = {z[j]:.2f}" for j in dimensions).replace("-", "−")
-    st.markdown(f"**Decoded at {names}**" + ("" if len(z) == 2 else ", all others 0"))
-    layout.picture(to_uint8(latent.decode(model, z[None]))[0], target=168)
-    pair = list(dimensions)
-    joint = float(log_aggregate(z[None].astype(float), found.mu.astype(float), found.logvar.astype(float))[0][0])
-    plane = log_aggregate(np.array([at]), found.mu[:, pair].astype(float), found.logvar[:, pair].astype(float))
+def _place(plane: _Plane, place: tuple[float, float]) -> None:
+    """The picture that is decoded there, and how dense codes and prior are."""
+    at = np.array([place])
+    z = plane.projection.lift(at).astype(np.float32)
+    names = ", ".join(f"{name} = {value:.2f}" for name, value in zip(plane.projection.axes, place, strict=True))
+    flat = z.shape[1] == 2
+    st.markdown(f"**Decoded at {names}**".replace("-", "−") + ("" if flat else ", all others 0"))
+    layout.picture(to_uint8(latent.decode(plane.checkpoint.model, z))[0], target=168)
+    joint = log_aggregate(z.astype(float), plane.found.mu.astype(float), plane.found.logvar.astype(float))[0][0]
     with st.container(horizontal=True, gap="large"):
         st.metric("log q(z)", layout.nats(joint, 2), width="content")
-        st.metric("log p(z)", layout.nats(samples.log_prior(z), 2), width="content")
-    st.markdown(verdict(float(plane[0][0]) - samples.log_prior(np.array(at))))
-    if len(z) > 2:
+        st.metric("log p(z)", layout.nats(samples.log_prior(z[0]), 2), width="content")
+    st.markdown(verdict(-hole_depth(at, plane.mu, plane.logvar)[0]))
+    if not flat:
         st.caption("The sentence speaks of the two dimensions of the map; the numbers of all.")
 
 
@@ -188,11 +193,13 @@ def verdict(difference: float) -> str:
     """What log q − log p says of a place, in a sentence."""
     times = math.exp(min(abs(difference), 700))
     how = f"{times:.1f} times" if times < 10 else f"{times:,.0f} times" if times < 1e4 else "more than 10,000 times"
-    if difference < -1:
+    if difference < -HOLE_NATS:
         return (
             f"A hole: the prior draws here {how} as often as codes of pictures come here, so that little has taught "
             "the decoder what to draw."
         )
-    if difference > 1:
+    if difference < -_EVEN:
+        return f"A thin place: the prior draws here {how} as often as codes of pictures come here."
+    if difference > _EVEN:
         return f"A crowded place: codes of pictures come here {how} as often as the prior draws."
     return "Codes of pictures come here about as often as the prior draws: what is decoded here has been practised."

@@ -163,7 +163,7 @@ def projection_titles(latent_dim: int) -> dict[str, str]:
 
 
 def straight_projection(
-    found: Codes, kind: str, dimensions: tuple[int, int], held: np.ndarray | None = None
+    found: Codes | LatentSnapshot, kind: str, dimensions: tuple[int, int], held: np.ndarray | None = None
 ) -> Projection:
     """The "plane" itself, two "dimensions", or "pca".
 
