@@ -10,6 +10,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from ui.components import sheets
+from ui.components.beta_strip import BetaStripContent, beta_strip_props
 from ui.components.draw_pad import SIDE, decode_drawing, draw_pad_props
 from ui.components.film_strip import film_strip, film_strip_props
 from ui.components.picture_grid import picture_grid, picture_grid_props
@@ -231,3 +232,56 @@ def test_components_work_in_every_session_of_a_server():
         assert texts(app) == ["-1", "FilmStripResult(index=2, released=None)", "None", "None"]
         app.button[0].click().run()
         assert texts(app) == ["2", "FilmStripResult(index=4, released=None)", "None", "None"]
+
+
+def beta_content(positions=None):
+    """Seven frames of pictures over three values of β, for four points of two classes."""
+    frames = np.random.default_rng(1).integers(0, 256, (7, 1, 5, 8), dtype=np.uint8)
+    if positions is None:
+        positions = np.random.default_rng(2).normal(size=(3, 4, 2)).astype(np.float32)
+    return BetaStripContent(
+        labels=[f"β {i}" for i in range(7)],
+        reconstructions=frames,
+        samples=frames[:, :, ::-1],
+        positions=positions,
+        classes=np.array([0, 1, 1, 0], np.uint8),
+        colours=["#112233", "#445566"],
+        axes=("z₁", "z₂"),
+        betas=np.array([0.1, 1.0, 10.0]),
+        rate=np.array([3.0, 2.0, 0.0]),
+        distortion=np.array([20.0, 21.0, 30.0]),
+        captions=("a", "b", "c", "d"),
+    )
+
+
+def beta_props(content, position):
+    sprites = [(name, sprite_sheet(getattr(content, name))) for name in ("reconstructions", "samples")]
+    return beta_strip_props(content, *sprites, position, "key", 6)
+
+
+def test_the_beta_strip_sends_places_as_they_are_to_a_part_of_the_map():
+    content = beta_content()
+    sent = beta_props(content, settle(None, None, **STRIP))
+    found = np.frombuffer(base64.b64decode(sent["map"]["positions"]), "<i2").reshape(3, 4, 2)
+    extent = sent["map"]["extent"][1]
+    np.testing.assert_allclose(
+        found * extent / 32767, np.clip(content.positions, -extent, extent), atol=extent / 60_000
+    )
+    assert extent >= 0.9 * abs(content.positions).max()
+    assert list(base64.b64decode(sent["map"]["classes"])) == [0, 1, 1, 0]
+    assert (sent["every"], sent["ends"], len(sent["labels"])) == (3, ["0.1", "10"], 7)
+    np.testing.assert_allclose(np.exp(sent["curve"]["logBeta"]), [0.1, 1, 10], rtol=1e-5)
+    assert (sent["curve"]["rate"], sent["curve"]["distortion"]) == ([3, 2, 0], [20, 21, 30])
+    assert sent["samples"]["frame"]["count"] == 7
+    json.dumps(sent, allow_nan=False)
+
+
+def test_a_release_of_the_beta_strip_changes_nothing_that_is_sent():
+    content, start = beta_content(), settle(None, None, **STRIP)
+    moved = settle(start, report(5), **STRIP | {"given": 5})
+    assert beta_props(content, moved) == beta_props(content, start)
+
+
+def test_codes_that_have_all_collapsed_still_have_a_map():
+    sent = beta_props(beta_content(np.zeros((3, 4, 2), np.float32)), settle(None, None, **STRIP))
+    assert sent["map"]["extent"] == [-1, 1]

@@ -178,7 +178,7 @@ def _content(
             f"Test images{'' if real else f', as decoded at β = {lowest:g}'}, each over its reconstruction",
             "Samples: the same z ~ N(0, I) at every β",
             f"{count:,} test images{projection}; prior to 3 σ",
-            "The curve, and lines of equal D + βR",
+            "Lines: equal D + βR",
         ),
     )
 
@@ -314,7 +314,7 @@ def _add_curve(chart: go.Figure, curve: Curve, title: str, colour: str, scale: f
 
 
 def _add_ends(chart: go.Figure, curve: Curve, scale: float) -> None:
-    for i, text, shift in ((0, "towards the autoencoder, β → 0", (-30, -34)), (-1, "collapsed, R → 0", (60, 0))):
+    for i, text, shift in ((0, "towards the autoencoder, β → 0", (-30, -34)), (-1, "towards collapse, R → 0", (86, 0))):
         chart.add_annotation(
             x=scale * curve.rate[i], y=scale * curve.distortion[i], text=text, ax=shift[0], ay=shift[1], arrowwidth=1
         )
@@ -351,7 +351,7 @@ def kl_figure(curve: Curve, beta: float) -> go.Figure:
     order = latent.rank_by_kl(curve.kl.max(0))
     shown = order[:_SHOWN_DIMENSIONS]
     chart = theme.figure("β", "KL, nats", height=380, hovermode="x unified")
-    shades = plotly.colors.sample_colorscale(theme.CONTINUOUS, np.linspace(0, 0.9, len(shown)))
+    shades = plotly.colors.sample_colorscale(theme.CONTINUOUS, np.linspace(0.3, 0.9, len(shown)))
     for j, shade in zip(shown, shades, strict=True):
         chart.add_scatter(
             x=curve.betas,

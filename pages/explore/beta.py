@@ -73,7 +73,7 @@ def numbers(seen):
     if seen.is_ranged:
         about = "dD/dR between neighbouring values of β: −β where training has done its work, for a nat more of rate "
         shown.append(("Slope dD/dR", f"{seen.curve.slope(seen.beta):.3g}", f"{about}then buys β nats of distortion."))
-    with st.container(horizontal=True, gap="large"):
+    with st.container(horizontal=True, gap="medium"):
         for label, value, about in shown:
             st.metric(label, value.replace("-", "−"), help=about, width="content")
 

@@ -13,11 +13,11 @@ CHECKPOINTS = sorted((ROOT / "checkpoints").glob("*.safetensors"))
 RANGED = "digits-beta"
 
 
-def open_page(model: str = RANGED, **settings: str) -> AppTest:
+def open_page(model: str = RANGED, page: str = "pages/explore/beta.py", **settings: str) -> AppTest:
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
     for name, value in {"model": model, **settings}.items():
         app.query_params[name] = value
-    return ran(app.switch_page("pages/explore/beta.py"))
+    return ran(app.switch_page(page))
 
 
 def ran(app: AppTest) -> AppTest:
@@ -62,3 +62,58 @@ def test_a_model_of_one_beta_leads_to_one_of_a_range():
     app.button(key=f"beta_open_{RANGED}").click()
     assert ran(app).session_state["model"] == RANGED
     assert not app.info
+
+
+def test_a_link_names_a_beta_and_the_frame_s_slider_moves_it():
+    app = open_page(beta="0.1")
+    assert metric(app, "β") == "0.1"
+    low = number(app, "Distortion D")
+    app.select_slider(key="beta").set_value(10.0)
+    ran(app)
+    assert metric(app, "β") == "10"
+    assert number(app, "Distortion D") > low
+    assert app.query_params["beta"] == "10"
+    assert metric(app, "Active units") == "0 of 2"
+
+
+@pytest.mark.parametrize("asked", ["0", "nan", "1e99", "seven"])
+def test_any_text_for_beta_is_a_beta(asked):
+    app = open_page(beta=asked)
+    assert not app.error
+    assert 0.01 <= app.session_state["beta"] <= 10
+
+
+def test_other_pages_follow_beta():
+    """Reconstruct shows the very picture at two β: the KL of its code falls, and its reconstruction gets worse."""
+    low, high = (open_page(page="pages/explore/reconstruct.py", beta=beta) for beta in ("0.1", "4.642"))
+    assert number(low, "KL") > number(high, "KL") + 1
+    assert number(low, "Reconstruction") < number(high, "Reconstruction")
+
+
+def test_the_dimensions_have_a_section():
+    app = open_page(beta_section="Latent dimensions")
+    assert len(app.get("plotly_chart")) == 2
+
+
+def test_a_sweep_queues_a_run_for_each_beta(monkeypatch, tmp_path):
+    monkeypatch.setenv("VAE_RUNS", str(tmp_path))
+    launched = []
+    monkeypatch.setattr("vae_core.runs.launch", lambda run, *, in_turn: launched.append((run, in_turn)))
+    app = open_page()
+    app.multiselect(key="beta_sweep_betas").set_value([4.0, 0.3])
+    app.number_input(key=f"beta_sweep_epochs_{RANGED}").set_value(2)
+    app.button(key="beta_sweep_start").click()
+    ran(app)
+    configs = [run.config() for run, _ in launched]
+    assert [config.train.beta for config in configs] == [0.3, 4.0]
+    assert all(in_turn for _, in_turn in launched)
+    assert {config.model.beta_range for config in configs} == {None}
+    assert {config.train.epochs for config in configs} == {2}
+    assert {(config.train.dataset, config.model.latent_dim) for config in configs} == {("digits", 2)}
+
+
+def test_a_demo_has_short_sweeps(monkeypatch, tmp_path):
+    monkeypatch.setenv("VAE_HOSTED", "1")
+    monkeypatch.setenv("VAE_RUNS", str(tmp_path))
+    app = open_page()
+    assert len(app.multiselect(key="beta_sweep_betas").value) == 3

@@ -1,7 +1,8 @@
 // One thumb for β: reconstructions, samples, the latent map and the place on the rate–distortion curve move together.
 
 const PLOT = { left: 46, right: 10, top: 8, bottom: 36 };
-const DOT = 2; // CSS pixels
+const DOT = 2.5; // CSS pixels
+const ALPHA = 200; // of 255
 const LINES = 7; // of equal D + βR on either side of the tangent
 
 class BetaStrip extends Strip {
@@ -31,10 +32,7 @@ class BetaStrip extends Strip {
 
   update(data) {
     const { map, curve } = data;
-    if (map.positions !== this.data?.map.positions) {
-      this.positions = unpack(map.positions, Int16Array);
-      this.classes = unpack(map.classes, Uint8Array);
-    }
+    if (map.positions !== this.data?.map.positions) this.setPoints(map);
     for (const [name, canvas] of [["map", this.plots.map.canvas], ["curve", this.plots.curve.canvas]]) {
       this.words[name].textContent = data[name].label;
       canvas.setAttribute("aria-label", data[name].label);
@@ -47,6 +45,13 @@ class BetaStrip extends Strip {
     this.plots.curve.show(room(curve), ["R, nats", "D, nats"], false);
     super.update(data);
     [this.first.textContent, this.last.textContent] = data.ends;
+  }
+
+  setPoints({ positions, classes, colours, extent }) {
+    const shades = colours.map((hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)));
+    this.places = Float32Array.from(unpack(positions, Int16Array), (step) => (step * extent[1]) / 32767);
+    this.paint = Uint8Array.from([...unpack(classes, Uint8Array)].flatMap((i) => [...shades[i], ALPHA]));
+    this.points = new Float32Array(this.paint.length / 2);
   }
 
   load() {
@@ -76,26 +81,16 @@ class BetaStrip extends Strip {
   }
 
   drawMap(place) {
-    const { context, ...plot } = this.plots.map.begin();
-    const { map } = this.data;
-    plot.circles([1, 2, 3]);
-    const count = this.classes.length;
-    const low = Math.min(Math.floor(place), this.positions.length / (2 * count) - 2);
+    const plot = this.plots.map;
+    const drawing = plot.begin();
+    drawing.circles([1, 2, 3]);
+    const { points, places } = this;
+    const low = Math.min(Math.floor(place), places.length / points.length - 2);
     const weight = place - low;
-    const unit = map.extent[1] / 32767;
-    const [from, to] = [2 * count * low, 2 * count * (low + 1)];
-    const paths = map.colours.map(() => new Path2D());
-    for (let i = 0; i < count; i++) {
-      const x = plot.x(unit * ((1 - weight) * this.positions[from + 2 * i] + weight * this.positions[to + 2 * i]));
-      const y = plot.y(unit * ((1 - weight) * this.positions[from + 2 * i + 1] + weight * this.positions[to + 2 * i + 1]));
-      paths[this.classes[i]].rect(x - DOT, y - DOT, 2 * DOT, 2 * DOT);
-    }
-    context.globalAlpha = 0.75;
-    paths.forEach((path, i) => {
-      context.fillStyle = map.colours[i];
-      context.fill(path);
-    });
-    plot.end();
+    const [from, to] = [low * points.length, (low + 1) * points.length];
+    for (let i = 0; i < points.length; i++) points[i] = (1 - weight) * places[from + i] + weight * places[to + i];
+    drawing.dots(points, this.paint);
+    drawing.end();
   }
 
   drawCurve(place) {
@@ -142,6 +137,8 @@ class Plot {
     this.canvas = element("canvas", { role: "img" });
     this.context = this.canvas.getContext("2d");
     this.ground = element("canvas");
+    this.layer = element("canvas");
+    this.raster = new DotRaster(this.layer);
   }
 
   // view {x: [low, high], y: [low, high]}, titles of both axes; `even`: a unit is as long on either.
@@ -166,6 +163,8 @@ class Plot {
     this.plot = {
       left: PLOT.left, top: PLOT.top, width: width - PLOT.left - PLOT.right, height: height - PLOT.top - PLOT.bottom,
     };
+    this.layer.width = Math.round(this.plot.width * density);
+    this.layer.height = Math.round(this.plot.height * density);
     this.view = this.even ? this.squared() : this.wanted;
     this.drawGround(this.ground.getContext("2d"), styles.fontFamily, border);
   }
@@ -238,6 +237,13 @@ class Plot {
           context.arc(x(0), y(0), (radius * plot.width) / (view.x[1] - view.x[0]), 0, 2 * Math.PI);
           context.stroke();
         }
+      },
+      dots: (points, paint) => {
+        const [x0, x1, y0, y1] = [...view.x, ...view.y];
+        const scale = (plot.width * density) / (x1 - x0);
+        this.raster.draw(points, paint, points.length / 2, { x: (x0 + x1) / 2, y: (y0 + y1) / 2, scale, radius: DOT * density });
+        context.globalAlpha = 1;
+        context.drawImage(this.layer, plot.left, plot.top, plot.width, plot.height);
       },
       end: () => context.restore(),
     };

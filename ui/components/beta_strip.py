@@ -17,7 +17,7 @@ __all__ = ["BetaStripContent", "beta_strip", "beta_strip_props"]
 
 _component = st.components.v2.component(
     "vae_laboratory.beta_strip",
-    js=script("ticks", "strip", "beta_strip"),
+    js=script("ticks", "dot_raster", "strip", "beta_strip"),
     css=style("strip", "beta_strip"),
 )
 _LEVELS = 32767
