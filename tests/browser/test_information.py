@@ -1,0 +1,65 @@
+"""The β page's last three sections in a real browser: charts, the map of holes, scores; dark and on a phone."""
+
+import re
+
+import pytest
+
+from tests.browser.conftest import serve, settle
+
+pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+from playwright.sync_api import expect
+
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+
+
+@pytest.fixture(scope="module")
+def app(browser, tmp_path_factory):  # noqa: ARG001 (no browser, no server)
+    with serve("app.py", VAE_RUNS=str(tmp_path_factory.mktemp("runs"))) as url:
+        yield url
+
+
+def address(app: str, section: str, model: str = "digits-beta") -> str:
+    return f"{app}/beta?model={model}&beta_section={section.replace(' ', '+')}"
+
+
+def fits(page) -> bool:
+    return page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+
+
+def test_the_split_is_drawn_and_downloaded(app, open_page):
+    page = open_page(address(app, "Information"), color_scheme="dark")
+    expect(page.get_by_text("mutual information I(x; z)").first).to_be_visible()
+    expect(page.locator(".js-plotly-plot")).to_have_count(2)
+    with page.expect_download() as event:
+        page.get_by_role("button", name="CSV of the split").click()
+    with open(event.value.path()) as file:  # noqa: PTH123 (a path of Playwright's)
+        header, *rows = file.read().splitlines()
+    assert header == "beta,rate,mutual_information,total_correlation,dimension_kl,kl_1,kl_2"
+    for row in rows:
+        _, rate, information, correlation, dimensions, *_ = map(float, row.split(","))
+        assert information + correlation + dimensions == pytest.approx(rate, abs=1e-3)
+
+
+def test_a_click_on_the_map_decodes_the_place(app, open_page):
+    page = open_page(address(app, "Aggregate posterior"))
+    expect(page.get_by_text("what the decoder makes of it appears here")).to_be_visible()
+    page.get_by_role("button", name="Show the deepest hole").click()
+    place = page.get_by_text("Decoded at z")
+    expect(place).to_be_visible()
+    first = place.inner_text()
+    settle(page)
+    stage = page.get_by_test_id("latent-map").locator(".stage")
+    stage.scroll_into_view_if_needed()
+    box = stage.bounding_box()
+    page.mouse.click(box["x"] + 0.3 * box["width"], box["y"] + 0.35 * box["height"])
+    expect(place).not_to_have_text(first)
+    expect(page.get_by_text(re.compile("as often as|about as often")).last).to_be_visible()
+    expect(page.get_by_test_id("stMetric").filter(has_text="log q(z)")).to_contain_text("nats")
+
+
+@pytest.mark.parametrize("section", ["Information", "Aggregate posterior", "Disentanglement"])
+def test_a_section_fits_a_phone(app, open_page, section):
+    page = open_page(address(app, section, "sprites" if section == "Disentanglement" else "mnist-d2"), **PHONE)
+    shown = {"Disentanglement": "FactorVAE score", "Information": "total correlation"}.get(section, "hole")
+    expect(page.get_by_text(shown).first).to_be_visible(timeout=30_000)
+    assert fits(page)
