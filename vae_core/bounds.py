@@ -181,17 +181,20 @@ def importance_weights(
     """log w_k = log p(x|z_k) + log p(z_k) − log q(z_k|x) with z_k ~ q(z|x), in nats: float64 (N, samples).
 
     Their mean estimates the ELBO, and log mean exp log p(x): E_q[w] = p(x), and Jensen's inequality lies between.
-    The draws and `progress` are those of `log_likelihood`. Source: Burda et al. 2016, section 3.
+    The draws are those of `log_likelihood`, and so is `progress`. Source: Burda et al. 2016, section 3.
     """
     batches, at_once = _batches(images, samples)
-    rows = []
+    total, done, rows = len(batches) * math.ceil(samples / at_once), 0, []
     with inference(model) as (device, _):
         generator = torch.Generator(device=device).manual_seed(seed)
-        for done, batch in enumerate(batches, start=1):
-            pieces = _log_weights(model, to_unit(batch, device), samples, at_once, generator)
-            rows.append(torch.cat(list(pieces)).T.numpy())
-            if progress:
-                progress(done / len(batches))
+        for batch in batches:
+            pieces = []
+            for piece in _log_weights(model, to_unit(batch, device), samples, at_once, generator):
+                pieces.append(piece)
+                done += 1
+                if progress:
+                    progress(done / total)
+            rows.append(torch.cat(pieces).T.numpy())
     return np.concatenate(rows)
 
 

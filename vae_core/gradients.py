@@ -20,7 +20,7 @@ ESTIMATORS = ("reparameterised", "score", "score with baseline")
 
 _NODES = 64
 _ROWS = 2048
-_LOG_SIGMA = (-7.0, 2.0)
+_MU, _LOG_SIGMA = (-50.0, 50.0), (-7.0, 2.0)
 
 
 def _fit_and_slope(model: VAE, x: Tensor, z: Tensor, slope: bool) -> tuple[Tensor, Tensor | None]:
@@ -127,7 +127,8 @@ def ascend(
     """Plain gradient ascent on one image's ELBO at β = 1 by (μ, log σ): steps + 1 states, the start first.
 
     Each step takes the mean of `samples` gradients by `estimator`; the KL's gradient is exact, −μ and 1 − σ². No
-    momentum and no clipping, so that a noisy estimator shows as what it is; log σ is held between −7 and 2.
+    momentum and no clipping, so that a noisy estimator shows as what it is; but μ stays within ±50, and
+    log σ between −7 and 2.
     """
     _check(estimator, samples)
     x, mean, log_sigma = _start(model, image, mu, sigma)
@@ -138,7 +139,7 @@ def ascend(
         draws, fit = _of_draws(model, x, mean, log_sigma, noise, estimator)
         kl = kl_standard_normal(mean, 2 * log_sigma).sum()
         by_mu, by_log_sigma = draws.mean(0).chunk(2)
-        mean = mean + learning_rate * (by_mu - mean)
+        mean = (mean + learning_rate * (by_mu - mean)).clamp(*_MU)
         pull = 1 - torch.exp(2 * log_sigma)
         log_sigma = (log_sigma + learning_rate * (by_log_sigma + pull)).clamp(*_LOG_SIGMA)
         yield _state(step, mean, log_sigma, float(fit.mean() - kl))

@@ -6,7 +6,9 @@ import pytest
 
 from tests.browser.conftest import serve, settle
 
-PAGES = ("", "train", "beta", "latent-space", "interpolate", "generate", "reconstruct")
+EXPLORE = ("beta", "latent-space", "interpolate", "generate", "reconstruct")
+UNDERSTAND = ("bounds", "reparameterisation", "amortised-and-classical")
+PAGES = ("", "train", *EXPLORE, *UNDERSTAND)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,101 @@
+"""Amortised and classical: one encoder for all images, beside a Gaussian optimised for each."""
+
+import numpy as np
+import streamlit as st
+
+from ui import amortised_view, layout, state, theme, understand
+from vae_core import imaging
+from vae_core.errors import UserError
+
+MOST_WIDTH = 720
+
+layout.head(
+    "Amortised and classical",
+    "Classical variational inference optimises a q(z|x) for every image. A VAE’s encoder is *amortised*: it has learnt "
+    "to answer in one go, for any image. That is fast; what it gives away is the **amortisation gap**. What even the "
+    "best Gaussian gives away is the **approximation gap**. Together they are KL(q(z|x) ‖ p(z|x)).",
+)
+entry, checkpoint = state.selected()
+
+
+def chosen_images():
+    """Eight test images in a row, from one that the visitor chooses."""
+    last = max(0, len(checkpoint.snapshot) - amortised_view.IMAGES)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        first = st.number_input(
+            "First test image", 0, last, key="amortised_first", bind="query-params", persist_state="session", width=168
+        )
+        st.button(
+            "Random",
+            help="Any eight in a row.",
+            on_click=st.session_state.__setitem__,
+            args=("amortised_first", int(np.random.default_rng().integers(last + 1))),
+        )
+        asked = st.button("Optimise q for each", icon=":material/play_arrow:", type="primary")
+    index = np.arange(first, min(first + amortised_view.IMAGES, len(checkpoint.snapshot)))
+    images = understand.images_of(checkpoint, index)
+    scale = layout.whole_scale(images.shape[-1], 56)
+    row = imaging.grid(images, columns=len(images), scale=scale, gap=2)
+    st.image(row, width=min(row.width, MOST_WIDTH), output_format="PNG")
+    return index, images, asked
+
+
+def results(found, names):
+    """Quality against time, and the gaps as bars."""
+    st.markdown(amortised_view.sentence(found))
+    time_column, gap_column = st.columns(2, gap="medium")
+    with time_column:
+        st.subheader("Quality against time", anchor=False)
+        st.plotly_chart(
+            amortised_view.quality(found.seconds, found.course, float(found.log_likelihood.mean())),
+            config=theme.CHART_CONFIG,
+            key="amortised_quality",
+        )
+        st.caption(
+            "Measured on this server, on whatever else it was doing. Time spent on measuring the ELBO is not in."
+        )
+    with gap_column:
+        st.subheader("Where the gap comes from", anchor=False)
+        st.plotly_chart(amortised_view.bars(found, names), config=theme.CHART_CONFIG, key="amortised_gaps")
+        st.caption(
+            "log p(x) is exact, summed over the latent plane. The parts add up to log p(x) − ELBO."
+            if found.exact
+            else "log p(x) is estimated by annealed importance sampling; its standard errors are in the table."
+        )
+    table = amortised_view.gap_table(found, names)
+    with st.expander("Table of all images", icon=":material/table:"):
+        st.dataframe(table.style.format(precision=2), hide_index=True)
+        st.download_button(
+            "Table as CSV",
+            table.to_csv(index=False),
+            f"{entry.id}-gaps.csv",
+            "text/csv",
+            icon=":material/download:",
+            on_click="ignore",
+        )
+
+
+try:
+    index, images, asked = chosen_images()
+    found = amortised_view.compared(entry, checkpoint, images)
+    if found is None and asked:
+        live = st.empty()
+        found = amortised_view.compare(
+            entry,
+            checkpoint,
+            images,
+            lambda seconds, course: live.plotly_chart(
+                amortised_view.quality(seconds, course), config=theme.CHART_CONFIG
+            ),
+        )
+        live.empty()
+    if found is None:
+        st.info(
+            "Start from the encoder’s q and climb each image’s ELBO by gradient, by itself: first with independent "
+            "dimensions, then with a full covariance. It takes some seconds.",
+            icon=":material/hiking:",
+        )
+    else:
+        results(found, [str(i) for i in index])
+except UserError as error:
+    st.error(str(error), icon=":material/error:")

@@ -1,0 +1,127 @@
+"""Bounds: from the ELBO to log p(x), by averaging more and more weights under the logarithm."""
+
+import streamlit as st
+
+from ui import bounds_view, layout, state, theme, understand
+from vae_core.bounds import bound_curve
+from vae_core.errors import UserError
+
+layout.head(
+    "Bounds",
+    "Draw z from the encoder’s q(z|x) and weigh it, w = p(x, z) / q(z|x). The average of w is p(x), whatever q is; but "
+    "the average of log w, the ELBO, lies below log p(x): Jensen’s inequality. Average K weights under the logarithm "
+    "and the bound $L_K$ climbs from the ELBO towards log p(x).",
+)
+entry, checkpoint = state.selected()
+
+
+def image_part():
+    """One test image: its bounds, and the weights that they come from."""
+    beside, main = st.columns([1, 3.4], gap="large")
+    with beside:
+        subject = understand.test_image(checkpoint)
+    with main:
+        log_weights = bounds_view.weights(entry, checkpoint, subject.image)
+        exact = bounds_view.exact_log_likelihood(entry, checkpoint, subject.image)
+        curve = bound_curve(log_weights[None])
+        numbers = st.container(horizontal=True, gap="medium")
+        asked = st.button(
+            "Anneal",
+            icon=":material/local_fire_department:",
+            help=f"A second estimate that owes nothing to q’s shape: {bounds_view.CHAINS} chains start from the prior "
+            f"and move by Hamiltonian Monte Carlo while p(x|z) is turned up in {bounds_view.TEMPERATURES} steps "
+            "(annealed importance sampling).",
+        )
+        second = (
+            bounds_view.anneal(entry, checkpoint, subject.image)
+            if asked
+            else bounds_view.annealed_before(entry, checkpoint, subject.image)
+        )
+        metrics(numbers, curve, exact, second)
+        st.markdown(bounds_view.verdict(log_weights, exact))
+    rising, jensen = main.columns(2, gap="medium")
+    with rising:
+        st.subheader("The bound rises with K", anchor=False)
+        st.plotly_chart(bounds_view.curve_figure(curve, exact, second), config=theme.CHART_CONFIG, key="bounds_curve")
+        st.caption(
+            f"From one set of {len(log_weights):,} draws: $L_K$ is the mean over disjoint groups of K of them. Each K "
+            "divides the next, so on the same draws the curve can only rise."
+        )
+        st.download_button(
+            "CSV of the curve",
+            bounds_view.curve_csv(curve),
+            f"{entry.id}-test-{subject.index}-bounds.csv",
+            "text/csv",
+            icon=":material/download:",
+            on_click="ignore",
+        )
+    with jensen:
+        st.subheader("The weights behind it", anchor=False)
+        st.plotly_chart(bounds_view.histogram(log_weights, exact), config=theme.CHART_CONFIG, key="bounds_histogram")
+        st.caption(
+            "Grey: where the draws lie. Orange: where their weight lies, the further right the fewer draws carry it. "
+            "The arrow goes from E_q[log w], the ELBO, to log E_q[w] as these draws have it. The lowest 1 % are cut "
+            "off."
+        )
+
+
+def metrics(row, curve, exact, second):
+    """The numbers of one image, in the order in which they bound each other."""
+    with row:
+        st.metric("ELBO = L₁", layout.nats(curve.values[0, 0], 2), width="content")
+        st.metric("L₅₀₀₀", layout.nats(curve.values[-1, 0], 2), width="content")
+        if second is not None:
+            st.metric(
+                "By annealing",
+                f"{second.values[0]:,.2f} ± {second.standard_errors[0]:.2f} nats".replace("-", "−"),
+                width="content",
+            )
+        if exact is not None:
+            st.metric(
+                "log p(x), exact",
+                layout.nats(exact, 2),
+                help="By a sum over the whole latent plane.",
+                width="content",
+            )
+
+
+def table_part():
+    """Every shipped model's test log-likelihood."""
+    st.subheader("Test log-likelihood of the shipped models", anchor=False)
+    draws = bounds_view.TABLE_DRAWS
+    st.markdown(
+        f"$L_{{{draws}}}$ averaged over the first {bounds_view.TABLE_IMAGES} test images of each model’s data, from "
+        f"{draws:,} draws each: a number by which to compare models of the same data."
+    )
+    asked = st.button("Measure all", icon=":material/play_arrow:", key="bounds_measure")
+    shipped = {key: one for key, one in state.entries().items() if one.run is None}
+    rows = [bounds_view.table_row(one, compute=asked) for one in shipped.values()]
+    found = [row for row in rows if row is not None]
+    if not found:
+        return
+    shown = bounds_view.table(found)
+    st.dataframe(
+        shown,
+        hide_index=True,
+        column_config={
+            "Images under 2 %": st.column_config.NumberColumn(
+                format="percent",
+                help=f"Images in which fewer than 2 % of the {draws:,} draws count: their bound may be nats too low.",
+            )
+        },
+    )
+    st.download_button(
+        "CSV of the table",
+        shown.to_csv(index=False),
+        "test-log-likelihood.csv",
+        "text/csv",
+        icon=":material/download:",
+        on_click="ignore",
+    )
+
+
+try:
+    image_part()
+    table_part()
+except UserError as error:
+    st.error(str(error), icon=":material/error:")

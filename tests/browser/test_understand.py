@@ -1,0 +1,96 @@
+"""Bounds, Reparameterisation, Amortised and classical in a real browser: links, dragging, waiting, downloads."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.browser.conftest import serve, settle
+
+pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+from playwright.sync_api import expect
+
+MAP = '[data-testid="noise-map"]'
+
+
+@pytest.fixture(scope="module")
+def app(browser, tmp_path_factory):  # noqa: ARG001 (no browser, no server)
+    with serve("app.py", VAE_RUNS=str(tmp_path_factory.mktemp("runs"))) as url:
+        yield url
+
+
+def metric(page, label: str):
+    return page.get_by_test_id("stMetric").filter(has_text=re.compile(f"^{label}")).get_by_test_id("stMetricValue")
+
+
+def numbers(page, name: str) -> list[float]:
+    return [float(value) for value in page.locator(MAP).get_attribute(f"data-{name}").split()]
+
+
+def drawn(page) -> None:
+    expect(page.locator(MAP)).to_have_attribute("data-redraws", re.compile("[1-9]"))
+
+
+def test_bounds_are_annealed_and_downloaded(app, open_page):
+    page = open_page(f"{app}/bounds?model=digits-d2&understand_image=4")
+    expect(metric(page, "ELBO")).to_be_visible()
+    expect(metric(page, "By annealing")).to_have_count(0)
+    page.get_by_role("button", name="Anneal").click()
+    expect(metric(page, "By annealing")).to_be_visible(timeout=60_000)
+    with page.expect_download() as download:
+        page.get_by_role("button", name="CSV of the curve").click()
+    rows = Path(download.value.path()).read_text().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["k", "1", "5", "10", "50", "100", "500", "1000", "5000"]
+
+
+def test_codes_follow_the_ellipse_under_the_pointer_and_gradients_on_release(app, open_page):
+    page = open_page(f"{app}/reparameterisation?model=digits-d2&understand_image=4")
+    drawn(page)
+    texts = {name: page.locator(MAP).get_attribute(f"data-{name}") for name in ("mu", "sigma")}
+    mu, sigma = numbers(page, "mu"), numbers(page, "sigma")
+    cost = metric(page, "Score function").first
+    before = cost.inner_text()
+    plane = page.locator(MAP).get_by_role("img", name=re.compile("latent plane"))
+    plane.scroll_into_view_if_needed()
+    box = plane.bounding_box()
+    (reach,) = numbers(page, "reach")
+    x = box["x"] + (mu[0] + reach) * box["width"] / (2 * reach)
+    y = box["y"] + (reach - mu[1]) * box["height"] / (2 * reach)
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 40, y - 30, steps=8)
+    expect(page.locator(MAP)).not_to_have_attribute("data-mu", texts["mu"])
+    moved = numbers(page, "mu")
+    assert moved[0] > mu[0]
+    assert moved[1] > mu[1]
+    assert numbers(page, "sigma") == sigma
+    assert cost.inner_text() == before  # the server has not been asked yet
+    page.mouse.up()
+    expect(cost).not_to_have_text(before, timeout=30_000)
+    settle(page)
+    page.get_by_role("button", name="Start again").click()
+    expect(cost).to_have_text(before, timeout=30_000)
+    assert numbers(page, "mu") == mu
+
+
+def test_keys_widen_the_ellipse(app, open_page):
+    page = open_page(f"{app}/reparameterisation?model=digits-d2")
+    drawn(page)
+    text, sigma = page.locator(MAP).get_attribute("data-sigma"), numbers(page, "sigma")
+    page.locator(MAP).get_by_role("img", name=re.compile("latent plane")).focus()
+    for _ in range(3):
+        page.keyboard.press("Shift+ArrowRight")
+    expect(page.locator(MAP)).not_to_have_attribute("data-sigma", text)
+    assert numbers(page, "sigma")[0] > sigma[0]
+    assert numbers(page, "sigma")[1] == sigma[1]
+
+
+def test_a_comparison_is_drawn_while_it_runs_stopped_and_finished(app, open_page):
+    page = open_page(f"{app}/amortised-and-classical?model=digits-d2")
+    expect(page.get_by_text("Start from the encoder’s q")).to_be_visible()
+    page.get_by_role("button", name="Optimise q for each").click()
+    page.get_by_role("button", name="Stop").click()
+    expect(page.get_by_text("Start from the encoder’s q")).to_be_visible()
+    page.get_by_role("button", name="Optimise q for each").click()
+    expect(page.get_by_role("heading", name="Where the gap comes from")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text("The encoder answers for 8 images")).to_be_visible()

@@ -1,0 +1,208 @@
+"""Bounds, Reparameterisation, Amortised and classical, run as Streamlit runs them, with every shipped model."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from ui import amortised_view, bounds_view, gradient_view, understand
+from ui.components.noise_map import SMALLEST_SIGMA, Dragged, noise_map_props, parse_dragged
+from vae_core.bounds import LogLikelihood, bound_curve
+from vae_core.checkpoint import load
+from vae_core.evaluate import binarise
+
+ROOT = Path(__file__).resolve().parents[2]
+CHECKPOINTS = sorted((ROOT / "checkpoints").glob("*.safetensors"))
+EVERY = pytest.mark.parametrize("path", CHECKPOINTS, ids=lambda path: path.stem)
+PAGES = ("bounds", "reparameterisation", "amortised_and_classical")
+
+
+@pytest.fixture(autouse=True)
+def little_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer chains, steps and images, and nothing kept from other tests."""
+    monkeypatch.setattr(bounds_view, "CHAINS", 4)
+    monkeypatch.setattr(bounds_view, "TEMPERATURES", 8)
+    monkeypatch.setattr(bounds_view, "TABLE_IMAGES", 4)
+    monkeypatch.setattr(bounds_view, "TABLE_DRAWS", 20)
+    monkeypatch.setattr(gradient_view, "DRAWS", 40)
+    monkeypatch.setattr(gradient_view, "STEPS", 4)
+    monkeypatch.setattr(amortised_view, "IMAGES", 3)
+    monkeypatch.setattr(amortised_view, "STEPS", 6)
+    monkeypatch.setattr(amortised_view, "_CHAINS", 4)
+    monkeypatch.setattr(amortised_view, "_TEMPERATURES", 6)
+    understand._results.clear()
+
+
+def open_page(page: str, model: str, **settings: str) -> AppTest:
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    for name, value in (settings | {"model": model}).items():
+        app.query_params[name] = value
+    app = app.run().switch_page(f"pages/understand/{page}.py").run()
+    assert not app.exception
+    assert not app.error
+    return app
+
+
+def press(app: AppTest, label: str) -> AppTest:
+    next(button for button in app.button if button.label == label).click().run()
+    assert not app.exception
+    assert not app.error
+    return app
+
+
+def number(text: str) -> float:
+    return float(re.sub(r"[^\d.−-]", "", text.split(" ")[0]).replace("−", "-"))
+
+
+def metrics(app: AppTest) -> dict[str, float]:
+    return {one.label: number(one.value) for one in app.metric}
+
+
+@EVERY
+def test_bounds_of_every_shipped_model(path: Path) -> None:
+    """The numbers stand in their order, and the estimate by annealing joins them when asked for."""
+    app = open_page("bounds", path.stem, understand_image="2")
+    found = metrics(app)
+    assert found["ELBO = L₁"] <= found["L₅₀₀₀"]
+    assert ("log p(x), exact" in found) == (load(path).model.config.latent_dim <= 2)
+    assert "By annealing" not in found
+    assert "By annealing" in metrics(press(app, "Anneal"))
+    assert "By annealing" in metrics(app.run())  # kept
+
+
+def test_table_has_every_shipped_model_and_says_of_how_many_images() -> None:
+    app = open_page("bounds", "digits-d2")
+    assert len(app.dataframe) == 0
+    table = press(app, "Measure all").dataframe[0].value
+    assert len(table) == len(CHECKPOINTS)
+    assert set(table["Images"]) == {4}
+    assert (table["ELBO, nats"] <= table["L_20, nats"]).all()
+    assert "first 4 test images" in " ".join(element.value for element in app.markdown)
+
+
+@EVERY
+def test_reparameterisation_of_every_shipped_model(path: Path) -> None:
+    app = open_page("reparameterisation", path.stem)
+    costs = metrics(app)
+    assert costs["Reparameterised"] == 1
+    assert costs["Score function"] > costs["Score function, baseline"] > 1
+    table = app.dataframe[0].value
+    assert len(table) == 3 * 4
+    assert ("Exact" in table) == (load(path).model.config.latent_dim == 2)
+    app.segmented_control(key="reparameterisation_samples").set_value(16).run()
+    assert not app.exception
+
+
+@EVERY
+def test_amortised_and_classical_of_every_shipped_model(path: Path) -> None:
+    """The parts of the gap add up to log p(x) − ELBO in the table, and the answer stays."""
+    app = open_page("amortised_and_classical", path.stem, amortised_first="1")
+    assert app.info
+    for _ in range(2):
+        table = press(app, "Optimise q for each").dataframe[0].value
+        gap = table["log p(x)"] - table["ELBO of the encoder"]
+        np.testing.assert_allclose(table[["Amortisation", "Independence", "Shape"]].sum(axis=1), gap, rtol=1e-9)
+        assert list(table["Test image"]) == ["1", "2", "3"]
+        assert not app.info
+
+
+def test_the_image_is_the_same_on_every_page_of_the_section() -> None:
+    app = open_page("bounds", "digits-d2", understand_image="5")
+    app.switch_page("pages/understand/reparameterisation.py").run()
+    assert app.number_input(key="understand_image").value == 5
+
+
+def test_pixels_are_those_that_the_command_line_draws() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (9, 1, 4, 5), dtype=np.uint8)
+    drawn = binarise(images, 0)
+    for index in (0, 3, 8):
+        np.testing.assert_array_equal(understand.binarised(images[index], index), drawn[index])
+
+
+def test_verdict_follows_the_effective_draws() -> None:
+    equal, spread, one = np.zeros(1000), np.zeros(1000), np.zeros(1000)
+    spread[:40], one[0] = 8.0, 50.0
+    assert "1,000.0 of 1,000" in bounds_view.verdict(equal, None)
+    assert "has arrived" in bounds_view.verdict(equal, None)
+    assert "outweigh" in bounds_view.verdict(spread, None)
+    said = bounds_view.verdict(one, float(50 - np.log(1000)) + 3)
+    assert "lucky" in said
+    assert "3.00 nats below the exact" in said
+
+
+def test_histogram_marks_the_two_averages() -> None:
+    """The mean of log w, and the log of the mean w; each colour's shares add up to 1."""
+    log_weights = np.random.default_rng(0).normal(size=4000)
+    chart = bounds_view.histogram(log_weights, None)
+    draws, weight, *lines = chart.data
+    assert sum(draws.y) == pytest.approx(1)
+    assert sum(weight.y) == pytest.approx(1)
+    wanted = [log_weights.mean(), np.log(np.exp(log_weights).mean())]
+    assert [line.x[0] for line in lines] == pytest.approx(wanted)
+    assert f"{wanted[1] - wanted[0]:.2f}" in chart.layout.annotations[1].text
+
+
+def test_curve_shows_what_is_known_and_no_more() -> None:
+    curve = bound_curve(np.random.default_rng(0).normal(size=(1, 5000)))
+    second = LogLikelihood(np.array([0.5]), np.array([0.1]), np.array([8.0]), 16)
+    names = [
+        [trace.name for trace in bounds_view.curve_figure(curve, *known).data]
+        for known in ((None, None), (0.5, second))
+    ]
+    assert [len(found) for found in names] == [1, 3]
+    assert bounds_view.curve_csv(curve).splitlines()[0] == "k,bound,standard_error"
+
+
+def test_costs_are_ratios_of_total_variance() -> None:
+    random = np.random.default_rng(0)
+    draws = dict(
+        zip(gradient_view.ESTIMATORS, (scale * random.normal(size=(50_000, 4)) for scale in (1, 10, 3)), strict=True)
+    )
+    found = gradient_view.costs(gradient_view.Gradients(draws, None))
+    assert list(found.values()) == pytest.approx([1, 100, 9], rel=0.03)
+
+
+def test_noise_map_starts_at_the_subject_and_believes_no_nonsense() -> None:
+    start = Dragged((0.5, -1.0), (0.2, 0.4))
+    props = noise_map_props(np.zeros((3, 2)), np.array([[4.0, -5.0]]), start, "digits-d2 3", ("z₁", "z₂"), "q")
+    assert props["mu"] == [0.5, -1.0]
+    assert props["reach"] > 5
+    good = {"subject": "a", "mu": [1, 2.5], "sigma": [0.1, 1]}
+    assert parse_dragged(good, "a") == Dragged((1.0, 2.5), (0.1, 1.0))
+    wrong = [
+        None,
+        good | {"subject": "b"},
+        good | {"mu": [1]},
+        good | {"mu": "12"},
+        good | {"mu": [1, float("nan")]},
+        good | {"mu": [1, 1e9]},
+        good | {"sigma": [0, 1]},
+        good | {"sigma": [SMALLEST_SIGMA / 2, 1]},
+    ]
+    assert [parse_dragged(one, "a") for one in wrong] == [None] * len(wrong)
+
+
+def test_results_are_kept_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(understand, "_KEPT", 3)
+    calls = []
+
+    def compute(progress) -> int:
+        progress(0.5, "half")
+        calls.append(1)
+        return len(calls)
+
+    assert [understand.kept("a", compute, "…") for _ in range(2)] == [1, 1]
+    for key in "bcd":
+        understand.kept(key, compute, "…")
+    assert understand.peek("a") is None
+    assert understand.peek("d") == 4
+
+
+def test_start_keeps_to_the_dimensions_that_carry_most() -> None:
+    checkpoint = load(next(path for path in CHECKPOINTS if path.stem == "mnist-d16"))
+    first, second = gradient_view.two_dimensions(checkpoint.snapshot)
+    kl = 0.5 * (checkpoint.snapshot.mu**2 + np.exp(checkpoint.snapshot.logvar) - 1 - checkpoint.snapshot.logvar)
+    assert {first, second} == set(np.argsort(kl.mean(0))[-2:].tolist())
+    assert first < second

@@ -1,0 +1,187 @@
+"""What the page Amortised and classical shows: the encoder's answer beside inference image by image."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from ui import theme, understand
+from ui.state import Entry
+from vae_core.amortisation import FAMILIES, elbo, encoded, improve
+from vae_core.annealed import annealed
+from vae_core.checkpoint import Checkpoint
+
+__all__ = ["IMAGES", "STEPS", "Comparison", "bars", "compare", "compared", "gap_table", "quality", "sentence"]
+
+IMAGES, STEPS = 8, 200
+_DRAWS, _CHECKED = 512, 10
+_CHAINS, _TEMPERATURES = 16, 300
+_NAMES = {"diagonal": "independent dimensions", "full": "full covariance"}
+_COLOURS = {"encoder": "#2a9d9d", "diagonal": "#d98a1f", "full": "#8a6bd1", "log p(x)": "#c0378a"}
+_PARTS = {"amortisation": "#d98a1f", "independence": "#8a6bd1", "shape": "#8a93a3"}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Inference by the encoder and image by image, for N images, in nats and seconds.
+
+    elbo: of the encoder's q and of the best q of each family, (N,) by 'encoder', 'diagonal', 'full'. seconds,
+    course: after how long each family had which ELBO, averaged over the images, from the encoder's on. log_likelihood,
+    errors (N,): log p(x), by quadrature (errors 0), else by annealed importance sampling.
+    """
+
+    elbo: dict[str, np.ndarray]
+    encoder_seconds: float
+    seconds: dict[str, np.ndarray]
+    course: dict[str, np.ndarray]
+    log_likelihood: np.ndarray
+    errors: np.ndarray
+
+    @property
+    def exact(self) -> bool:
+        """Whether log p(x) is known by quadrature."""
+        return not self.errors.any()
+
+    @property
+    def gaps(self) -> dict[str, np.ndarray]:
+        """The parts of log p(x) − ELBO(encoder), (N,) each: what each wider family wins, and what no Gaussian can."""
+        return {
+            "amortisation": self.elbo["diagonal"] - self.elbo["encoder"],
+            "independence": self.elbo["full"] - self.elbo["diagonal"],
+            "shape": self.log_likelihood - self.elbo["full"],
+        }
+
+
+def _key(entry: Entry, checkpoint: Checkpoint, images: np.ndarray) -> tuple:
+    return understand.result_key("amortised", entry, checkpoint.model.beta, images, STEPS)
+
+
+def compared(entry: Entry, checkpoint: Checkpoint, images: np.ndarray) -> Comparison | None:
+    """The comparison for these images, if anyone has asked for it."""
+    return understand.peek(_key(entry, checkpoint, images))
+
+
+def compare(entry: Entry, checkpoint: Checkpoint, images: np.ndarray, draw: Callable[[dict, dict], None]) -> Comparison:
+    """Optimise q for each of uint8 images (N, C, H, W), from the encoder's; kept.
+
+    `draw` is called as it goes, with `seconds` and `course` as they are so far.
+    """
+
+    def compute(progress: Callable[[float, str], None]) -> Comparison:
+        model = checkpoint.model
+        began = time.perf_counter()
+        q = encoded(model, images)
+        encoder_seconds = time.perf_counter() - began
+        found = {"encoder": elbo(model, images, q, _DRAWS).values}
+        seconds, course = {}, {}
+        for place, family in enumerate(FAMILIES):
+            spent, times, means = 0.0, [encoder_seconds], [found["encoder"].mean()]
+            walk = improve(model, images, family, steps=STEPS)
+            next(walk)
+            for _ in range(STEPS):
+                began = time.perf_counter()
+                step = next(walk)
+                spent += time.perf_counter() - began
+                if step.step < _CHECKED or step.step % _CHECKED == 0:
+                    times.append(encoder_seconds + spent)
+                    means.append(elbo(model, images, step.q, _DRAWS // 4).values.mean())
+                    seconds[family], course[family] = np.array(times), np.array(means)
+                    draw(seconds, course)
+                done = (place + step.step / STEPS) / 3
+                progress(done, f"Optimising {len(images)} Gaussians, {_NAMES[family]}: step {step.step} of {STEPS}")
+            found[family] = elbo(model, images, step.q, _DRAWS).values
+        exact = understand.exact_log_likelihoods(entry, checkpoint, images)
+        if exact is not None:
+            return Comparison(found, encoder_seconds, seconds, course, exact, np.zeros(len(images)))
+        second = annealed(
+            model,
+            images,
+            _CHAINS,
+            _TEMPERATURES,
+            progress=lambda done: progress((2 + done) / 3, "Annealing, for log p(x)"),
+        )
+        return Comparison(found, encoder_seconds, seconds, course, second.values, second.standard_errors)
+
+    return understand.kept(_key(entry, checkpoint, images), compute, "Optimising")
+
+
+def quality(
+    seconds: dict[str, np.ndarray],
+    course: dict[str, np.ndarray],
+    log_likelihood: float | None = None,
+) -> go.Figure:
+    """The average ELBO against time: the encoder's one dot, and the climb of each family; log p(x) where known."""
+    chart = theme.figure("seconds for all images", "ELBO, nats, averaged over the images", height=380)
+    for family, values in course.items():
+        chart.add_scatter(
+            x=seconds[family],
+            y=values,
+            name=f"image by image, {_NAMES[family]}",
+            mode="lines",
+            line={"color": _COLOURS[family], "width": 3},
+            hovertemplate="%{y:.2f}",
+        )
+    first = next(iter(course))
+    chart.add_scatter(
+        x=seconds[first][:1],
+        y=course[first][:1],
+        name="the encoder",
+        mode="markers",
+        marker={"size": 13, "color": _COLOURS["encoder"]},
+        hovertemplate="%{y:.2f}",
+    )
+    if log_likelihood is not None:
+        chart.add_hline(log_likelihood, line={"color": _COLOURS["log p(x)"], "width": 2, "dash": "dash"})
+        chart.add_annotation(
+            x=0,
+            xref="paper",
+            xanchor="left",
+            y=log_likelihood,
+            yanchor="bottom",
+            text="log p(x)",
+            font={"color": _COLOURS["log p(x)"]},
+            showarrow=False,
+        )
+    return chart.update_xaxes(type="log", tickformat="~g", dtick=1)
+
+
+def bars(found: Comparison, names: list[str]) -> go.Figure:
+    """The inference gap of each image in its parts, stacked."""
+    chart = theme.figure("test image", "nats below log p(x)", height=380, barmode="relative", bargap=0.3)
+    titles = {
+        "amortisation": "amortisation: one encoder for all images",
+        "independence": "independent dimensions",
+        "shape": "no Gaussian fits better" if found.exact else "no Gaussian fits better (log p(x) by annealing)",
+    }
+    for part, value in found.gaps.items():
+        chart.add_bar(x=names, y=value, name=titles[part], marker_color=_PARTS[part], hovertemplate="%{y:.2f} nats")
+    chart.update_layout(legend={"orientation": "h"}, margin={"t": 76})
+    return chart.update_xaxes(type="category")
+
+
+def gap_table(found: Comparison, names: list[str]) -> pd.DataFrame:
+    """One row an image: log p(x), the encoder's ELBO and the parts of the gap between them, in nats."""
+    columns = {"Test image": names, "log p(x)": found.log_likelihood}
+    if not found.exact:
+        columns["Standard error"] = found.errors
+    columns |= {"ELBO of the encoder": found.elbo["encoder"]}
+    columns |= {part.capitalize(): value for part, value in found.gaps.items()}
+    return pd.DataFrame(columns)
+
+
+def sentence(found: Comparison) -> str:
+    """What was gained, and what it cost."""
+    before, after = found.elbo["encoder"].mean(), found.elbo["diagonal"].mean()
+    spent = found.seconds["diagonal"][-1]
+    amortised, independent, shape = (value.mean() for value in found.gaps.values())
+    total = amortised + independent + shape
+    return (
+        f"The encoder answers for {len(found.log_likelihood)} images in {1000 * found.encoder_seconds:,.1f} ms; "
+        f"optimising q for each takes {spent:,.1f} s, {spent / found.encoder_seconds:,.0f} times as long, and raises "
+        f"the average ELBO from {before:,.1f} to {after:,.1f} nats. Of the inference gap of {total:,.2f} nats, "
+        f"{amortised:,.2f} are amortisation, {independent:,.2f} come from q’s independent dimensions, and "
+        f"{shape:,.2f} from what no Gaussian can follow."
+    ).replace(" -", " −")

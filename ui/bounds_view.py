@@ -1,0 +1,251 @@
+"""What the page Bounds shows: L_K against K, the weights behind it, and the test log-likelihood of models."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from ui import caching, layout, state, theme, understand
+from ui.state import Entry
+from vae_core.annealed import annealed
+from vae_core.bounds import BoundCurve, LogLikelihood, bound_curve, effective_samples, importance_weights
+from vae_core.checkpoint import Checkpoint
+from vae_core.rate_distortion import bits_per_dimension
+
+__all__ = [
+    "CHAINS",
+    "DRAWS",
+    "TABLE_DRAWS",
+    "TABLE_IMAGES",
+    "TEMPERATURES",
+    "TableRow",
+    "anneal",
+    "annealed_before",
+    "curve_csv",
+    "curve_figure",
+    "exact_log_likelihood",
+    "histogram",
+    "table",
+    "table_row",
+    "verdict",
+    "weights",
+]
+
+DRAWS = 5000
+CHAINS, TEMPERATURES = 16, 400
+TABLE_IMAGES, TABLE_DRAWS = 64, 1000
+_BINS = 70
+_EXACT, _ANNEALED, _BOUND, _WEIGHT = "#c0378a", "#d98a1f", "#2a9d9d", "#d9622b"
+
+
+def weights(entry: Entry, checkpoint: Checkpoint, image: np.ndarray) -> np.ndarray:
+    """log w of 5,000 draws for one uint8 image (C, H, W): (5000,), kept."""
+    key = understand.result_key("weights", entry, checkpoint.model.beta, image, DRAWS)
+    return understand.kept(
+        key,
+        lambda progress: importance_weights(checkpoint.model, image[None], DRAWS, progress=progress)[0],
+        f"Drawing {DRAWS:,} codes",
+    )
+
+
+def exact_log_likelihood(entry: Entry, checkpoint: Checkpoint, image: np.ndarray) -> float | None:
+    """log p(x) of one uint8 image (C, H, W) by quadrature, kept; None where there are over two latent dimensions."""
+    found = understand.kept(
+        understand.result_key("exact", entry, checkpoint.model.beta, image),
+        lambda _: understand.exact_log_likelihoods(entry, checkpoint, image[None]),
+        "Summing over the latent plane",
+    )
+    return None if found is None else float(found[0])
+
+
+def _annealed_key(entry: Entry, checkpoint: Checkpoint, image: np.ndarray) -> tuple:
+    return understand.result_key("annealed", entry, checkpoint.model.beta, image, CHAINS, TEMPERATURES)
+
+
+def annealed_before(entry: Entry, checkpoint: Checkpoint, image: np.ndarray) -> LogLikelihood | None:
+    """The estimate by annealing for this image, if anyone has asked for it."""
+    return understand.peek(_annealed_key(entry, checkpoint, image))
+
+
+def anneal(entry: Entry, checkpoint: Checkpoint, image: np.ndarray) -> LogLikelihood:
+    """The estimate of log p(x) by annealed importance sampling for one uint8 image (C, H, W), kept."""
+    return understand.kept(
+        _annealed_key(entry, checkpoint, image),
+        lambda progress: annealed(checkpoint.model, image[None], CHAINS, TEMPERATURES, progress=progress),
+        f"Annealing {CHAINS} chains from the prior to the posterior",
+    )
+
+
+def curve_figure(curve: BoundCurve, exact: float | None, second: LogLikelihood | None) -> go.Figure:
+    """L_K of one image with two standard errors against K; log p(x), exact where known, and by annealing."""
+    chart = theme.figure("K, draws under the logarithm", "L<sub>K</sub>, nats", height=360)
+    value, error = curve.values[:, 0], 2 * curve.standard_errors[:, 0]
+    chart.add_scatter(
+        x=curve.sizes,
+        y=value,
+        error_y={"array": error, "thickness": 1.5, "width": 4},
+        mode="lines+markers",
+        name="L<sub>K</sub> ± 2 standard errors",
+        showlegend=True,
+        line={"color": _BOUND, "width": 3},
+        marker={"size": 8},
+        hovertemplate="%{y:.2f}",
+    )
+    ends = [curve.sizes[0], curve.sizes[-1]]
+    if exact is not None:
+        chart.add_scatter(
+            x=ends,
+            y=[exact, exact],
+            mode="lines",
+            name="log p(x), exact",
+            line={"color": _EXACT, "width": 2, "dash": "dash"},
+            hovertemplate="%{y:.2f}",
+        )
+    if second is not None:
+        middle, spread = float(second.values[0]), 2 * float(second.standard_errors[0])
+        chart.add_hrect(middle - spread, middle + spread, fillcolor=_ANNEALED, opacity=0.15, line_width=0)
+        chart.add_scatter(
+            x=ends,
+            y=[middle, middle],
+            mode="lines",
+            name="by annealing ± 2 standard errors",
+            line={"color": _ANNEALED, "width": 2, "dash": "dot"},
+            hovertemplate="%{y:.2f}",
+        )
+    return chart.update_xaxes(type="log", tickvals=[1, 10, 100, 1000, 5000], tickformat=",d", hoverformat=",d")
+
+
+def histogram(log_weights: np.ndarray, exact: float | None) -> go.Figure:
+    """Where the draws (K,) lie by log w, and where their weight lies; Jensen's gap between the two averages."""
+    shown = np.quantile(log_weights, 0.01), log_weights.max()
+    bins = np.linspace(*shown, _BINS + 1)
+    inside = log_weights[log_weights >= shown[0]]
+    share = np.exp(inside - inside.max())
+    middles = (bins[1:] + bins[:-1]) / 2
+    chart = theme.figure("log w, nats", "share", height=360, bargap=0, barmode="overlay")
+    for name, colour, value in (
+        ("of the draws", theme.TERM_COLOURS["total"], np.ones(len(inside))),
+        ("of the weight w", _WEIGHT, share),
+    ):
+        height = np.histogram(inside, bins, weights=value)[0] / value.sum()
+        chart.add_bar(x=middles, y=height, name=name, marker_color=colour, opacity=0.65, hovertemplate="%{y:.1%}")
+    elbo = float(log_weights.mean())
+    bound = float(np.logaddexp.reduce(log_weights) - np.log(len(log_weights)))
+    top = 1.06 * max(float(np.max(bar.y)) for bar in chart.data)
+    for at, colour, dash in ((elbo, _BOUND, "solid"), (bound, _BOUND, "solid"), (exact, _EXACT, "dash")):
+        if at is not None:
+            chart.add_scatter(
+                x=[at, at],
+                y=[0, top],
+                mode="lines",
+                line={"color": colour, "width": 2, "dash": dash},
+                showlegend=False,
+                hoverinfo="skip",
+            )
+    chart.add_annotation(
+        x=bound, ax=elbo, y=top, ay=top, axref="x", ayref="y", arrowhead=2, arrowwidth=2, arrowcolor=_BOUND, text=""
+    )
+    chart.add_annotation(
+        x=(elbo + bound) / 2,
+        y=top,
+        yshift=10,
+        text=f"Jensen’s gap {bound - elbo:.2f}",
+        font={"color": _BOUND},
+        showarrow=False,
+    )
+    reach = 0.04 * (shown[1] - shown[0])
+    right = max(shown[1], exact or -np.inf) + reach
+    chart.update_xaxes(range=[min(shown[0], elbo) - reach, right])
+    return chart.update_yaxes(tickformat=".0%", range=[0, 1.12 * top])
+
+
+def verdict(log_weights: np.ndarray, exact: float | None) -> str:
+    """What the effective sample size says of L_K for one image, log w (K,)."""
+    drawn, effective = len(log_weights), float(effective_samples(log_weights[None])[0])
+    bound = float(np.logaddexp.reduce(log_weights) - np.log(drawn))
+    missing = "" if exact is None else f" Here it lies {layout.nats(exact - bound, 2)} below the exact log p(x)."
+    count = f"**{effective:,.1f} of {drawn:,} draws count.**"
+    if effective < 0.02 * drawn:
+        return (
+            f"{count} The bound hangs on a few lucky draws: q(z|x) hardly reaches where the true posterior has its "
+            f"mass. It may be nats too low, and its standard error does not show it.{missing}"
+        )
+    if effective < 0.1 * drawn:
+        return f"{count} Some draws outweigh most others; the bound may still be some tenths of a nat too low.{missing}"
+    return (
+        f"{count} The bound has arrived, unless the true posterior has a part that no draw of q(z|x) reaches: "
+        f"that would show in nothing here.{missing}"
+    )
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A model's test log-likelihood: averages over `images` test images, in nats, from `draws` draws for each."""
+
+    title: str
+    images: int
+    draws: int
+    elbo: float
+    bound: float
+    standard_error: float
+    bits_per_dimension: float
+    effective: float
+    unreliable: float
+
+
+def _row_key(entry: Entry) -> tuple:
+    return understand.result_key("test set", entry, 1.0, np.zeros(1, np.uint8), TABLE_IMAGES, TABLE_DRAWS)
+
+
+def table_row(entry: Entry, *, compute: bool) -> TableRow | None:
+    """The row of one model, at β = 1 where it serves several; None where it is not there yet and not to be computed.
+
+    Raises UserError where its checkpoint cannot be read.
+    """
+    if not compute:
+        return understand.peek(_row_key(entry))
+
+    def measure(progress: Callable[[float], None]) -> TableRow:
+        checkpoint = caching.load_checkpoint(entry.path)
+        index = np.arange(min(TABLE_IMAGES, len(checkpoint.snapshot)))
+        images = understand.images_of(checkpoint, index)
+        found = importance_weights(checkpoint.model, images, TABLE_DRAWS, progress=progress)
+        curve = bound_curve(found, (1, TABLE_DRAWS))
+        effective = effective_samples(found)
+        return TableRow(
+            state.title(entry),
+            len(index),
+            TABLE_DRAWS,
+            float(curve.means[0]),
+            float(curve.means[1]),
+            float(curve.mean_errors[1]),
+            float(bits_per_dimension(-curve.means[1], images.shape[1:])),
+            float(np.median(effective)),
+            float((effective < 0.02 * TABLE_DRAWS).mean()),
+        )
+
+    return understand.kept(_row_key(entry), measure, state.title(entry))
+
+
+def table(rows: Sequence[TableRow]) -> pd.DataFrame:
+    """One row a model."""
+    return pd.DataFrame(
+        {
+            "Model": [row.title for row in rows],
+            "Images": [row.images for row in rows],
+            "ELBO, nats": [round(row.elbo, 2) for row in rows],
+            f"L_{TABLE_DRAWS}, nats": [round(row.bound, 2) for row in rows],
+            "Standard error": [round(row.standard_error, 3) for row in rows],
+            "Bits per dimension": [round(row.bits_per_dimension, 4) for row in rows],
+            "Effective draws, median": [round(row.effective, 1) for row in rows],
+            "Images under 2 %": [row.unreliable for row in rows],
+        }
+    )
+
+
+def curve_csv(curve: BoundCurve) -> str:
+    """K, L_K and its standard error for one image."""
+    columns = {"k": curve.sizes, "bound": curve.values[:, 0], "standard_error": curve.standard_errors[:, 0]}
+    return pd.DataFrame(columns).to_csv(index=False)

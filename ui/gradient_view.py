@@ -1,0 +1,225 @@
+"""What the page Reparameterisation shows of gradients: clouds, spreads, and walks that follow them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import torch
+from plotly.subplots import make_subplots
+
+from ui import layout, theme, understand
+from ui.components.noise_map import Dragged
+from ui.state import Entry
+from vae_core.amortisation import GaussianPosterior, elbo
+from vae_core.checkpoint import Checkpoint, LatentSnapshot
+from vae_core.gradients import ESTIMATORS, ascend, exact_gradient, gradient_draws
+from vae_core.latent import rank_by_kl
+from vae_core.objective import kl_standard_normal
+from vae_core.posterior import ImagePosterior
+
+__all__ = [
+    "DRAWS",
+    "NAMES",
+    "STEPS",
+    "WIDE",
+    "Gradients",
+    "Walks",
+    "clouds",
+    "costs",
+    "elbo_figure",
+    "gradients",
+    "start_of",
+    "summary",
+    "two_dimensions",
+    "walk_figure",
+    "walks",
+]
+
+DRAWS, STEPS = 400, 60
+WIDE = 0.2
+_ELBO_DRAWS = 64
+NAMES = dict(zip(ESTIMATORS, ("Reparameterised", "Score function", "Score function, baseline"), strict=True))
+_COLOURS = dict(zip(ESTIMATORS, ("#2a9d9d", "#c0378a", "#d98a1f"), strict=True))
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Gradients by (μ, log σ) for one image and q: by estimator (K, 2d), and exact (2d,) where d ≤ 2."""
+
+    draws: dict[str, np.ndarray]
+    exact: np.ndarray | None
+
+
+def two_dimensions(snapshot: LatentSnapshot) -> tuple[int, int]:
+    """The two latent dimensions with the largest KL, in their order."""
+    kl = kl_standard_normal(torch.from_numpy(snapshot.mu), torch.from_numpy(snapshot.logvar)).mean(0).numpy()
+    first, second = sorted(int(j) for j in rank_by_kl(kl)[:2])
+    return first, second
+
+
+def start_of(posterior: ImagePosterior, pair: tuple[int, int]) -> Dragged:
+    """Where q starts in two dimensions: the encoder's μ, and its σ, or 0.2 where that is smaller."""
+    mu, sigma = posterior.mu[list(pair)], np.maximum(posterior.sigma[list(pair)], WIDE)
+    return Dragged(tuple(map(float, mu)), tuple(map(float, sigma)))
+
+
+def gradients(entry: Entry, checkpoint: Checkpoint, image: np.ndarray, mu: np.ndarray, sigma: np.ndarray) -> Gradients:
+    """One gradient a draw by each estimator, from the same noise, for q = N(mu, diag sigma²), both (d,); kept."""
+
+    def compute(_: object) -> Gradients:
+        model = checkpoint.model
+        draws = {one: gradient_draws(model, image, mu, sigma, one, DRAWS) for one in ESTIMATORS}
+        return Gradients(draws, exact_gradient(model, image, mu, sigma) if len(mu) <= 2 else None)
+
+    key = understand.result_key("gradients", entry, checkpoint.model.beta, image, *mu.tolist(), *sigma.tolist())
+    return understand.kept(key, compute, "Drawing gradients")
+
+
+def clouds(found: Gradients, pair: tuple[int, int], names: tuple[str, str]) -> go.Figure:
+    """A cloud for each estimator on the same axes, the gradients by μ in two dimensions, and their common mean."""
+    chart = make_subplots(1, 3, subplot_titles=list(NAMES.values()), shared_yaxes=True, horizontal_spacing=0.03)
+    reach = 1.15 * max(np.quantile(np.abs(draws[:, pair]), 0.99) for draws in found.draws.values())
+    for column, (estimator, draws) in enumerate(found.draws.items(), start=1):
+        x, y = draws[:, pair[0]], draws[:, pair[1]]
+        chart.add_scatter(
+            x=x,
+            y=y,
+            mode="markers",
+            marker={"size": 5, "color": _COLOURS[estimator], "opacity": 0.45},
+            hovertemplate="%{x:.4~g}, %{y:.4~g}<extra></extra>",
+            row=1,
+            col=column,
+        )
+        middle = (x.mean(), y.mean()) if found.exact is None else tuple(found.exact[list(pair)])
+        chart.add_scatter(
+            x=[middle[0]],
+            y=[middle[1]],
+            mode="markers",
+            marker={"size": 12, "symbol": "cross-thin", "line": {"width": 2.5, "color": theme.TERM_COLOURS["total"]}},
+            hovertemplate="mean %{x:.4~g}, %{y:.4~g}<extra></extra>",
+            row=1,
+            col=column,
+        )
+        chart.update_xaxes(title=f"∂/∂μ of {names[0]}", range=[-reach, reach], row=1, col=column)
+    chart.update_yaxes(range=[-reach, reach])
+    chart.update_yaxes(title=f"∂/∂μ of {names[1]}, nats per unit", row=1, col=1)
+    margin = {"l": 8, "r": 8, "t": 40, "b": 8}
+    return chart.update_layout(height=340, margin=margin, showlegend=False, hovermode="closest")
+
+
+def costs(found: Gradients) -> dict[str, float]:
+    """How many draws each estimator needs for the accuracy of one reparameterised draw: ratios of total variance."""
+    spread = {one: float(draws.var(0).sum()) for one, draws in found.draws.items()}
+    return {one: value / max(spread[ESTIMATORS[0]], 1e-300) for one, value in spread.items()}
+
+
+def summary(found: Gradients, dimensions: tuple[int, ...]) -> pd.DataFrame:
+    """By estimator and component of (μ, log σ): the mean over the draws, its standard error, and the exact value."""
+    rows = []
+    d = next(iter(found.draws.values())).shape[1] // 2
+    for estimator, draws in found.draws.items():
+        for offset, what in ((0, "μ"), (d, "log σ")):
+            for j in dimensions:
+                values = draws[:, offset + j]
+                rows.append(
+                    {
+                        "Estimator": NAMES[estimator],
+                        "By": f"{what} of {layout.dimension_name(j)}",
+                        "Mean": values.mean(),
+                        "Standard error": values.std(ddof=1) / len(values) ** 0.5,
+                        "Standard deviation of one draw": values.std(ddof=1),
+                        "Exact": None if found.exact is None else found.exact[offset + j],
+                    }
+                )
+    return pd.DataFrame(rows).dropna(axis=1)
+
+
+@dataclass(frozen=True)
+class Walks:
+    """Gradient ascent by each estimator: mu, sigma (steps + 1, d), and the ELBO of each state (steps + 1,), in nats."""
+
+    mu: dict[str, np.ndarray]
+    sigma: dict[str, np.ndarray]
+    elbo: dict[str, np.ndarray]
+
+
+def walks(
+    entry: Entry,
+    checkpoint: Checkpoint,
+    image: np.ndarray,
+    mu: np.ndarray,
+    sigma: np.ndarray,
+    *,
+    samples: int,
+    learning_rate: float,
+) -> Walks:
+    """Sixty steps of plain ascent with each estimator from q = N(mu, diag sigma²); kept."""
+
+    def compute(progress: Callable[[float], None]) -> Walks:
+        model, like = checkpoint.model, next(checkpoint.model.parameters())
+        found = Walks({}, {}, {})
+        for place, one in enumerate(ESTIMATORS):
+            states = list(
+                ascend(model, image, mu, sigma, one, steps=STEPS, samples=samples, learning_rate=learning_rate, seed=1)
+            )
+            found.mu[one] = np.stack([state.mu for state in states])
+            found.sigma[one] = np.stack([state.sigma for state in states])
+            q = GaussianPosterior(
+                torch.as_tensor(found.mu[one]).to(like), torch.diag_embed(torch.as_tensor(found.sigma[one]).to(like))
+            )
+            repeated = np.broadcast_to(image, (STEPS + 1, *image.shape)).copy()
+            found.elbo[one] = elbo(model, repeated, q, _ELBO_DRAWS).values
+            progress((place + 1) / len(ESTIMATORS))
+        return found
+
+    settings = (*mu.tolist(), *sigma.tolist(), samples, learning_rate)
+    return understand.kept(
+        understand.result_key("walks", entry, checkpoint.model.beta, image, *settings),
+        compute,
+        "Climbing with each estimator",
+    )
+
+
+def elbo_figure(found: Walks) -> go.Figure:
+    """The ELBO of each walk against steps, from the lowest of the reparameterised one a little down."""
+    chart = theme.figure("step", "ELBO, nats", height=360)
+    for one, values in found.elbo.items():
+        chart.add_scatter(
+            x=np.arange(len(values)),
+            y=values,
+            name=NAMES[one],
+            line={"color": _COLOURS[one], "width": 3 if one == ESTIMATORS[0] else 2},
+            hovertemplate="%{y:.1f}",
+        )
+    steady = found.elbo[ESTIMATORS[0]]
+    top, bottom = max(values.max() for values in found.elbo.values()), steady.min()
+    reach = max(top - bottom, 1.0)
+    return chart.update_yaxes(range=[bottom - 0.6 * reach, top + 0.1 * reach])
+
+
+def walk_figure(found: Walks, pair: tuple[int, int], names: tuple[str, str], cloud: np.ndarray) -> go.Figure:
+    """Where μ went in two dimensions, over a cloud of posterior means (N, 2)."""
+    chart = theme.figure(names[0], names[1], height=360, hovermode="closest", showlegend=False)
+    chart.add_scatter(
+        x=cloud[:, 0],
+        y=cloud[:, 1],
+        mode="markers",
+        marker={"size": 3, "color": theme.TERM_COLOURS["total"], "opacity": 0.25},
+        hoverinfo="skip",
+    )
+    for one, means in found.mu.items():
+        x, y = means[:, pair[0]], means[:, pair[1]]
+        chart.add_scatter(
+            x=x,
+            y=y,
+            mode="lines+markers",
+            line={"color": _COLOURS[one], "width": 2},
+            marker={"size": [10, *[3] * (len(x) - 2), 10], "symbol": ["circle-open", *["circle"] * (len(x) - 1)]},
+            customdata=np.arange(len(x)),
+            hovertemplate=f"{NAMES[one]}, step %{{customdata}}<br>%{{x:.3f}}, %{{y:.3f}}<extra></extra>",
+        )
+    reach = 1.08 * max(3.0, float(np.abs(cloud).max(initial=0)))
+    chart.update_xaxes(range=[-reach, reach], constrain="domain")
+    return chart.update_yaxes(range=[-reach, reach], scaleanchor="x", constrain="domain")

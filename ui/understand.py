@@ -1,0 +1,162 @@
+"""What the pages of the section Understand share: a test image, black or white, and results that are kept."""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from ui import caching, layout, state
+from ui.components.sheets import content_digest
+from ui.state import Entry
+from vae_core.checkpoint import Checkpoint
+from vae_core.evaluate import binarise
+from vae_core.evidence import LatentPlane, extent_of
+
+__all__ = [
+    "Subject",
+    "binarised",
+    "exact_log_likelihoods",
+    "images_of",
+    "is_bernoulli",
+    "kept",
+    "peek",
+    "result_key",
+    "test_image",
+]
+
+_KEPT = 256
+_BAR_AFTER_SECONDS = 0.4
+_PICTURE = 168  # screen pixels
+
+
+@dataclass(frozen=True)
+class Subject:
+    """The picture that a page is about: its place among the test images, a name, uint8 (C, H, W)."""
+
+    index: int
+    name: str
+    image: np.ndarray
+
+
+def is_bernoulli(checkpoint: Checkpoint) -> bool:
+    """Whether log p(x) is a log-probability on black and white pixels alone."""
+    return checkpoint.model.config.likelihood == "bernoulli"
+
+
+def binarised(image: np.ndarray, index: int) -> np.ndarray:
+    """Test image `index` (C, H, W) uint8, its pixels drawn as `binarise` with seed 0 draws them among all."""
+    return binarise(np.broadcast_to(image, (index + 1, *image.shape)), 0)[-1]
+
+
+def images_of(checkpoint: Checkpoint, index: np.ndarray) -> np.ndarray:
+    """Held-out pictures `index` (n,), black or white where the likelihood is Bernoulli: uint8 (n, C, H, W)."""
+    images, _ = state.pictures(checkpoint, index)
+    if not is_bernoulli(checkpoint):
+        return images
+    return np.stack([binarised(image, int(i)) for image, i in zip(images, index, strict=True)])
+
+
+def exact_log_likelihoods(entry: Entry, checkpoint: Checkpoint, images: np.ndarray) -> np.ndarray | None:
+    """log p(x) of uint8 images (N, C, H, W) by quadrature, (N,), or None where there are over two latent dimensions."""
+    if checkpoint.model.config.latent_dim > 2:
+        return None
+    plane = _plane(str(entry.path), caching.modified(entry.path), checkpoint.model.beta, checkpoint)
+    return plane.posteriors(images).log_likelihood
+
+
+@st.cache_resource(max_entries=2, show_spinner="Decoding the latent plane …")
+def _plane(path: str, modified: int, beta: float, _checkpoint: Checkpoint) -> LatentPlane:  # noqa: ARG001
+    snapshot = _checkpoint.snapshot
+    return LatentPlane(_checkpoint.model, extent_of(snapshot.mu, snapshot.logvar))
+
+
+def test_image(checkpoint: Checkpoint) -> Subject:
+    """Ask for a test image, the same one on every page of the section, and show it."""
+    last = len(checkpoint.snapshot) - 1
+    population = state.snapshot_elbo(checkpoint.snapshot)
+    index = st.number_input(
+        "Test image", 0, last, key="understand_image", bind="query-params", persist_state="session", width=_PICTURE
+    )
+    with st.container(horizontal=True, gap="xsmall"):
+        _go_to("Random", int(np.random.default_rng().integers(last + 1)), "Any test image.")
+        _go_to("Strangest", int(population.argmin()), "The test image with the lowest ELBO.")
+    image = images_of(checkpoint, np.array([index]))[0]
+    layout.picture(image, target=_PICTURE)
+    st.caption(_about(checkpoint, index))
+    return Subject(index, state.picture_name(checkpoint, index), image)
+
+
+def _about(checkpoint: Checkpoint, index: int) -> str:
+    about = state.picture_name(checkpoint, index).capitalize() + "."
+    if is_bernoulli(checkpoint):
+        about += " Each pixel is drawn black or white, with its grey value as the probability: only then is log p(x) "
+        about += "the logarithm of a probability."
+    return about
+
+
+def _go_to(label: str, index: int, about: str) -> None:
+    st.button(label, help=about, on_click=st.session_state.__setitem__, args=("understand_image", index))
+
+
+def result_key(what: str, entry: Entry, beta: float, images: np.ndarray, *settings: Hashable) -> tuple:
+    """What a kept result depends on: the model's file and β, the pictures, and how it was computed."""
+    return (what, str(entry.path), caching.modified(entry.path), beta, content_digest(images), *settings)
+
+
+@st.cache_resource(show_spinner=False)
+def _results() -> tuple[OrderedDict, threading.Lock]:
+    return OrderedDict(), threading.Lock()
+
+
+def peek(key: Hashable) -> Any | None:
+    """The result kept under `key` by any visitor, or None."""
+    found, lock = _results()
+    with lock:
+        if key in found:
+            found.move_to_end(key)
+        return found.get(key)
+
+
+def kept(key: Hashable, compute: Callable[[Callable[[float, str], None]], Any], text: str) -> Any:
+    """The result of `compute(progress)`, kept for all visitors, the last 256; never change it.
+
+    A bar says `text` and the seconds left once it takes a moment; its Stop button, or any other widget, ends the
+    computation, whose `progress` (a fraction, and a text in place of `text`) is called often.
+    """
+    result = peek(key)
+    if result is not None:
+        return result
+    place = st.empty()
+    result = compute(_Bar(place, text))
+    place.empty()
+    found, lock = _results()
+    with lock:
+        found[key] = result
+        while len(found) > _KEPT:
+            found.popitem(last=False)
+    return result
+
+
+class _Bar:
+    """A progress bar that appears only where there is something to wait for."""
+
+    def __init__(self, place: Any, text: str) -> None:
+        self.place, self.text, self.bar = place, text, None
+        self.began = self.drawn = time.monotonic()
+
+    def __call__(self, done: float, text: str = "") -> None:
+        now = time.monotonic()
+        if now - self.drawn < _BAR_AFTER_SECONDS:
+            return
+        self.drawn = now
+        if self.bar is None:
+            with self.place.container(horizontal=True, vertical_alignment="center"):
+                self.bar = st.progress(0.0)
+                st.button("Stop", icon=":material/stop:", key=f"understand_stop_{self.text}")
+        left = (now - self.began) * (1 - done) / max(done, 1e-6)
+        self.bar.progress(min(1.0, done), f"{text or self.text} · about {left:,.0f} s left")
