@@ -1,0 +1,21 @@
+"""Derivation: from log p(x) to the loss, line by line, each with its value for one picture."""
+
+import streamlit as st
+
+from ui import derivation, derivation_view, layout, state
+from ui.endpoints import given_picture
+from ui.true_posterior import derived
+
+layout.head(
+    "Derivation",
+    "What a VAE minimises follows from what we really want, by three ways that meet. Every line carries its value "
+    "for the picture and the model that are chosen, in nats, and leads to the place where it can be touched.",
+)
+entry, checkpoint = state.selected()
+image, spec = given_picture(entry, checkpoint)
+numbers = derived(entry, checkpoint, image)
+
+st.subheader("The words", anchor=False)
+derivation_view.words_table(derivation.words(numbers, image.size))
+for step in derivation.steps(numbers, checkpoint):
+    derivation_view.show(step, entry.id, spec)

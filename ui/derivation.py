@@ -1,0 +1,425 @@
+"""The derivation of the ELBO, line by line, each with its value for one picture and one model."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ui.layout import dimension_name, nats
+from vae_core.checkpoint import Checkpoint
+from vae_core.derivation import DRAWS, Derivation, Quantity
+
+__all__ = ["Line", "Step", "amount", "steps", "words"]
+
+_SHOWN = 4  # latent dimensions in a line
+
+_Q = r"q(z \mid x)"
+_TRUE = r"p(z \mid x)"
+_LIKELIHOOD = r"p(x \mid z)"
+_JOINT = r"p(x, z)"
+_EVIDENCE = r"\log p(x)"
+_KL_PRIOR = rf"\mathrm{{KL}}({_Q} \,\|\, p(z))"
+_GAP = rf"\mathrm{{KL}}({_Q} \,\|\, {_TRUE})"
+_ELBO = r"\mathcal{L}(x)"
+_RATIO = rf"\log \frac{{{_JOINT}}}{{{_Q}}}"
+
+
+def _mean(inside: str) -> str:
+    return rf"\mathbb{{E}}_q\!\left[{inside}\right]"
+
+
+_FIT = _mean(rf"\log {_LIKELIHOOD}")
+_CLOSED_FORM = r"\frac12 \sum_{j=1}^{d} \left(\mu_j^2 + \sigma_j^2 - 1 - \log \sigma_j^2\right)"
+
+
+def _rows(*rows: str) -> str:
+    """A formula in rows, all but the first indented: it must fit a phone."""
+    return r"\begin{aligned}" + r" \\ ".join(f"&{row}" for row in rows) + r"\end{aligned}"
+
+
+def _boxed(*rows: str) -> str:
+    return rf"\boxed{{{_rows(*rows)}}}"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line: LaTeX, its value in words, why it follows, and where in the app it can be touched."""
+
+    formula: str
+    value: str = ""
+    why: str = ""
+    touch: str = ""
+
+
+@dataclass(frozen=True)
+class Step:
+    """Some lines under a title."""
+
+    title: str
+    about: str
+    lines: tuple[Line, ...]
+
+
+def amount(quantity: Quantity | float) -> str:
+    """'−137.12', or '−137.1 ± 0.3' where it is an estimate."""
+    if not isinstance(quantity, Quantity):
+        quantity = Quantity(quantity)
+    if not quantity.error:
+        return f"{quantity.value:,.2f}".replace("-", "−")
+    digits = int(np.clip(-np.floor(np.log10(quantity.error)), 0, 4))
+    return f"{quantity.value:,.{digits}f} ± {quantity.error:.{digits}f}".replace("-", "−")
+
+
+def _bold(quantity: Quantity | float) -> str:
+    return f"**{amount(quantity)}** nats"
+
+
+def _minus(quantity: Quantity | float) -> str:
+    """The number after a minus sign, in brackets where it is negative itself."""
+    text = amount(quantity)
+    return f"({text})" if text.startswith("−") else text
+
+
+def words(d: Derivation, pixels: int) -> list[tuple[str, str, str]]:
+    """The terminology: symbol, name, and what it is here."""
+    where = ", ".join(f"{value:.2f}".replace("-", "−") for value in d.mu[:_SHOWN])
+    more = ", …" if len(d.mu) > _SHOWN else ""
+    known = "by quadrature" if d.exact else f"estimated from {DRAWS:,} draws"
+    return [
+        ("x", "the data: what was observed", f"this picture, {pixels:,} numbers"),
+        ("z", "the latent representation", f"{len(d.mu)} numbers; below they are often μ = ({where}{more})"),
+        ("p(z)", "the prior: what is assumed of z", f"N(0, I); log p(μ) = {_bold(d.at_mu['prior'])}"),
+        (
+            r"p_\theta(x \mid z)",
+            "the likelihood, given by the decoder",
+            f"log p(x|μ) = {_bold(d.at_mu['likelihood'])}",
+        ),
+        (
+            r"p_\theta(x)",
+            "the marginal likelihood, or evidence, over all z",
+            f"log p(x) = {_bold(d.evidence)}, {known}",
+        ),
+        (r"p_\theta(z \mid x)", "the true posterior", f"log p(μ|x) = {_bold(d.posterior_at_mu)}"),
+        (
+            r"q_\phi(z \mid x)",
+            "the approximate posterior, given by the encoder",
+            f"log q(μ|x) = {_bold(d.at_mu['encoder'])}",
+        ),
+    ]
+
+
+def steps(d: Derivation, checkpoint: Checkpoint) -> list[Step]:
+    """The whole argument, from log p(x) to the loss, by three ways, and what else can be seen in it."""
+    return [
+        _goal(d),
+        _from_kl(d),
+        _by_jensen(d),
+        _by_bayes(d),
+        _two_terms(d),
+        _closed_form(d),
+        _reparameterised(d),
+        _loss(d, checkpoint),
+        _views(d, checkpoint.record.get("test")),
+    ]
+
+
+def _goal(d: Derivation) -> Step:
+    if d.exact:
+        how = "With so few latent dimensions the integral is a sum over a grid, so this value is exact."
+    else:
+        how = (
+            f"In {len(d.mu)} dimensions no grid is fine enough: this is the importance-weighted estimate from "
+            f"{DRAWS:,} draws, of which {d.effective_samples:,.0f} count. It tends to be too low."
+        )
+    return Step(
+        "The goal, and what stands in its way",
+        "A good model gives the data a high probability, so we would choose θ to make log p(x) as large as it can be, "
+        "summed over all images of the data set.",
+        (
+            Line(r"\theta^* = \arg\max_\theta \sum_{i=1}^{N} \log p_\theta(x^{(i)})", touch="train"),
+            Line(
+                _rows(rf"p(x) = \int {_JOINT} \,\mathrm{{d}}z", rf"\quad = \int p(z)\, {_LIKELIHOOD} \,\mathrm{{d}}z"),
+                f"log p(x) = {_bold(d.evidence)}",
+                "Every z could have made the picture, so all of them count. A network in the integrand leaves no "
+                f"closed form, and many dimensions leave no grid. {how}",
+                "elbo-lab" if d.exact else "bounds",
+            ),
+            Line(
+                rf"{_TRUE} = \frac{{p(z)\, {_LIKELIHOOD}}}{{p(x)}}",
+                f"at z = μ: {amount(d.at_mu['prior'])} + {_minus(d.at_mu['likelihood'])} − {_minus(d.evidence)} = "
+                f"{_bold(d.posterior_at_mu)} for log p(μ|x)",
+                "Bayes’ theorem. The ideal encoder has the same integral in its denominator, so it is out of reach, "
+                "too: hence an approximation q(z|x), made by a network, the encoder.",
+                "elbo-lab" if d.exact else "latent-space",
+            ),
+        ),
+    )
+
+
+def _from_kl(d: Derivation) -> Step:
+    return Step(
+        "First way: how far is q from the true posterior?",
+        "Ask for the divergence that we would like to be small, and see what it is made of.",
+        (
+            Line(
+                _rows(_GAP, r"\quad = " + _mean(rf"\log {_Q} - \log {_TRUE}")),
+                f"{amount(d.encoder)} − {_minus(d.posterior)} = {_bold(d.gap)}",
+                "The definition. It is a quadrature here, in units of q’s own width."
+                if d.exact
+                else "The definition. Here it is what the estimate of log p(x) leaves.",
+                "elbo-lab" if d.exact else "amortised-and-classical",
+            ),
+            Line(
+                rf"\log {_TRUE} = \log {_JOINT} - {_EVIDENCE}",
+                why="Bayes’ theorem again, in logarithms.",
+            ),
+            Line(
+                _rows(_GAP, r"\quad = " + _mean(rf"\log {_Q} - \log {_JOINT}") + f" + {_EVIDENCE}"),
+                f"{amount(d.encoder)} − {_minus(d.joint)} + {_minus(d.evidence)} = "
+                f"{_bold(d.encoder - d.joint + d.evidence)}",
+                "log p(x) does not depend on z, so it leaves the expectation.",
+            ),
+            Line(
+                _rows(f"{_EVIDENCE} = {_GAP}", rf"\quad + {_mean(_RATIO)}"),
+                f"{amount(d.gap)} + {_minus(d.elbo)} = {_bold(d.gap + d.elbo)}",
+                "Rearranged: the first part cannot be negative, so the second, the **ELBO**, can only be too small. "
+                "For fixed θ, raising the ELBO by moving q lowers the gap by as much.",
+                "elbo-lab" if d.exact else "bounds",
+            ),
+        ),
+    )
+
+
+def _by_jensen(d: Derivation) -> Step:
+    return Step(
+        "Second way: Jensen’s inequality",
+        "Put q into the integral, read it as an expectation, and pull the logarithm inside.",
+        (
+            Line(
+                _rows(
+                    rf"{_EVIDENCE} = \log \int {_Q}\, \frac{{{_JOINT}}}{{{_Q}}} \,\mathrm{{d}}z",
+                    r"\quad = \log " + _mean(rf"\frac{{{_JOINT}}}{{{_Q}}}"),
+                ),
+                f"{_bold(d.log_mean_weight)} from {DRAWS:,} draws",
+                "The weights w = p(x, z)/q(z|x) average p(x) exactly, whatever q is; but a few of them may carry all, "
+                f"and the mean of too few draws is then low. {d.effective_samples:,.0f} draws count here.",
+                "bounds",
+            ),
+            Line(
+                rf"{_EVIDENCE} \ge {_mean(_RATIO)} = {_ELBO}",
+                f"{amount(d.evidence)} ≥ {_bold(d.log_weight)}, from the same draws",
+                "The logarithm is concave: the mean of logarithms lies below the logarithm of the mean. "
+                f"The step loses {nats(d.evidence.value - d.log_weight.value, 2)}, the gap of the first way. "
+                "Raising this bound is not the same as raising log p(x): both the model and the gap answer to it.",
+                "bounds",
+            ),
+        ),
+    )
+
+
+def _by_bayes(d: Derivation) -> Step:
+    return Step(
+        "Third way: Bayes’ theorem, averaged",
+        "It holds at every single z; average it over q, then add and take away log q(z|x).",
+        (
+            Line(
+                _rows(rf"{_EVIDENCE} = \log {_LIKELIHOOD} + \log p(z)", rf"\quad - \log {_TRUE}"),
+                f"at z = μ: {amount(d.at_mu['likelihood'])} + {_minus(d.at_mu['prior'])} − "
+                f"{_minus(d.posterior_at_mu)} = "
+                f"{_bold(d.at_mu['likelihood'] + d.at_mu['prior'] - d.posterior_at_mu.value)}",
+                "True at any z, since the left side knows of none.",
+            ),
+            Line(
+                _rows(
+                    f"{_EVIDENCE} = " + _mean(rf"\log {_LIKELIHOOD}"),
+                    r"\quad - "
+                    + _mean(rf"\log \frac{{{_Q}}}{{p(z)}}")
+                    + " + "
+                    + _mean(rf"\log \frac{{{_Q}}}{{{_TRUE}}}"),
+                ),
+                f"{amount(d.fit)} − {_minus(d.kl)} + {_minus(d.gap)} = {_bold(d.fit - d.kl + d.gap)}",
+                "Three averages: how well z explains x, what z costs, and what the encoder misses.",
+            ),
+            Line(
+                _rows(
+                    rf"{_EVIDENCE} = \underbrace{{{_FIT} - {_KL_PRIOR}}}_{{\text{{ELBO}}}}",
+                    rf"\quad + \underbrace{{{_GAP}}}_{{\ge\, 0}}",
+                ),
+                f"{amount(d.elbo)} + {_minus(d.gap)} = {_bold(d.elbo + d.gap)}",
+                "All three ways meet here.",
+                "elbo-lab" if d.exact else "bounds",
+            ),
+        ),
+    )
+
+
+def _two_terms(d: Derivation) -> Step:
+    return Step(
+        "The ELBO in two terms",
+        "The joint density is the prior times the likelihood; grouped, one term rewards the decoder and the other "
+        "holds the encoder back.",
+        (
+            Line(
+                _rows(f"{_ELBO} =", r"\quad " + _mean(rf"\log p(z) + \log {_LIKELIHOOD} - \log {_Q}")),
+                f"{amount(d.prior)} + {_minus(d.fit)} − {_minus(d.encoder)} = {_bold(d.prior + d.fit - d.encoder)}",
+            ),
+            Line(
+                _rows(_mean(rf"\log p(z) - \log {_Q}"), rf"\quad = -{_KL_PRIOR}"),
+                f"{amount(d.prior)} − {_minus(d.encoder)} = {_bold(d.prior - d.encoder)}; from draws "
+                f"{amount(-d.kl_drawn)}",
+                "The definition of the KL divergence, from closed forms, and checked by drawing.",
+            ),
+            Line(
+                _boxed(f"{_ELBO} = {_FIT}", rf"\quad - {_KL_PRIOR}"),
+                f"{amount(d.fit)} − {_minus(d.kl)} = {_bold(d.elbo)}",
+                "Reconstruction wants all information about x in z; the KL wants none.",
+                "reconstruct",
+            ),
+        ),
+    )
+
+
+def _closed_form(d: Derivation) -> Step:
+    order = np.argsort(-d.kl_per_dimension)[:_SHOWN]
+    parts = " + ".join(f"{d.kl_per_dimension[j]:.2f}" for j in order)
+    rest = d.kl_per_dimension.sum() - d.kl_per_dimension[order].sum()
+    parts += f" + {rest:.2f} (the others)" if len(d.mu) > _SHOWN else ""
+    names = ", ".join(dimension_name(int(j)) for j in order)
+    codes = "; ".join(f"{dimension_name(int(j))}: μ = {d.mu[j]:.2f}, σ = {d.sigma[j]:.2f}" for j in order)
+    return Step(
+        "Gaussians make the second term a formula",
+        "The usual choice: a standard normal prior, and an encoder that gives a mean and a standard deviation for "
+        "each latent dimension.",
+        (
+            Line(
+                _rows(
+                    rf"{_Q} = \mathcal{{N}}(\mu_\phi(x), \mathrm{{diag}}\,\sigma^2_\phi(x))",
+                    r"p(z) = \mathcal{N}(0, I)",
+                ),
+                codes.replace("-", "−"),
+                touch="latent-space",
+            ),
+            Line(
+                _boxed(_KL_PRIOR, rf"\quad = {_CLOSED_FORM}"),
+                f"{parts} = {_bold(d.kl)}, in the order {names}",
+                "A dimension with μ = 0 and σ = 1 for every picture costs nothing and says nothing: it has collapsed.",
+                "posterior-collapse-and-holes",
+            ),
+        ),
+    )
+
+
+def _reparameterised(d: Derivation) -> Step:
+    j = int(np.argmax(d.kl_per_dimension))
+    z = d.mu[j] + d.sigma[j] * d.noise[j]
+    drawn = f"{dimension_name(j)} = {d.mu[j]:.2f} + {d.sigma[j]:.2f} · ({d.noise[j]:.2f}) = **{z:.2f}**"
+    return Step(
+        "A gradient through a draw",
+        "The first term is an average over draws from q, and q is what we want to change. So draw from something that "
+        "does not change, and move the draw.",
+        (
+            Line(
+                _rows(r"\epsilon \sim \mathcal{N}(0, I)", r"z = \mu_\phi(x) + \sigma_\phi(x) \odot \epsilon"),
+                drawn.replace("-", "−"),
+                "Now z is a smooth function of μ and σ, and the chance sits in ε.",
+                "reparameterisation",
+            ),
+            Line(
+                _rows(
+                    r"\nabla_\phi\, \mathbb{E}_q[f(z)]",
+                    r"\quad = \mathbb{E}_{\epsilon}"
+                    r"\!\left[\nabla_\phi f(\mu_\phi(x) + \sigma_\phi(x) \odot \epsilon)\right]",
+                ),
+                why="The gradient goes inside, where backpropagation does the rest.",
+                touch="reparameterisation",
+            ),
+        ),
+    )
+
+
+def _loss(d: Derivation, checkpoint: Checkpoint) -> Step:
+    reconstruction, beta = -d.fit, _beta(checkpoint)
+    lines = [
+        Line(
+            _rows(rf"\mathcal{{J}}(x) = -{_FIT}", rf"\quad + {_KL_PRIOR}"),
+            f"{amount(reconstruction)} + {_minus(d.kl)} = {_bold(reconstruction + d.kl)}",
+            "Code minimises, so the sign turns: reconstruction plus KL.",
+            "train",
+        ),
+        Line(
+            _rows(rf"\mathcal{{J}}_\beta(x) = -{_FIT}", rf"\quad + \beta \cdot {_KL_PRIOR}"),
+            f"with this model’s β = {beta:g}: {amount(reconstruction)} + {beta:g} · {_minus(d.kl)} = "
+            f"{_bold(Quantity(reconstruction.value + beta * d.kl.value, reconstruction.error))}",
+            "A weight on the KL chooses another balance (Higgins et al. 2017). At β = 1 it is the ELBO’s.",
+            "beta",
+        ),
+        _bernoulli(d) if checkpoint.model.config.likelihood == "bernoulli" else _gaussian(d),
+    ]
+    return Step("The loss", "What a training step computes for this picture.", tuple(lines))
+
+
+def _beta(checkpoint: Checkpoint) -> float:
+    """The β that the model was trained at, or for a model of a range, the one it answers for."""
+    model, record = checkpoint.model, checkpoint.record
+    return model.beta if model.config.beta_range else record.get("beta", model.beta)
+
+
+def _bernoulli(d: Derivation) -> Line:
+    return Line(
+        _rows(
+            rf"{_LIKELIHOOD} = \mathrm{{Bernoulli}}(x; \pi_\theta(z))",
+            rf"-\log {_LIKELIHOOD}",
+            r"\quad = -\sum_i \left[x_i \log \pi_i + (1 - x_i) \log (1 - \pi_i)\right]",
+        ),
+        f"at z = μ: {_bold(-d.at_mu['likelihood'])}; PyTorch’s binary cross-entropy: {amount(d.at_mu['error'])}",
+        "This model’s likelihood. Its negative logarithm is the binary cross-entropy, summed over the pixels.",
+        "reconstruct",
+    )
+
+
+def _gaussian(d: Derivation) -> Line:
+    constant = d.at_mu["constant"]
+    return Line(
+        _rows(
+            rf"{_LIKELIHOOD} = \mathcal{{N}}(x; m_\theta(z), \sigma^2 I)",
+            rf"-\log {_LIKELIHOOD}",
+            r"\quad = \frac{\|x - m_\theta(z)\|^2}{2 \sigma^2} + \frac{n}{2} \log 2 \pi \sigma^2",
+        ),
+        f"at z = μ: {amount(d.at_mu['error'])} + {_minus(constant)} = {_bold(-d.at_mu['likelihood'])}, with σ = "
+        f"{d.at_mu['variance'] ** 0.5:.3f}",
+        "This model’s likelihood: the squared error, scaled, and a constant. What is left out with the constant is "
+        "only the constant; what is left out with the scale changes β.",
+        "reconstruct",
+    )
+
+
+def _views(d: Derivation, test: dict | None) -> Step:
+    bits = d.kl.value / np.log(2)
+    lines = [
+        Line(
+            _rows(rf"\text{{rate}} = {_KL_PRIOR}", rf"\text{{distortion}} = -{_FIT}"),
+            f"this picture: {_bold(d.kl)} ({bits:.1f} bits) and {_bold(-d.fit)}",
+            "Lossy compression: the code may take so many nats, and the picture comes back with so much missing.",
+            "beta",
+        )
+    ]
+    if test:
+        lines.append(
+            Line(
+                rf"I(X; Z) \le \mathbb{{E}}_x\!\left[{_KL_PRIOR}\right]",
+                f"over the test images the rate is **{test['kl']:.2f}** nats, the distortion "
+                f"**{test['reconstruction']:.1f}** nats",
+                "What z tells about x cannot exceed the mean rate; what is left over is how far all codes together "
+                "are from the prior.",
+                "beta",
+            )
+        )
+    lines.append(
+        Line(
+            _rows(rf"q^*(z) = \arg\min_{{q \in \mathcal{{Q}}}} \mathrm{{KL}}(q(z) \,\|\, {_TRUE})"),
+            f"this picture’s gap: {_bold(d.gap)}",
+            "Classical variational inference seeks the best q for each picture anew. The encoder answers at once for "
+            "any picture, and pays for it: part of the gap is the encoder’s haste, the rest the shape of q.",
+            "amortised-and-classical",
+        )
+    )
+    return Step("Three views of the same thing", "Compression, information, and inference.", tuple(lines))
