@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from openTSNE import TSNE
 from sklearn.decomposition import PCA
 from sklearn.manifold import trustworthiness as exact_trustworthiness
 
@@ -98,12 +99,23 @@ def test_tsne_is_the_same_for_the_same_seed_and_stops_where_asked(steps):
 
 
 def test_new_points_land_beside_their_like(steps):
-    labels = blobs()[1]
+    mu, labels = blobs()
     new, new_labels = blobs(n=20, seed=9)
-    found, places = steps[-1].map, place(steps[-1].embedding, new)
+    found = steps[-1].map.copy()
+    places = place(steps[-1].map, mu, new)
     nearest = labels[((places[:, None] - found) ** 2).sum(2).argmin(1)]
     assert (nearest == new_labels).all()
-    assert (np.asarray(steps[-1].embedding, np.float32) == found).all(), "the map itself must not move"
+    assert (steps[-1].map == found).all(), "the map itself must not move"
+
+
+def test_a_place_is_that_of_opentsnes_own_optimiser():
+    mu, new = blobs()[0].astype(np.float64), blobs(n=20, seed=9)[0].astype(np.float64)
+    fitted = TSNE(perplexity=10, random_state=0, negative_gradient_method="bh", n_jobs=1, n_iter=250).fit(mu)
+    partial = fitted.prepare_partial(new, perplexity=5, k=25)  # looks at 15 neighbours, for the start too
+    partial.optimize(100, inplace=True, learning_rate=0.1, momentum=0.8, exaggeration=1.5, max_grad_norm=0.25)
+    ours = place(np.asarray(fitted, np.float32), mu.astype(np.float32), new.astype(np.float32))
+    apart = np.linalg.norm(ours - np.asarray(partial), axis=1)
+    assert np.median(apart) < 0.05 * np.asarray(fitted).std()
 
 
 @pytest.mark.parametrize("n", [5, 8, 20])

@@ -15,6 +15,7 @@ from ui.components.latent_map import ByClass, ByValue
 from ui.tsne_job import TsneJobs
 from vae_core import data, evaluate
 from vae_core.checkpoint import Checkpoint
+from vae_core.embedding import TsneStep
 from vae_core.errors import UserError
 
 
@@ -209,6 +210,16 @@ def test_a_job_begins_with_a_picture_and_is_shared(found):
     assert jobs.get("b", lambda: found.mu, 12, 0) is not job
 
 
+def test_a_kept_map_is_finished_at_once(found):
+    kept = TsneStep(750, 750, found.mu[:, :2], 1.5)
+    job = TsneJobs().get("a", lambda: found.mu, 10, 0, kept=lambda: kept)
+    job.watch()
+    assert job.finished
+    assert not job.running
+    assert job.step is kept
+    assert view.tsne_projection(found, job).place(found.mu[:2]).shape == (2, 2)
+
+
 def test_a_job_moves_only_while_it_is_watched_and_ends(found):
     job = TsneJobs().get("a", lambda: found.mu, 10, 0)
     assert job.running
@@ -218,7 +229,7 @@ def test_a_job_moves_only_while_it_is_watched_and_ends(found):
     assert job.seconds_left > 0
     wait_until(lambda: job.finished)
     assert not job.running
-    assert view.tsne_projection(job).place(found.mu[:2]).shape == (2, 2)
+    assert view.tsne_projection(found, job).place(found.mu[:2]).shape == (2, 2)
 
 
 def test_a_stopped_job_keeps_its_picture_and_goes_on_where_it_was(found):

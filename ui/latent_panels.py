@@ -20,7 +20,7 @@ from ui.components.latent_map import (
 from ui.latent_selection import named_points, selection_panel
 from ui.latent_view import Codes, Projection
 from ui.tsne_job import TsneJob, tsne_jobs
-from vae_core import embedding, latent
+from vae_core import embedding, latent, maps
 from vae_core.checkpoint import Checkpoint
 from vae_core.errors import UserError
 
@@ -45,7 +45,7 @@ class Settings:
     contours: bool
 
 
-def settings(found: Codes) -> Settings:
+def settings(entry: state.Entry, found: Codes) -> Settings:
     """Draw the controls over the map."""
     d = found.mu.shape[1]
     kinds, colours = view.projection_titles(d), view.colour_titles(found)
@@ -65,7 +65,7 @@ def settings(found: Codes) -> Settings:
             width=220,
         )
         dimensions = _pick_dimensions(found) if kind == "dimensions" else (0, 1)
-        job, live, asked = _pick_tsne(found) if kind == "tsne" else (None, False, "")
+        job, live, asked = _pick_tsne(entry, found) if kind == "tsne" else (None, False, "")
     flat, is_latent = kind != "tsne" and d > 1, kind in ("plane", "dimensions") and d > 1
     with st.container(horizontal=True):
         thumbnails = st.toggle("Thumbnails", key="map_thumbnails", bind="query-params", persist_state="session")
@@ -116,7 +116,7 @@ def _pick_dimensions(found: Codes) -> tuple[int, int]:
     return across % d, up % d
 
 
-def _pick_tsne(found: Codes) -> tuple[TsneJob, bool, str]:
+def _pick_tsne(entry: state.Entry, found: Codes) -> tuple[TsneJob, bool, str]:
     n = len(found)
     most = max(1, int(embedding.most_perplexity(n)))
     perplexity = st.number_input(
@@ -127,7 +127,13 @@ def _pick_tsne(found: Codes) -> tuple[TsneJob, bool, str]:
     seed = st.number_input(
         "Seed", 0, 999_999, 0, key="map_seed", bind="query-params", persist_state="session", width=120
     )
-    job = tsne_jobs().get((found.key, perplexity, seed), lambda: found.mu, perplexity, seed)
+    job = tsne_jobs().get(
+        (found.key, perplexity, seed),
+        lambda: found.mu,
+        perplexity,
+        seed,
+        kept=lambda: maps.recall(maps.path_of(entry.path), found.mu, perplexity, seed),
+    )
     # Not in the fragment that repeats itself: a click that meets the change from one to the other would be lost.
     live = job.running
     if live:
@@ -166,7 +172,7 @@ def explorer(entry: state.Entry, checkpoint: Checkpoint, found: Codes, chosen: S
                 _tsne_status(job)
             if problem := st.session_state.get("map_drop_problem"):
                 st.error(own_pictures.plain(problem), icon=":material/error:")
-            projection = flat or view.tsne_projection(job)
+            projection = flat or view.tsne_projection(found, job)
             selection = _map(checkpoint, found, chosen, projection, atlas, points)
             _below(found, chosen, projection, here)
         with right:

@@ -204,17 +204,22 @@ def _digest(held: np.ndarray | None) -> str:
     return "" if held is None else content_digest(held)
 
 
-def tsne_projection(job: TsneJob) -> Projection:
+def tsne_projection(found: Codes, job: TsneJob) -> Projection:
     """The latest picture of a t-SNE job; places new codes once it has stopped moving."""
     step = job.step
-    still = step.embedding is not None and not job.running
+    still = step.iteration > 0 and not job.running
     return Projection(
         "tsne",
         step.map,
         ("t-SNE 1", "t-SNE 2"),
-        (lambda mu: embedding.place(step.embedding, mu)) if still else None,
+        (lambda mu: _placed(f"{found.key} {step.kl_divergence}", step.map, found.mu, mu)) if still else None,
         ticks=False,
     )
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _placed(key: str, _map: np.ndarray, _mu: np.ndarray, new: np.ndarray) -> np.ndarray:  # noqa: ARG001
+    return embedding.place(_map, _mu, new)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

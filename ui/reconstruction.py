@@ -187,7 +187,9 @@ def elbo_histogram(population: np.ndarray, elbo: float) -> go.Figure:
 
 
 def landing(seen: ImagePosterior, snapshot: LatentSnapshot, class_names: Sequence[str]) -> go.Figure:
-    """Where a picture lands in the latent plane: q(z|x) to 1 and 2 σ over the test images' posterior means."""
+    """Where a picture lands in the latent plane, or line: q(z|x) to 1 and 2 σ over the test images' posterior means."""
+    if len(seen.mu) == 1:
+        return _landing_on_a_line(seen, snapshot)
     chart = theme.figure("z₁", "z₂", height=_HEIGHT, hovermode="closest", showlegend=False)
     mu = snapshot.mu[:_CLOUD]
     labels = np.zeros(len(mu), np.int64) if snapshot.labels is None else snapshot.labels[:_CLOUD]
@@ -234,4 +236,21 @@ def landing(seen: ImagePosterior, snapshot: LatentSnapshot, class_names: Sequenc
     reach = 1.05 * np.abs(everything).max()
     chart.update_xaxes(range=[-reach, reach], constrain="domain")
     chart.update_yaxes(range=[-reach, reach], constrain="domain", scaleanchor="x")
+    return chart
+
+
+def _landing_on_a_line(seen: ImagePosterior, snapshot: LatentSnapshot) -> go.Figure:
+    chart = theme.figure("z₁", "test images", height=_HEIGHT, hovermode="closest", bargap=0.05, showlegend=False)
+    chart.add_histogram(
+        x=snapshot.mu[:, 0],
+        nbinsx=60,
+        marker_color=theme.TERM_COLOURS["total"],
+        hovertemplate="μ %{x}: %{y} test images<extra></extra>",
+    )
+    mu, sigma = float(seen.mu[0]), float(seen.sigma[0])
+    for sigmas in (1, 2):
+        chart.add_vrect(
+            mu - sigmas * sigma, mu + sigmas * sigma, fillcolor=_PICTURE_COLOUR, opacity=0.3 / sigmas, line_width=0
+        )
+    chart.add_vline(mu, line={"color": _PICTURE_COLOUR, "width": 3})
     return chart

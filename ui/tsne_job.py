@@ -97,16 +97,24 @@ class TsneJobs:
         self._lock = threading.Lock()
         self._turn = threading.Lock()
 
-    def get(self, key: Hashable, mu: Callable[[], np.ndarray], perplexity: float, seed: int) -> TsneJob:
+    def get(
+        self,
+        key: Hashable,
+        mu: Callable[[], np.ndarray],
+        perplexity: float,
+        seed: int,
+        kept: Callable[[], TsneStep | None] = lambda: None,
+    ) -> TsneJob:
         """The job of `key`, begun if there is none: its first picture, the PCA start, is there at once.
 
+        kept: a finished map of the same, if there is one; then there is nothing left to do.
         Raises UserError where `vae_core.embedding.tsne` does.
         """
         with self._lock:
             job = self._jobs.get(key)
             if job is None:
                 steps = tsne(mu(), perplexity, seed)
-                job = TsneJob(next(steps), steps, self._turn)
+                job = TsneJob(kept() or next(steps), steps, self._turn)
                 self._jobs[key] = job
             self._jobs.move_to_end(key)
             while len(self._jobs) > _KEPT:

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from openTSNE import TSNE, TSNEEmbedding
-from openTSNE.affinity import MultiscaleMixture
+from openTSNE import TSNE
+from openTSNE.affinity import MultiscaleMixture, joint_probabilities_nn
 from sklearn.decomposition import PCA
 from sklearn.manifold import trustworthiness as sklearn_trustworthiness
 
 from vae_core.errors import UserError
+from vae_core.latent import nearest
 
 __all__ = ["Pca", "TsneStep", "default_perplexity", "most_perplexity", "pca", "place", "trustworthiness", "tsne"]
 
@@ -19,6 +20,7 @@ _FIRST_MOVES = 5  # shown early, so that the map is seen to move
 _START_SCALE = 1e-4
 _FEWEST_POINTS = 5
 _LARGE = 1_500
+_START_NEIGHBOURS, _PLACE_PERPLEXITY, _PLACE_EXAGGERATION, _PLACE_STEPS, _PLACE_CLIP = 25, 5, 1.5, 100, 0.25
 
 
 class Pca(NamedTuple):
@@ -40,15 +42,13 @@ class Pca(NamedTuple):
 class TsneStep(NamedTuple):
     """One picture of a map that is being optimised.
 
-    `map` is (N, 2) float32; `kl_divergence` is KL(P ‖ Q) in nats, NaN for the PCA start (iteration 0);
-    `embedding` is the optimiser's own state, which `place` takes, None for the start.
+    `map` is (N, 2) float32; `kl_divergence` is KL(P ‖ Q) in nats, NaN for the PCA start (iteration 0).
     """
 
     iteration: int
     total: int
     map: np.ndarray
     kl_divergence: float
-    embedding: TSNEEmbedding | None
 
 
 def default_perplexity(n: int) -> float:
@@ -102,9 +102,9 @@ def tsne(
     start *= _START_SCALE / (start[:, 0].std() or 1.0)
     # Equal codes, or codes on a line, would otherwise never leave one another.
     start += 0.01 * _START_SCALE * np.random.default_rng(seed).standard_normal(start.shape)
-    yield TsneStep(0, _ITERATIONS, start.astype(np.float32), float("nan"), None)
+    yield TsneStep(0, _ITERATIONS, start.astype(np.float32), float("nan"))
 
-    # MultiscaleMixture is what openTSNE's own TSNE uses for one perplexity too; it can place new points.
+    # MultiscaleMixture is what openTSNE's own TSNE uses for one perplexity too.
     affinities = MultiscaleMixture(np.ascontiguousarray(mu, np.float64), perplexity, n_jobs=n_jobs, random_state=seed)
     embedding = TSNE(negative_gradient_method="bh", n_jobs=n_jobs, random_state=seed).prepare_initial(
         affinities=affinities, initialization=start
@@ -115,19 +115,40 @@ def tsne(
         embedding.optimize(iteration - done, inplace=True, exaggeration=exaggeration)
         done = iteration
         picture = np.asarray(embedding, np.float32)
-        yield TsneStep(iteration, _ITERATIONS, picture, float(embedding.kl_divergence), embedding)
+        yield TsneStep(iteration, _ITERATIONS, picture, float(embedding.kl_divergence))
 
 
-def place(embedding: TSNEEmbedding, mu: np.ndarray) -> np.ndarray:
-    """Place new codes (M, d) in an existing t-SNE map, which does not move → (M, 2) float32.
+def place(map: np.ndarray, mu: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """Place new codes (M, d) in the t-SNE map (N, 2) of mu (N, d), which does not move → (M, 2) float32.
 
-    Each starts at the median of its 25 nearest neighbours and is optimised against the map
-    (Poličar et al. 2023).
+    Each starts at the median of its 25 nearest neighbours and goes down the gradient of its own KL(P ‖ Q),
+    Σ_j (1.5 p_j − q_j) (y − y_j) / (1 + |y − y_j|²), clipped (Poličar et al. 2023): exactly, for some few points of
+    one's own, where openTSNE's own way builds a tree of the whole map for every step.
     """
-    new = np.ascontiguousarray(mu, np.float64)
-    partial = embedding.prepare_partial(new, perplexity=5, k=min(25, len(embedding) - 1))
-    partial.optimize(100, inplace=True, learning_rate=0.1, momentum=0.8, exaggeration=1.5, max_grad_norm=0.25)
-    return np.asarray(partial, np.float32)
+    map = np.asarray(map, np.float64)
+    index, distances = nearest(mu, new, min(_START_NEIGHBOURS, len(mu)))
+    near = 3 * _PLACE_PERPLEXITY
+    affinities = joint_probabilities_nn(
+        index[:, :near],
+        distances[:, :near],
+        [min(_PLACE_PERPLEXITY, most_perplexity(len(mu)))],
+        symmetrize=False,
+        normalization="point-wise",
+        n_reference_samples=len(mu),
+    )
+    pull = _PLACE_EXAGGERATION * affinities.toarray()
+    across, up = np.ascontiguousarray(map.T)
+    places = np.median(map[index], axis=1)
+    update = np.zeros_like(places)
+    for _ in range(_PLACE_STEPS):
+        dx, dy = places[:, :1] - across, places[:, 1:] - up
+        closeness = 1 / (1 + dx * dx + dy * dy)
+        weights = (pull - closeness / closeness.sum(1, keepdims=True)) * closeness
+        gradient = np.stack([np.einsum("mn,mn->m", weights, d) for d in (dx, dy)], 1)
+        gradient *= np.minimum(1, _PLACE_CLIP / (np.linalg.norm(gradient, axis=1, keepdims=True) + 1e-12))
+        update = 0.8 * update - 0.1 * gradient
+        places = places + update
+    return places.astype(np.float32)
 
 
 def trustworthiness(

@@ -17,6 +17,6 @@ try:
         f"All {most:,} test images", key="map_whole", bind="query-params", persist_state="session"
     )
     found = latent_view.codes(entry, checkpoint, whole=whole)
-    latent_panels.explorer(entry, checkpoint, found, latent_panels.settings(found))
+    latent_panels.explorer(entry, checkpoint, found, latent_panels.settings(entry, found))
 except UserError as error:
     st.error(str(error), icon=":material/error:")

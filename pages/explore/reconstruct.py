@@ -121,7 +121,7 @@ with st.container(horizontal=True, gap="large"):
 if model.config.likelihood == "bernoulli" and reconstruction.is_grey(image):
     st.caption("Grey pixels under a Bernoulli likelihood: these nats are a loss, and not the logarithm of a density.")
 
-rank_column, kl_column, *landing_column = st.columns(3 if model.config.latent_dim == 2 else 2, gap="medium")
+rank_column, kl_column, *landing_column = st.columns(3 if model.config.latent_dim <= 2 else 2, gap="medium")
 with rank_column:
     st.subheader("Among the test images", anchor=False)
     st.markdown(reconstruction.rank_sentence(seen.elbo, population))

@@ -26,8 +26,8 @@ def address(tmp_path_factory, browser):
 def visit(open_page, address):
     """Opens the page by its link, with a model."""
 
-    def opens(model: str, **context):
-        page = open_page(f"{address}/latent-space?model={model}", **context)
+    def opens(model: str, settings: str = "", **context):
+        page = open_page(f"{address}/latent-space?model={model}{settings}", **context)
         page.get_by_test_id("latent-map").locator("canvas").first.wait_for()
         still(page)
         return page
@@ -136,7 +136,7 @@ def iteration(page) -> int:
 
 
 def test_t_sne_moves_before_the_eyes_and_is_kept(visit):
-    page = visit("digits-d2")
+    page = visit("digits-d2", "&map_seed=3")
     page.get_by_text("t-SNE", exact=True).click()
     page.get_by_text("Iteration 750 of 750").wait_for(timeout=180_000)
     page.get_by_text(re.compile(r"trustworthiness [01]\.\d{3}")).wait_for()
@@ -146,8 +146,18 @@ def test_t_sne_moves_before_the_eyes_and_is_kept(visit):
     page.get_by_text("Iteration 750 of 750").wait_for(timeout=20_000)
 
 
-def test_t_sne_of_thousands_can_be_stopped_and_goes_on(visit):
+def test_the_t_sne_map_that_ships_is_there_at_once_and_takes_a_dropped_picture(visit):
     page = visit("mnist-d2")
+    page.get_by_text("t-SNE", exact=True).click()
+    page.get_by_role("application", name="t-SNE map").wait_for()
+    page.get_by_text("Iteration 750 of 750").wait_for()
+    assert not page.get_by_role("button", name="Stop").count()
+    drag(page, "stroke.png", drawing(0), drop=True)
+    page.get_by_role("heading", name="stroke.png").wait_for()
+
+
+def test_t_sne_of_thousands_can_be_stopped_and_goes_on(visit):
+    page = visit("mnist-d2", "&map_seed=3")
     page.get_by_text("t-SNE", exact=True).click()
     page.get_by_text(re.compile("^Iteration [1-9][0-9]* of 750")).wait_for(timeout=60_000)
     page.get_by_role("button", name="Stop").click()

@@ -321,3 +321,16 @@ def test_kl_bars_are_sorted():
     bar = reconstruction.kl_bars(np.array([0.5, 3.0, 1.0], np.float32)).data[0]
     assert list(bar.x) == ["z₂", "z₃", "z₁"]
     assert list(bar.y) == [3.0, 1.0, 0.5]
+
+
+def test_a_picture_lands_on_the_line_of_a_model_with_one_dimension():
+    model, split = VAE(ModelConfig((1, 8, 8), 1, widths=(8,))).eval(), data.load("digits").test
+    held = snapshot(model, split, 50)
+    seen = posterior(model, split.images[0], samples=4)
+    chart = reconstruction.landing(seen, held, ())
+    np.testing.assert_array_equal(chart.data[0].x, held.mu[:, 0])
+    one, two, middle = chart.layout.shapes
+    mu, sigma = float(seen.mu[0]), float(np.exp(0.5 * seen.logvar[0]))
+    assert (one.x0, one.x1) == (pytest.approx(mu - sigma), pytest.approx(mu + sigma))
+    assert (two.x0, two.x1) == (pytest.approx(mu - 2 * sigma), pytest.approx(mu + 2 * sigma))
+    assert middle.x0 == middle.x1 == pytest.approx(mu)
