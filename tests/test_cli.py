@@ -19,6 +19,7 @@ from PIL import Image
 from vae_core import cli, data
 from vae_core.checkpoint import Checkpoint, load, save
 from vae_core.evaluate import encode, evaluate
+from vae_core.information import split_rate
 from vae_core.model import ModelConfig
 from vae_core.runs import Run, find
 from vae_core.train import TrainConfig
@@ -85,6 +86,20 @@ def test_train_options_reach_the_run(tmp_path: Path, capsys: pytest.CaptureFixtu
     config = find(values["run"]).config()
     assert config.model == ModelConfig((1, 8, 8), 5, "conv", "gaussian", (4,), 0.2)
     assert config.train == TrainConfig("digits", 1, 250, 0.002, 0.5, 0.5, 0.1, True, 7)
+
+
+def test_information_equals_the_library(trained: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    """And with known factors come the scores; a rate of some images at a β is that of the model at this β."""
+    values = _values(capsys, "information", trained.checkpoint, "--limit", 50, "--seed", 3)
+    split = split_rate(*encode(load(trained.checkpoint).model, data.load("digits").test.images[:50]), seed=3)
+    assert values["mutual_information"] == pytest.approx(split.mutual_information, abs=1e-5)
+    assert values["dimension_kl_per_dimension"] == pytest.approx(split.dimension_kl, abs=1e-5)
+    parts = ("mutual_information", "total_correlation", "dimension_kl")
+    assert sum(values[part] for part in parts) == pytest.approx(values["rate"], rel=1e-6)
+    assert "mig" not in values
+    sprites = _values(capsys, "information", ROOT / "checkpoints" / "sprites.safetensors", "--limit", 50)
+    assert len(sprites["matrix"]) == 5
+    assert 0 <= sprites["mig"] <= sprites["factor_vae"] <= 1
 
 
 def test_the_objective_reaches_the_run_and_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from vae_core.information import RateSplit, split_rate
 __all__ = ["codes", "show", "split_bars", "split_csv", "split_figure"]
 
 PARTS = {
-    "mutual_information": "mutual information I(x; z)",
+    "mutual_information": "I(x; z)",
     "total_correlation": "total correlation",
     "dimension_kl": "dimension-wise KL",
 }
@@ -172,8 +172,8 @@ def _split_of(path: str, modified: int) -> RateSplit | None:
 
 
 def split_bars(splits: dict[str, RateSplit]) -> go.Figure:
-    """The parts of the rate as one bar a model, by its title, the first on top."""
-    chart = theme.figure("nats", "", height=110 + 44 * len(splits), hovermode="closest", barmode="stack", bargap=0.35)
+    """The parts of the rate as one bar a model under its title, the first on top."""
+    chart = theme.figure("nats", "", height=120 + 64 * len(splits), hovermode="closest", barmode="stack", bargap=0.5)
     chart.update_layout(uniformtext={"minsize": 11, "mode": "hide"}, legend_traceorder="normal")
     for part, name in PARTS.items():
         values = [_value(split, part) for split in splits.values()]
@@ -186,7 +186,12 @@ def split_bars(splits: dict[str, RateSplit]) -> go.Figure:
             marker_color=COLOURS[part],
             text=[f"{value:.2f}" for value in values],
             textangle=0,
+            textposition="inside",
             insidetextanchor="middle",
             hovertemplate=f"{name}: %{{customdata:.3f}} nats<extra></extra>",
         )
-    return chart.update_yaxes(autorange="reversed")
+    for title in splits:
+        chart.add_annotation(
+            x=0, y=title, text=title, showarrow=False, xanchor="left", yanchor="bottom", yshift=15, font={"size": 12}
+        )
+    return chart.update_yaxes(autorange="reversed", showticklabels=False)

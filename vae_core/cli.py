@@ -146,6 +146,12 @@ def _add_models(add: Callable[..., argparse.ArgumentParser]) -> None:
     evaluate.add_argument("--binarize", action="store_true", help="draw each pixel once from Bernoulli(grey value)")
     evaluate.add_argument("--seed", type=int, default=0, help="for the draws")
 
+    information = add_model(
+        "information", _information, "Where the rate of test images goes; MIG where factors are known."
+    )
+    add_images(information)
+    information.add_argument("--seed", type=int, default=0, help="for the draws")
+
     exact = add_model("evidence", _evidence, "log p(x) = ELBO + KL(q ‖ p(z|x)), exactly, with one or two dimensions.")
     add_images(exact)
     exact.add_argument("--binarize", action="store_true", help="draw each pixel once from Bernoulli(grey value)")
@@ -460,6 +466,34 @@ def _evaluate(args: argparse.Namespace) -> Result:
         spread = "" if error is None else f" ± {error:.3f}"
         lines.append(f"log p(x)    {bound.mean:.3f}{spread} nats, by {args.iwae_samples} importance samples an image")
     return values, "\n".join(lines)
+
+
+def _information(args: argparse.Namespace) -> Result:
+    from vae_core.disentanglement import disentanglement
+    from vae_core.evaluate import encode
+    from vae_core.information import split_rate
+
+    _whole("seed", args.seed, 0, 2**31 - 1)
+    checkpoint = _load_checkpoint(args)
+    dataset = _test_split(checkpoint, args.dataset, args.limit)
+    codes = encode(checkpoint.model, dataset.test.images)
+    with _bar("Splitting the rate") as progress:
+        split = split_rate(*codes, seed=args.seed, progress=progress)
+    parts = (split.mutual_information, split.total_correlation, sum(split.dimension_kl))
+    named = ("mutual_information", "total_correlation", "dimension_kl")
+    values: dict[str, Any] = {"images": split.images, "rate": split.rate} | dict(zip(named, parts, strict=True))
+    values["standard_errors"] = dict(zip(named, split.standard_errors, strict=True))
+    values["dimension_kl_per_dimension"] = list(split.dimension_kl)
+    rows = [f"{part:.3f} ± {error:.3f}" for part, error in zip(parts, split.standard_errors, strict=True)]
+    text = (
+        f"rate {split.rate:.3f} nats = mutual information {rows[0]} (at most log {split.images} = {split.most:.3f}) "
+        f"+ total correlation {rows[1]} + dimension-wise KL {rows[2]}"
+    )
+    if dataset.factor_names:
+        scores = disentanglement(checkpoint.model, _load_dataset(dataset.name), seed=args.seed)
+        values |= {"mig": scores.mig, "factor_vae": scores.factor_vae, "matrix": scores.matrix.tolist()}
+        text += f"\nMIG {scores.mig:.3f}, FactorVAE score {scores.factor_vae:.3f}"
+    return values, text
 
 
 def _evidence(args: argparse.Namespace) -> Result:

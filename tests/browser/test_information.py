@@ -28,7 +28,7 @@ def fits(page) -> bool:
 
 def test_the_split_is_drawn_and_downloaded(app, open_page):
     page = open_page(address(app, "Information"), color_scheme="dark")
-    expect(page.get_by_text("mutual information I(x; z)").first).to_be_visible()
+    expect(page.get_by_text("dimension-wise KL").first).to_be_visible()
     expect(page.locator(".js-plotly-plot")).to_have_count(2)
     with page.expect_download() as event:
         page.get_by_role("button", name="CSV of the split").click()
