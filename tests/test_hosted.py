@@ -148,6 +148,12 @@ def test_a_visitor_has_one_turn_at_a_time_and_the_queue_an_end(monkeypatch):
     with pytest.raises(UserError, match="already"):
         hosted.check_turn(runs.list_runs(), "ada")
     hosted.check_turn(runs.list_runs(), "eve")
+    hosted.check_turn(runs.list_runs(), "eve", wanted=hosted.LIMITS.sweep)
+    with pytest.raises(UserError, match="more than a sweep"):
+        hosted.check_turn(runs.list_runs(), "eve", wanted=hosted.LIMITS.sweep + 1)
+    monkeypatch.setattr(hosted, "LIMITS", replace(hosted.LIMITS, waiting=3))
+    with pytest.raises(UserError, match="queue is full"):
+        hosted.check_turn(runs.list_runs(), "eve", wanted=3)
     second.write_state(status="queued", pid=os.getpid())
     monkeypatch.setattr(hosted, "LIMITS", replace(hosted.LIMITS, waiting=2))
     with pytest.raises(UserError, match="queue is full"):

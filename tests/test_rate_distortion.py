@@ -13,7 +13,16 @@ from vae_core import checkpoint, data
 from vae_core.checkpoint import BetaSnapshot, LatentSnapshot
 from vae_core.evaluate import encode, snapshot
 from vae_core.model import VAE, ModelConfig
-from vae_core.rate_distortion import Curve, at_beta, beta_grid, beta_snapshot, bits_per_dimension, curve, point
+from vae_core.rate_distortion import (
+    Curve,
+    at_beta,
+    beta_grid,
+    beta_snapshot,
+    bits_per_dimension,
+    curve,
+    point,
+    steps,
+)
 from vae_core.runs import RunConfig, create
 from vae_core.train import TrainConfig
 from vae_core.worker import train_run
@@ -38,6 +47,25 @@ def test_grid_reaches_from_end_to_end_in_equal_factors(beta_range: tuple[float, 
     assert (len(grid), grid[0], grid[-1]) == (count, *beta_range)
     factors = grid[1:] / grid[:-1]
     np.testing.assert_allclose(factors, factors[0], rtol=1e-9)
+
+
+@pytest.mark.parametrize("beta_range", [RANGE, (0.1, 10.0), (0.0123456, 7.5), (0.9, 1.1)])
+def test_a_slider_stands_on_every_value_of_the_grid_and_on_two_between(beta_range: tuple[float, float]) -> None:
+    found, grid = steps(beta_range), beta_grid(beta_range)
+    assert len(found) == len(set(found)) == 3 * (len(grid) - 1) + 1
+    assert (found[0], found[-1]) == pytest.approx(beta_range, rel=5e-4)
+    assert all(beta_range[0] <= beta <= beta_range[1] for beta in found)
+    np.testing.assert_allclose(found[::3], grid, rtol=5e-4)
+
+
+def test_the_slope_of_the_best_curve_is_minus_beta() -> None:
+    """D = exp(−R): D + βR is least at R = −log β, D = β."""
+    betas = beta_grid((0.01, 0.9))
+    zeros = np.zeros((len(betas), 1), bool)
+    best = Curve(betas, betas, -np.log(betas)[:, None], zeros, 1)
+    for beta in betas[1:-1]:
+        assert best.slope(beta) == pytest.approx(-beta, rel=0.05)  # differences over steps of a sixth of a decade
+    np.testing.assert_allclose(best.objective, betas * (1 - np.log(betas)))
 
 
 def test_bits_are_nats_by_log_two_and_pixels() -> None:

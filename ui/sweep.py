@@ -50,6 +50,7 @@ def _trainable(seen: Seen) -> bool:
     return data.available(seen.checkpoint.record.get("train", {}).get("dataset", ""))
 
 
+@st.fragment
 def sweep_form(seen: Seen) -> None:
     """Asks for which β, with which objective and for how long; queues a run for each."""
     if not _trainable(seen):

@@ -1,0 +1,171 @@
+"""The page of β in a real browser: the strip under mouse, keyboard and finger, its traffic, and a sweep that lands."""
+
+import re
+import time
+
+import pytest
+
+from tests.browser.conftest import serve, settle
+
+pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+from playwright.sync_api import expect
+
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+MODEL = "digits-beta"
+SLOW = 30_000  # milliseconds
+_QUIET_BYTES = 60_000  # numbers and charts of one run, without any picture
+
+
+@pytest.fixture(scope="module")
+def app(browser, tmp_path_factory):  # noqa: ARG001 (no browser, no server)
+    with serve("app.py", VAE_RUNS=str(tmp_path_factory.mktemp("runs"))) as url:
+        yield url
+
+
+class Traffic:
+    """What the page and its server say to one another, from before they are connected."""
+
+    def __init__(self, page):
+        self.sent, self.received = [], []
+        page.on("websocket", self._listen)
+
+    def _listen(self, socket):
+        socket.on("framesent", lambda frame: self.sent.append(len(frame)))
+        socket.on("framereceived", lambda frame: self.received.append(len(frame)))
+
+    def forget(self):
+        self.sent.clear()
+        self.received.clear()
+
+
+@pytest.fixture
+def opened(open_page, app):
+    def open_one(settings: str = "", **context):
+        page = open_page(f"{app}/beta?model={MODEL}{settings}", **context)
+        ready(page)
+        return page
+
+    return open_one
+
+
+def ready(page):
+    """Wait until the strip has drawn and everything below it is there."""
+    expect(strip(page)).to_have_attribute("data-redraws", re.compile("[1-9]"), timeout=SLOW)
+    expect(metric(page, "Active units")).to_be_visible(timeout=SLOW)
+    settle(page)
+
+
+def strip(page):
+    return page.get_by_test_id("film-strip").first
+
+
+def thumb(page):
+    return strip(page).get_by_role("slider")
+
+
+def redraws(page) -> int:
+    return int(strip(page).get_attribute("data-redraws"))
+
+
+def place(page, fraction: float) -> tuple[float, float]:
+    box = thumb(page).bounding_box()
+    return box["x"] + 8 + fraction * (box["width"] - 16), box["y"] + box["height"] / 2
+
+
+def metric(page, label: str):
+    return page.get_by_test_id("stMetric").filter(has_text=label).get_by_test_id("stMetricValue")
+
+
+def canvases(page) -> list[str]:
+    """Reconstructions, samples, map and curve, as they are now."""
+    return strip(page).locator("canvas").evaluate_all("nodes => nodes.map((node) => node.toDataURL())")
+
+
+def test_everything_moves_under_mouse_keys_and_play_and_python_hears_once_each_time(opened):
+    page = opened(reduced_motion="reduce")
+    traffic = Traffic(page)
+    page.reload()
+    ready(page)
+    before, beta = canvases(page), metric(page, "β").first
+    page.mouse.move(*place(page, 2 / 3))
+    page.mouse.down()
+    traffic.forget()
+    drawn, moves, start = redraws(page), 0, time.perf_counter()
+    while time.perf_counter() - start < 1.5:
+        moves += 1
+        page.mouse.move(*place(page, 0.5 + 0.4 * abs((moves % 40) / 20 - 1)))
+    drawn = redraws(page) - drawn
+    page.mouse.move(*place(page, 0.1))
+    expect(thumb(page)).to_have_attribute("aria-valuetext", re.compile("^β = 0.0"))
+    assert (traffic.sent, traffic.received) == ([], [])
+    assert drawn >= 0.8 * moves
+    assert all(new != old for new, old in zip(canvases(page), before, strict=True))
+    page.mouse.up()
+    expect(beta).to_have_text(re.compile("^0.0"), timeout=SLOW)
+    settle(page)
+    assert len(traffic.sent) == 1
+    assert max(traffic.received) < _QUIET_BYTES
+    assert re.search(r"[?&]beta=0\.0\d+", page.url)
+
+    traffic.forget()
+    page.keyboard.press("Home")
+    expect(beta).to_have_text("0.01", timeout=SLOW)
+    settle(page)
+    assert len(traffic.sent) == 1
+    expect(thumb(page)).to_be_focused()
+
+    page.keyboard.press("End")
+    for _ in range(6):
+        page.keyboard.press("ArrowLeft")
+    expect(beta).to_have_text("4.64", timeout=SLOW)
+    settle(page)
+    traffic.forget()
+    strip(page).get_by_role("button", name="Play").click()
+    expect(beta).to_have_text("10", timeout=SLOW)
+    settle(page)
+    assert len(traffic.sent) == 1
+
+    traffic.forget()
+    old = strip(page).locator("canvas").first.evaluate("node => node.toDataURL()")
+    page.get_by_role("button", name="Other pictures").click()
+    page.wait_for_function(
+        "([node, old]) => node.toDataURL() !== old",
+        arg=[strip(page).locator("canvas").first.element_handle(), old],
+        timeout=SLOW,
+    )
+    expect(thumb(page)).to_have_attribute("aria-valuetext", re.compile("^β = 10 "))
+    assert max(traffic.received) > _QUIET_BYTES  # the checks above would see pictures if they were sent
+
+
+def test_a_finger_moves_it_on_a_phone_in_the_dark(opened):
+    page = opened(**PHONE, color_scheme="dark")
+    thumb(page).scroll_into_view_if_needed()
+    session = page.context.new_cdp_session(page)
+    drawn = redraws(page)
+    x, y = place(page, 0.6)
+    session.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
+    for step in range(1, 21):
+        session.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x - 5 * step, "y": y}]})
+        page.wait_for_timeout(16)
+    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    expect(metric(page, "β").first).not_to_have_text("1", timeout=SLOW)
+    assert redraws(page) - drawn >= 10
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_the_frame_s_slider_moves_the_thumb_and_a_sweep_lands_on_the_curve(opened):
+    page = opened()
+    page.get_by_test_id("stSidebar").get_by_role("slider").press("ArrowLeft")
+    expect(thumb(page)).to_have_attribute("aria-valuetext", re.compile("^β = 0.88"), timeout=SLOW)
+    page.get_by_text("Train models of one β").click()
+    page.get_by_label("Epochs").fill("1")
+    page.get_by_label("Epochs").press("Enter")
+    settle(page)
+    betas = page.get_by_test_id("stMultiSelect").last
+    for beta in ("0.1", "1", "3", "10"):
+        betas.get_by_label(f"Remove {beta}", exact=True).last.click()
+        expect(betas.get_by_label(f"Remove {beta}", exact=True)).to_have_count(0, timeout=SLOW)
+    page.get_by_role("button", name="Train 1 model", exact=True).click(timeout=SLOW)
+    chart = page.get_by_test_id("stPlotlyChart").first
+    expect(chart.get_by_text(re.compile("β = 0.3 .*run"))).to_be_visible(timeout=3 * SLOW)
+    expect(page.get_by_test_id("stProgress")).to_have_count(0, timeout=SLOW)
