@@ -8,7 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.toys import build
-from ui import disentanglement_view, holes_view, information_view, state
+from ui import beta_view, disentanglement_view, holes_view, information_view, state
 from vae_core import data, rate_distortion
 from vae_core.checkpoint import Checkpoint, load, save
 from vae_core.disentanglement import Disentanglement, disentanglement
@@ -149,6 +149,20 @@ def test_scores_of_a_range_are_those_of_the_model_at_its_beta(sprites):
     assert number(app, "MIG") == pytest.approx(expected.mig, abs=0.0006)
     assert number(app, "FactorVAE score") == pytest.approx(expected.factor_vae, abs=0.0006)
     assert "One row a dimension" in words(app)
+
+
+def test_a_tcvae_is_not_taken_for_a_beta_vae_and_stands_beside_one(monkeypatch, tmp_path):
+    test = data.load("digits").test
+    for name, objective in (("plain", {}), ("tc", {"objective": "beta-tcvae"})):
+        model = build(latent_dim=2, widths=(8,), seed=len(name))
+        record = {"train": {"dataset": "digits", "beta": 6.0} | objective, "beta": 6.0}
+        save(tmp_path / f"{name}.safetensors", Checkpoint(model, record, snapshot(model, test, 200)))
+    monkeypatch.setattr(state, "SHIPPED", tmp_path)
+    app = open_tab("Information", "tc")
+    assert "It is a β-TCVAE: β = 6 weighs its total correlation alone." in words(app)
+    assert "β-TCVAE" not in words(open_tab("Information", "plain"))
+    (beside,) = beta_view.comparable(state.entries()["tc"]).values()
+    assert beside.id == "plain"
 
 
 def test_the_tables_name_their_columns():
