@@ -24,6 +24,7 @@ SECTIONS = {
         ("pages/understand/bounds.py", "Bounds", ":material/stacked_line_chart:"),
         ("pages/understand/reparameterisation.py", "Reparameterisation", ":material/swap_calls:"),
         ("pages/understand/amortised_and_classical.py", "Amortised and classical", ":material/speed:"),
+        ("pages/understand/posterior_collapse_and_holes.py", "Posterior collapse and holes", ":material/blur_on:"),
     ),
 }
 

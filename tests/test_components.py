@@ -131,10 +131,11 @@ def test_props_are_the_same_after_a_release_and_differ_after_a_command_or_new_fr
 def test_grid_props_carry_captions_and_selection():
     position = settle(None, None, **GRID | {"given": 2})
     props = picture_grid_props(
-        sprite_sheet(FRAMES), position, key="k", label="Samples", captions=tuple(LABELS), scale=2
+        sprite_sheet(FRAMES), position, key="k", label="Samples", captions=tuple(LABELS), scale=2, marked=(1, 3)
     )
     assert json.loads(json.dumps(props)) == props
     assert (props["captions"], props["index"], props["frame"]["count"]) == (LABELS, 2, 9)
+    assert props["marked"] == [1, 3]
 
 
 def test_frames_are_encoded_once_for_each_content(monkeypatch):

@@ -118,12 +118,17 @@ def test_the_verdict_follows_the_numbers(changes, expected):
         ({"beta": 10.0, "kl": (0.0, 0.0)}, ("costs 10 nats", "the same average", "1.0%")),
         ({"active_units": 1}, ("1 of 2 units active", "3.3 nats of KL")),
         ({}, ("costs 1 nat and earns it", "log N = 6.91", "1,000 images", "1.0% of")),
+        ({"prior_in_holes": 0.38, "fresh_in_holes": 0.31}, ("38% of the prior", "so do 31% of unseen images’ codes")),
         ({"kl": (1.0,) * 8, "active_units": 8}, ("of the two busiest dimensions alone",)),
     ],
 )
 def test_the_words_carry_the_numbers(changes, said):
     text = diagnosis(replace(SOUND, **changes))
     assert all(part in text for part in said), text
+
+
+def test_few_images_are_not_blamed_for_holes_of_the_model():
+    assert "unseen" not in diagnosis(replace(SOUND, prior_in_holes=0.38, fresh_in_holes=0.1))
 
 
 def test_the_comparison_names_the_best_elbo():

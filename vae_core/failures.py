@@ -24,7 +24,7 @@ VERDICTS = {
 }
 
 _SILENT_NATS = 0.1
-_MANY_HOLES = 0.5
+_SOME_HOLES, _MANY_HOLES = 0.05, 0.5
 _FAR = 2.0
 
 
@@ -138,8 +138,8 @@ def _holes(found: Symptoms) -> str:
 def _collapse(found: Symptoms) -> str:
     return (
         f"A nat of code {_price(found)}, more than it saves. The encoder gives up: q(z|x) is the prior whatever x is "
-        f"(KL {found.rate:.2g} nats, {_units(found)}, σ = {found.sigma:.2g}), and z says nothing of the image "
-        f"(I(x; z) = {found.mutual_information:.2g} nats). Every image is drawn as the same average. Of the prior’s "
+        f"({_units(found)}, KL {_little(found.rate)}, σ = {found.sigma:.2g}), and z says nothing of the image "
+        f"(I(x; z): {_little(found.mutual_information)}). Every image is drawn as the same average. Of the prior’s "
         f"samples {_percent(found.prior_in_holes)} fall into holes, and all look alike."
     )
 
@@ -147,7 +147,7 @@ def _collapse(found: Symptoms) -> str:
 def _partial(found: Symptoms) -> str:
     return (
         f"A nat of code {_price(found)}, which most dimensions are not worth: {_units(found)}, the others equal the "
-        f"prior. {found.rate:.1f} nats of KL are left, with {_told_apart(found)}. {_in_holes(found)}."
+        f"prior. {found.rate:.1f} nats of KL are left, with {_told_apart(found)}. {_in_holes(found)}{_few(found)}."
     )
 
 
@@ -155,8 +155,21 @@ def _neither(found: Symptoms) -> str:
     return (
         f"A nat of code {_price(found)} and earns it: {_units(found)}, {found.rate:.1f} nats of KL. Posteriors are "
         f"σ = {found.sigma:.2g} wide, with {_told_apart(found)}; the codes’ mean square of {found.second_moment:.2f} "
-        f"is near the prior’s 1. {_in_holes(found)}."
+        f"is near the prior’s 1. {_in_holes(found)}{_few(found)}."
     )
+
+
+def _few(found: Symptoms) -> str:
+    """Whether what looks like holes may be for want of images."""
+    if found.prior_in_holes < _SOME_HOLES or found.fresh_in_holes < found.prior_in_holes / 2:
+        return ""
+    return (
+        f", but so do {_percent(found.fresh_in_holes)} of unseen images’ codes: so few images leave gaps of their own"
+    )
+
+
+def _little(nats: float) -> str:
+    return f"{nats:.2f} nats" if nats >= 0.01 else "under 0.01 nats"
 
 
 def _units(found: Symptoms) -> str:

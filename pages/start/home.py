@@ -19,6 +19,12 @@ WAYS = (
     ("pages/explore/interpolate.py", "Interpolate", ":material/linear_scale:", "Drag from one picture to another."),
     ("pages/explore/generate.py", "Generate", ":material/casino:", "Draw new pictures from the prior."),
     ("pages/explore/reconstruct.py", "Reconstruct", ":material/image_search:", "Give it a picture of your own."),
+    (
+        "pages/understand/posterior_collapse_and_holes.py",
+        "Posterior collapse and holes",
+        ":material/blur_on:",
+        "Make it fail on purpose.",
+    ),
 )
 
 layout.head(

@@ -29,6 +29,7 @@ class PictureGrid {
     this.tiles.forEach(({ button, caption }, index) => {
       caption.textContent = data.captions?.[index] ?? "";
       caption.hidden = !data.captions;
+      button.dataset.marked = data.marked.includes(index);
       button.setAttribute("aria-label", ["picture " + (index + 1), data.captions?.[index]].filter(Boolean).join(", "));
     });
     this.layOut();

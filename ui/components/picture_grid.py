@@ -31,6 +31,7 @@ def picture_grid(
     selected: int | None = None,
     scale: int = 2,
     columns: int | None = None,
+    marked: Sequence[int] = (),
     on_pick: Callable[[], None] = _nothing,
 ) -> int | None:
     """Draw a grid of pictures and return the index of the selected one, or None.
@@ -39,7 +40,7 @@ def picture_grid(
     label: what the grid is, read aloud. captions: one short text a picture.
     selected: the index selected at first; later, a different one than in the run before is selected.
     scale: screen pixels for a picture's pixel, or the largest whole number that fits.
-    columns: pictures in a row; as many as fit if None.
+    columns: pictures in a row; as many as fit if None. marked: the indices of pictures in a dashed frame.
     on_pick: called before the script runs again when a visitor has selected another picture;
         `picture_grid_index(key)` is then which.
     Raises UserError for images that cannot be drawn, a caption too many or too few, or an impossible index.
@@ -49,7 +50,9 @@ def picture_grid(
     position = settle_in_session(
         key, "picked", content=digest, count=picture.count, given=selected, start=None, keep=False
     )
-    props = picture_grid_props(picture, position, key=key, label=label, captions=captions, scale=scale, columns=columns)
+    props = picture_grid_props(
+        picture, position, key=key, label=label, captions=captions, scale=scale, columns=columns, marked=marked
+    )
     _component(key=key, data=props, on_picked_change=on_pick)
     return position.index
 
@@ -68,6 +71,7 @@ def picture_grid_props(
     captions: Sequence[str] | None,
     scale: int,
     columns: int | None = None,
+    marked: Sequence[int] = (),
 ) -> dict:
     """What the browser is given: the same bytes until pictures, texts or Python's own selection change."""
     return {
@@ -81,6 +85,7 @@ def picture_grid_props(
         "version": position.version,
         "scale": scale,
         "columns": columns,
+        "marked": list(marked),
     }
 
 

@@ -1,0 +1,243 @@
+"""What the page of posterior collapse and holes shows: models of several β side by side, seen with the same z."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+from ui import beta_view, caching, layout, state, theme
+from ui import latent_view as view
+from ui.components.latent_map import Atlas, Background, ByClass, Mark, latent_map_props
+from ui.decoded import decoded
+from ui.latent_view import Projection
+from ui.state import Entry
+from vae_core import failures, holes, imaging, rate_distortion
+from vae_core.checkpoint import Checkpoint, LatentSnapshot
+from vae_core.failures import Symptoms
+from vae_core.latent import rank_by_kl
+from vae_core.runs import Run
+
+__all__ = [
+    "PER_ROW",
+    "Shown",
+    "at_several_betas",
+    "depths",
+    "kl_figure",
+    "map_props",
+    "map_z",
+    "numbers",
+    "of_run",
+    "one",
+    "pictures_png",
+    "plane_pictures",
+    "test_pictures",
+    "where",
+]
+
+PER_ROW = 5
+"""Pictures in a row of a column."""
+
+_EXTENT = 3.5
+_CELLS = 96
+_CELL_PIXELS = 5
+_HATCH = (12, 3)  # pixels from line to line, and of a line
+_SHOWN_DIMENSIONS = 16
+_FILE_SIDE = 84
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """One of the models side by side: as it answers at its β, with the snapshot of held-out images there."""
+
+    entry: Entry
+    checkpoint: Checkpoint
+    symptoms: Symptoms
+
+    @property
+    def codes(self) -> LatentSnapshot:
+        """The posteriors of the held-out images that everything here is measured on."""
+        return self.checkpoint.snapshot
+
+    @property
+    def title(self) -> str:
+        """'β = 0.01'."""
+        return f"β = {self.symptoms.beta:g}"
+
+    @property
+    def version(self) -> str:
+        """A name for exactly this model at this β, for caches and the browser."""
+        return view.version(self.entry, self.checkpoint)
+
+    @property
+    def projection(self) -> Projection:
+        """The plane in which holes are looked for."""
+        plane = self.symptoms.plane
+        return view.straight_projection(self.codes, "dimensions" if len(self.symptoms.kl) > 2 else "plane", plane)
+
+
+def at_several_betas(entry: Entry, checkpoint: Checkpoint) -> list[Shown]:
+    """A model of a range of β at its lowest β, at the one that is chosen, and at its highest.
+
+    Raises UserError as `beta_view.measured` does.
+    """
+    taken, (low, high) = beta_view.measured(entry, checkpoint), checkpoint.model.config.beta_range
+    betas = sorted({low, checkpoint.model.beta, high})
+    snapshots = [rate_distortion.at_beta(checkpoint.snapshot, taken, beta) for beta in betas]
+    return [_shown(entry, checkpoint, one, beta) for one, beta in zip(snapshots, betas, strict=True)]
+
+
+def of_run(run: Run) -> Shown:
+    """A model of one β, trained here. Raises UserError where its checkpoint cannot be read."""
+    return one(Entry(f"run-{run.name}", run.checkpoint, run.name), caching.load_checkpoint(run.checkpoint))
+
+
+def one(entry: Entry, checkpoint: Checkpoint) -> Shown:
+    """A model of one β."""
+    rows = vars(checkpoint.snapshot)
+    first = {name: row if row is None else row[: rate_distortion.IMAGES] for name, row in rows.items()}
+    record = checkpoint.record
+    return _shown(entry, checkpoint, LatentSnapshot(**first), float(record.get("beta", record["train"]["beta"])))
+
+
+def _shown(entry: Entry, checkpoint: Checkpoint, snapshot: LatentSnapshot, beta: float) -> Shown:
+    model = checkpoint.model.at(beta) if checkpoint.model.config.beta_range else checkpoint.model
+    symptoms = _examined(str(entry.path), caching.modified(entry.path), beta, snapshot)
+    return Shown(entry, replace(checkpoint, model=model, snapshot=snapshot), symptoms)
+
+
+@st.cache_data(max_entries=32, show_spinner="Looking for holes …")
+def _examined(path: str, modified: int, beta: float, _snapshot: LatentSnapshot) -> Symptoms:  # noqa: ARG001
+    return failures.examine(_snapshot, beta)
+
+
+def depths(shown: Shown, z: np.ndarray) -> np.ndarray:
+    """log p(z) − log q(z) in the model's plane, (M,) nats, of z (M, d); over `holes.HOLE_NATS` in a hole."""
+    plane = list(shown.symptoms.plane)
+    return holes.hole_depth(z[:, plane], shown.codes.mu[:, plane], shown.codes.logvar[:, plane])
+
+
+def where(depth: float) -> str:
+    """What the depth of a place says."""
+    nats = layout.nats(-depth if abs(depth) >= 0.05 else 0.0)
+    if depth > holes.HOLE_NATS:
+        return f"**In a hole:** log q(z) − log p(z) = {nats}"
+    return f"log q(z) − log p(z) = {nats}"
+
+
+def test_pictures(shown: Sequence[Shown]) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Some held-out images, of different classes where there are any: indices (n,), pictures (n, C, H, W) uint8, and
+    whether they are real; if not, they are decoded by the model that draws best."""
+    labels, first = shown[0].codes.labels, np.arange(min(PER_ROW, len(shown[0].codes)))
+    varied = first if labels is None else np.unique(labels, return_index=True)[1]
+    index = np.sort(varied)[:PER_ROW] if len(varied) >= len(first) else first
+    best = min(shown, key=lambda model: model.symptoms.distortion)
+    return index, *state.pictures(best.checkpoint, index)
+
+
+def plane_pictures(shown: Shown) -> Atlas:
+    """What the decoder makes of the places of the map, for the pointer; cached."""
+    return view.plane_atlas(_plane_key(shown), shown.checkpoint, shown.projection)
+
+
+def _plane_key(shown: Shown) -> str:
+    return f"{shown.version} {shown.projection.key} failures"
+
+
+def map_props(shown: Shown, atlas: Atlas, marks: Sequence[tuple[str, np.ndarray]]) -> dict:
+    """The latent map: codes of the test images by class, the prior's contours, and the holes hatched.
+
+    marks: names of places z (d,). `atlas` has the thumbnails.
+    """
+    projection = shown.projection
+    return latent_map_props(
+        projection.positions,
+        _colour(shown),
+        id=shown.version,
+        view=shown.version,
+        axes=projection.axes,
+        item="Test image",
+        label=f"Latent map at {shown.title}",
+        file=f"latent-map-beta-{shown.symptoms.beta:g}",
+        atlas=atlas,
+        background=_hatched(shown.version, shown.symptoms.plane, shown.codes),
+        contours=projection.is_latent,
+        marks=[Mark(*projection.place(z[None])[0], name) for name, z in marks],
+        placeable=True,
+        plane=view.plane(_plane_key(shown), projection),
+    )
+
+
+def map_z(shown: Shown, x: float, y: float) -> np.ndarray:
+    """The z (d,) of a place on the map: 0 in all dimensions that are not drawn."""
+    return shown.projection.lift(np.array([[x, y]], np.float32))[0]
+
+
+def _colour(shown: Shown) -> ByClass:
+    labels = shown.codes.labels
+    if labels is None:
+        return ByClass(np.zeros(len(shown.codes), np.int64), ["test images"], [theme.class_colour(0)])
+    names = tuple(shown.checkpoint.record.get("class_names") or map(str, range(int(labels.max()) + 1)))
+    return ByClass(labels, names, [theme.class_colour(label) for label in range(len(names))])
+
+
+@st.cache_resource(max_entries=12, show_spinner=False)
+def _hatched(version: str, plane: tuple[int, ...], _codes: LatentSnapshot) -> Background:  # noqa: ARG001
+    """The square ±3.5 of the plane, hatched where it lies in a hole, no more than 3 σ from the prior's middle."""
+    middles = _EXTENT * (2 * np.arange(_CELLS) + 1 - _CELLS) / _CELLS
+    x, y = np.meshgrid(middles, middles[::-1])
+    points = np.stack([x, y], -1).reshape(-1, 2) if len(plane) == 2 else middles[:, None]
+    depth = holes.hole_depth(points, _codes.mu[:, list(plane)], _codes.logvar[:, list(plane)])
+    inside = np.linalg.norm(points, axis=1) < 3
+    hole = np.broadcast_to(((depth > holes.HOLE_NATS) & inside).reshape(-1, _CELLS), (_CELLS, _CELLS))
+    pixels = np.repeat(np.repeat(hole, _CELL_PIXELS, 0), _CELL_PIXELS, 1)
+    step, width = _HATCH
+    lines = np.add.outer(np.arange(len(pixels)), np.arange(len(pixels))) % step < width
+    picture = np.full((*pixels.shape, 4), 128, np.uint8)
+    picture[..., 3] = np.where(pixels, np.where(lines, 190, 40), 0)
+    return Background(picture, (-_EXTENT, _EXTENT, -_EXTENT, _EXTENT))
+
+
+def kl_figure(shown: Shown, beside: Sequence[Shown]) -> go.Figure:
+    """KL of each latent dimension, on the same axes as the models beside it; of many, those with the largest KL."""
+    every = np.array([model.symptoms.kl for model in beside])
+    order = np.sort(rank_by_kl(every.max(0))[:_SHOWN_DIMENSIONS])
+    chart = theme.figure("latent dimension", "KL, nats", height=210, hovermode="closest")
+    chart.add_bar(
+        x=[layout.dimension_name(j) for j in order],
+        y=np.array(shown.symptoms.kl)[order],
+        marker_color=theme.TERM_COLOURS["kl"],
+        hovertemplate="%{x}: %{y:.3f} nats<extra></extra>",
+        showlegend=False,
+    )
+    chart.update_layout(margin_t=12, bargap=0.35)
+    return chart.update_yaxes(range=[0, 1.08 * max(0.1, float(every.max()))])
+
+
+def numbers(shown: Sequence[Shown]) -> pd.DataFrame:
+    """The symptoms, a row each, a column for each model."""
+    images = shown[0].symptoms.images
+    rows = {
+        "ELBO, nats": lambda s: f"{s.elbo:.2f}",
+        "Reconstruction, nats": lambda s: f"{s.distortion:.2f}",
+        "KL, nats": lambda s: f"{s.rate:.2f}",
+        "Active units": lambda s: f"{s.active_units} of {len(s.kl)}",
+        f"I(x; z), nats; at most log {images} = {np.log(images):.2f}": lambda s: f"{s.mutual_information:.2f}",
+        "σ of q(z|x), median": lambda s: f"{s.sigma:.3f}",
+        "Mean of μ² + σ²; the prior’s is 1": lambda s: f"{s.second_moment:.2f}",
+        "Samples from the prior in holes": lambda s: f"{s.prior_in_holes:.1%}",
+        "Codes of unseen images in holes": lambda s: f"{s.fresh_in_holes:.1%}",
+    }
+    values = [[say(model.symptoms).replace("-", "−") for model in shown] for say in rows.values()]
+    return pd.DataFrame(values, index=list(rows), columns=[model.title for model in shown])
+
+
+def pictures_png(shown: Sequence[Shown], tests: np.ndarray, index: np.ndarray, z: np.ndarray) -> bytes:
+    """A row of test images (n, C, H, W), then for each model its reconstructions and its pictures of z (M, d)."""
+    rows = [tests]
+    for model in shown:
+        rows += [decoded(model.entry, model.checkpoint, points) for points in (model.codes.mu[index], z)]
+    scale = layout.whole_scale(tests.shape[-1], _FILE_SIDE)
+    return imaging.png_bytes(imaging.grid(np.concatenate(rows), columns=len(tests), scale=scale))
