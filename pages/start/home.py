@@ -19,6 +19,15 @@ WAYS = (
     ("pages/explore/interpolate.py", "Interpolate", ":material/linear_scale:", "Drag from one picture to another."),
     ("pages/explore/generate.py", "Generate", ":material/casino:", "Draw new pictures from the prior."),
     ("pages/explore/reconstruct.py", "Reconstruct", ":material/image_search:", "Give it a picture of your own."),
+    ("pages/understand/derivation.py", "Derivation", ":material/function:", "From log p(x) to the loss."),
+    ("pages/understand/bounds.py", "Bounds", ":material/stacked_line_chart:", "Close in on log p(x)."),
+    ("pages/understand/reparameterisation.py", "Reparameterisation", ":material/swap_calls:", "Drag μ and σ, keep ε."),
+    (
+        "pages/understand/amortised_and_classical.py",
+        "Amortised and classical",
+        ":material/speed:",
+        "Race the encoder.",
+    ),
     (
         "pages/understand/posterior_collapse_and_holes.py",
         "Posterior collapse and holes",
