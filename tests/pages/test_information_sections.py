@@ -165,6 +165,31 @@ def test_a_tcvae_is_not_taken_for_a_beta_vae_and_stands_beside_one(monkeypatch, 
     assert beside.id == "plain"
 
 
+def _work():
+    import time
+
+    import streamlit as st
+
+    from ui.stepwise import stepwise
+
+    def step(i):
+        time.sleep(0.25)
+        return i
+
+    st.session_state.setdefault("work_stopped", True)
+    found = stepwise([lambda i=i: step(i) for i in range(5)], key="work", label="Counting")
+    st.text(str(found))
+
+
+def test_work_that_was_stopped_goes_on_when_asked():
+    app = ran(AppTest.from_function(_work, default_timeout=60))
+    assert app.text[0].value in ("[0]", "[0, 1]")  # what was begun before the patience ran out
+    assert "Counting: stopped after" in words(app)
+    app.button(key="work_go_on").click()
+    assert ran(app).text[0].value == "[0, 1, 2, 3, 4]"
+    assert not app.button
+
+
 def test_the_tables_name_their_columns():
     scores = [Disentanglement(0.1, 0.5, np.array([[0.1, 0.2], [0.3, 0.4]])), Disentanglement(0.2, 0.6, np.eye(2))]
     header, *rows = disentanglement_view.scores_csv([0.1, 1.0], scores, ["shape", "x"]).decode().splitlines()
