@@ -20,6 +20,7 @@ SECTIONS = {
         ("pages/explore/reconstruct.py", "Reconstruct", ":material/image_search:"),
     ),
     "Understand": (
+        ("pages/understand/elbo_lab.py", "ELBO lab", ":material/science:"),
         ("pages/understand/derivation.py", "Derivation", ":material/function:"),
         ("pages/understand/bounds.py", "Bounds", ":material/stacked_line_chart:"),
         ("pages/understand/reparameterisation.py", "Reparameterisation", ":material/swap_calls:"),

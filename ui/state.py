@@ -35,6 +35,7 @@ __all__ = [
     "send",
     "snapshot_elbo",
     "title",
+    "with_latent_dim",
 ]
 
 SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints"
@@ -90,6 +91,18 @@ def beta_words(beta_range: Sequence[float] | None, beta: float, now: float | Non
     if beta_range:
         return f"β from {beta_range[0]:g} to {beta_range[1]:g}"
     return f"β = {beta:g}" + ("" if now in (None, beta) else f" → {now:g}")
+
+
+def with_latent_dim(latent_dim: int) -> list[Entry]:
+    """The models with so many latent dimensions."""
+
+    def dimensions(entry: Entry) -> int | None:
+        try:
+            return caching.read_header(entry.path)["model"]["latent_dim"]
+        except (UserError, KeyError, TypeError):
+            return None
+
+    return [entry for entry in entries().values() if dimensions(entry) == latent_dim]
 
 
 def model_picker() -> None:

@@ -7,7 +7,7 @@ import pytest
 from tests.browser.conftest import serve, settle
 
 EXPLORE = ("beta", "latent-space", "interpolate", "generate", "reconstruct")
-UNDERSTAND = ("bounds", "reparameterisation", "amortised-and-classical")
+UNDERSTAND = ("elbo-lab", "bounds", "reparameterisation", "amortised-and-classical")
 PAGES = ("", "train", *EXPLORE, *UNDERSTAND)
 
 

@@ -1,0 +1,167 @@
+"""ELBO lab: log p(x) = ELBO + gap as three numbers, with the true posterior, and q moved by hand."""
+
+import streamlit as st
+
+from ui import elbo_lab_view, layout, own_pictures, picture_source, reconstruction, state
+from ui.components.picture_grid import picture_grid
+from ui.components.posterior_pad import posterior_pad
+from vae_core.errors import UserError
+from vae_core.evaluate import binarise
+from vae_core.evidence import LatentPlane
+
+SOURCES = ("Test image", "Upload", "Draw")
+PARTS = ("Around the posterior", "Whole plane")
+
+layout.head(
+    "ELBO lab",
+    "With two latent dimensions nothing is intractable: log p(x) and the true posterior p(z|x) are sums over the "
+    "plane. Move q(z|x) by hand: log p(x) = ELBO + KL(q(z|x) ‖ p(z|x)), whatever q is.",
+)
+entry, checkpoint = state.selected()
+if checkpoint.model.config.latent_dim != 2:
+    st.info(
+        f"This model has {checkpoint.model.config.latent_dim} latent dimensions, and the lab draws the plane of two. "
+        "With more, log p(x) cannot be summed over all z, only estimated. Choose a model with two:",
+        icon=":material/info:",
+    )
+    for one in state.with_latent_dim(2):
+        st.button(state.title(one), on_click=state.choose, args=(one.id,), key=f"elbo_model_{one.id}")
+    st.stop()
+
+before, after = st.columns([1, 2.7], gap="large")
+with before:
+    source = st.segmented_control(
+        "Picture",
+        SOURCES,
+        default=SOURCES[0],
+        required=True,
+        key="elbo_source",
+        bind="query-params",
+        persist_state="session",
+    )
+    if source == "Test image":
+        given = picture_source.test_image(checkpoint, state.snapshot_elbo(checkpoint.snapshot))
+    elif source == "Draw":
+        given = picture_source.drawing(entry, checkpoint)
+    else:
+        found = picture_source.upload()
+        given = found[0] and picture_source.own_picture(found[0], found, entry, checkpoint) if found else None
+if given is None:
+    after.info("Draw or drop a picture: its true posterior appears here.", icon=":material/image_search:")
+    st.stop()
+
+image = given.image
+with before:
+    if checkpoint.model.config.likelihood == "bernoulli" and reconstruction.is_grey(image):
+        if st.toggle(
+            "Binarise",
+            True,
+            key="elbo_binarize",
+            bind="query-params",
+            persist_state="session",
+            help="Draw each pixel once, black or white, with the grey value as the chance of white. On grey pixels "
+            "the Bernoulli numbers are a loss, and not the logarithm of a probability.",
+        ):
+            image = binarise(image[None], 0)[0]
+        else:
+            st.caption("Grey pixels under a Bernoulli likelihood: log p(x) is then not the logarithm of a probability.")
+    layout.picture(image, "x", target=168)
+
+lab = elbo_lab_view.look(entry, checkpoint, image)
+version = st.session_state.setdefault("elbo_version", 0)
+start, walk = st.session_state.get("elbo_start", {}).get(lab.id, (lab.encoder, None))
+
+
+def begin_from(q, walk=None) -> None:
+    """Put q into the pad, for this picture."""
+    st.session_state["elbo_start"] = {lab.id: (q, walk)}
+    st.session_state["elbo_version"] += 1
+
+
+with after:
+    st.subheader(own_pictures.plain(given.name), anchor=False)
+    part = st.segmented_control(
+        "Part of the plane",
+        PARTS,
+        default=PARTS[0],
+        required=True,
+        key="elbo_part",
+        bind="query-params",
+        persist_state="session",
+        label_visibility="collapsed",
+    )
+    view = elbo_lab_view.pad_view(lab, checkpoint, wide=part == PARTS[1], walk=walk, version=version)
+    q = posterior_pad(view, start, lab.encoder, key="elbo_pad")
+    st.caption(
+        "Shade: p(z|x). Thick ellipses: q to 1 and 2 σ, with draws from it; dashed: the encoder’s q to 1 σ. "
+        "Thin circles: the prior, every quarter of a σ. Numbers beside it are read off a grid while q moves."
+    )
+
+exact, of_encoder = elbo_lab_view.exact(lab, q), elbo_lab_view.exact(lab, lab.encoder)
+st.subheader("The three numbers, each by a sum of its own", anchor=False)
+with st.container(horizontal=True, gap="large"):
+    for label, value, about in (
+        ("log p(x)", exact.log_likelihood, "A sum over the latent plane, refined where the posterior is."),
+        ("ELBO", exact.elbo, "−(reconstruction + KL) at β = 1, by Gauss–Hermite quadrature on q."),
+        ("Gap", exact.kl_to_true_posterior, "KL(q(z|x) ‖ p(z|x)), on a lattice around q."),
+    ):
+        st.metric(label, layout.nats(value[0], 3), help=about, width="content")
+    st.metric(
+        "What is left",
+        layout.nats(exact.residual[0], 4),
+        help="log p(x) − ELBO − gap: the three sums’ errors together. Beyond the square lies at most "
+        f"{exact.outside[0]:.1e} nats.",
+        width="content",
+    )
+
+with st.container(horizontal=True):
+    improve = st.button("Improve q", icon=":material/trending_up:", type="primary")
+    st.button("Back to the encoder’s q", icon=":material/undo:", on_click=begin_from, args=(lab.encoder,))
+if improve:
+    bar = st.progress(0.0, "Climbing …")
+    for step, better, path in elbo_lab_view.improved(lab, checkpoint, q):
+        best = (better, path)
+        bar.progress(step / elbo_lab_view.STEPS, f"Step {step} of {elbo_lab_view.STEPS}")
+    bar.empty()
+    begin_from(*best)
+    st.rerun()
+if walk is not None:
+    st.markdown(elbo_lab_view.gap_sentence(of_encoder, elbo_lab_view.exact(lab, start)))
+modes = [mode for mode in lab.posteriors.modes(0) if mode.mass > 0.01]
+if len(modes) > 1:
+    shares = ", ".join(f"{mode.mass:.0%}" for mode in modes)
+    st.markdown(f"This posterior has **{len(modes)} peaks**, with {shares} of its mass: one Gaussian must fail here.")
+else:
+    st.markdown("This posterior has one peak.")
+
+st.subheader("Where q fails worst", anchor=False)
+images = state.held_out(checkpoint)
+if images is None:
+    st.caption("The data set is not at hand, so its pictures cannot be looked through.")
+    st.stop()
+if st.button("Look through 48 test images", icon=":material/search:"):
+    bar = st.progress(0.0, "Integrating …")
+    plane: LatentPlane = elbo_lab_view.latent_plane(entry, checkpoint)
+    pictures = images if checkpoint.model.config.likelihood != "bernoulli" else binarise(images[:48], 0)
+    try:
+        st.session_state["elbo_worst"] = (entry.id, *elbo_lab_view.worst(plane, pictures, bar.progress))
+    except UserError as error:
+        st.error(str(error))
+    bar.empty()
+if (kept := st.session_state.get("elbo_worst")) and kept[0] == entry.id:
+    _, order, gaps = kept
+    picked = picture_grid(
+        images[order],
+        key="elbo_worst_grid",
+        label="Test images with the largest gap",
+        captions=[f"{gap:.1f}" for gap in gaps],
+        scale=layout.whole_scale(images.shape[-1], 64),
+    )
+    st.caption("KL(q ‖ p(z|x)) of the encoder’s q in nats, the largest first. Select one to look into it.")
+    if picked is not None:
+        st.button(
+            f"Look into test image {order[picked]}",
+            icon=":material/arrow_upward:",
+            on_click=st.session_state.update,
+            kwargs={"reconstruct_image": int(order[picked]), "elbo_source": SOURCES[0]},
+        )

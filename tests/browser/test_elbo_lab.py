@@ -1,0 +1,78 @@
+"""The ELBO lab in a real browser: q is dragged over the true posterior, and the sum stays."""
+
+import re
+
+import pytest
+
+from tests.browser.conftest import serve, settle
+
+pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+from playwright.sync_api import expect
+
+PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+
+
+@pytest.fixture(scope="module")
+def app(browser, tmp_path_factory):  # noqa: ARG001 (no browser, no server)
+    with serve("app.py", VAE_RUNS=str(tmp_path_factory.mktemp("runs"))) as url:
+        yield url
+
+
+def lab(open_page, app, **look):
+    page = open_page(f"{app}/elbo-lab?model=digits-d2&reconstruct_image=5", **look)
+    pad = page.get_by_test_id("posterior-pad")
+    expect(pad).to_have_attribute("data-elbo", re.compile(r"^-\d"))
+    return page, pad
+
+
+def numbers(pad) -> tuple[float, float]:
+    return tuple(float(pad.get_attribute(f"data-{name}")) for name in ("elbo", "sum"))
+
+
+def metric(page, label: str):
+    return page.get_by_test_id("stMetric").filter(has_text=re.compile(f"^{label}")).get_by_test_id("stMetricValue")
+
+
+def test_dragging_q_moves_elbo_and_gap_but_not_their_sum_and_reports_once(app, open_page):
+    page, pad = lab(open_page, app)
+    expect(metric(page, "ELBO")).to_contain_text("nats")
+    exact, evidence = metric(page, "ELBO").inner_text(), metric(page, "log p").inner_text()
+    elbo, total = numbers(pad)
+    assert total == pytest.approx(float(evidence.split(" ")[0].replace("−", "-")), abs=0.1)
+    canvas = pad.get_by_role("img").first
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    x, y = (box["x"] + float(pad.get_attribute("data-x")), box["y"] + float(pad.get_attribute("data-y")))
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 60, y - 40, steps=8)
+    moved, same = numbers(pad)
+    assert pad.get_attribute("data-reports") is None
+    page.mouse.up()
+    assert moved != elbo
+    assert same == pytest.approx(total, abs=0.1)
+    expect(pad).to_have_attribute("data-reports", "1")
+    expect(metric(page, "ELBO")).not_to_have_text(exact)
+    expect(metric(page, "log p")).to_have_text(evidence)
+    settle(page)
+    assert float(metric(page, "ELBO").inner_text().split(" ")[0].replace("−", "-")) == pytest.approx(moved, abs=0.3)
+
+
+def test_keys_move_q_and_back_to_the_encoder(app, open_page):
+    page, pad = lab(open_page, app)
+    elbo, total = numbers(pad)
+    pad.get_by_role("img").first.focus()
+    for key in ("ArrowRight", "ArrowUp", "Shift+ArrowUp", "Shift+ArrowLeft"):
+        page.keyboard.press(key)
+    expect(pad).to_have_attribute("data-reports", "1")
+    assert numbers(pad)[0] != elbo
+    assert numbers(pad)[1] == pytest.approx(total, abs=0.1)
+    page.get_by_role("button", name="Back to the encoder").click()
+    page.wait_for_function(
+        "([pad, elbo]) => Math.abs(Number(pad.dataset.elbo) - elbo) < 1e-6", arg=[pad.element_handle(), elbo]
+    )
+
+
+def test_it_fits_a_phone(app, open_page):
+    page, _ = lab(open_page, app, **PHONE)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -1,0 +1,87 @@
+"""The ELBO lab, run as Streamlit runs it, what its pad is given, and what is believed of it."""
+
+import base64
+from pathlib import Path
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from ui.components.posterior_pad import Gaussian, PadView, posterior_pad_props, read_gaussian
+from vae_core.checkpoint import load
+
+ROOT = Path(__file__).resolve().parents[2]
+CHECKPOINTS = sorted((ROOT / "checkpoints").glob("*.safetensors"))
+
+
+def open_page(model: str, **settings: str) -> AppTest:
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+    app.query_params["model"] = model
+    for name, value in settings.items():
+        app.query_params[name] = value
+    app = app.run().switch_page("pages/understand/elbo_lab.py").run()
+    assert not app.exception
+    return app
+
+
+def metric(app: AppTest, label: str) -> float:
+    value = next(metric.value for metric in app.metric if metric.label == label)
+    return float(value.split(" ")[0].replace(",", "").replace("−", "-"))
+
+
+@pytest.mark.parametrize("path", CHECKPOINTS, ids=lambda path: path.stem)
+def test_the_sum_comes_out_or_the_way_out_is_shown(path: Path) -> None:
+    app = open_page(path.stem)
+    if load(path).model.config.latent_dim != 2:
+        assert not app.metric
+        assert "latent dimensions" in app.info[0].value
+        app.button(key="elbo_model_digits-d2").click().run()
+        assert not app.exception
+    log_likelihood, elbo, gap = (metric(app, label) for label in ("log p(x)", "ELBO", "Gap"))
+    assert log_likelihood == pytest.approx(elbo + gap, abs=5e-3)
+    assert gap > 0
+
+
+def test_improving_q_closes_the_amortisation_gap_and_keeps_the_sum() -> None:
+    app = open_page("digits-d2", reconstruct_image="5")
+    before = {label: metric(app, label) for label in ("log p(x)", "ELBO", "Gap")}
+    next(button for button in app.button if button.label == "Improve q").click().run()
+    assert not app.exception
+    assert metric(app, "Gap") < before["Gap"]
+    assert metric(app, "ELBO") > before["ELBO"]
+    assert metric(app, "log p(x)") == before["log p(x)"]
+    assert any("amortisation gap" in text.value for text in app.markdown)
+    next(button for button in app.button if button.label.startswith("Back")).click().run()
+    assert metric(app, "Gap") == before["Gap"]
+
+
+VIEW = PadView("a", (-1, 1, -1, 1), np.arange(9.0).reshape(3, 3), -4.0, np.zeros((4, 1, 2, 2), np.uint8))
+ENCODER = Gaussian((0.0, 0.1), (0.2, 0.3))
+
+
+def test_the_pad_is_given_the_grid_and_the_same_data_while_q_moves() -> None:
+    props = posterior_pad_props(VIEW, ENCODER, ENCODER)
+    assert props == posterior_pad_props(VIEW, ENCODER, ENCODER)
+    grid = np.frombuffer(base64.b64decode(props["logLikelihood"]), "<f4").reshape(3, 3)
+    np.testing.assert_array_equal(grid, VIEW.log_likelihood)
+    assert (props["steps"], props["side"], props["logEvidence"]) == (3, 2, -4.0)
+
+
+@pytest.mark.parametrize(
+    "reported",
+    [
+        None,
+        {"content": "b", "mu": [0, 0], "sigma": [1, 1]},
+        {"content": "a", "mu": [0], "sigma": [1, 1]},
+        {"content": "a", "mu": [0, float("nan")], "sigma": [1, 1]},
+        {"content": "a", "mu": [0, "1"], "sigma": [1, 1]},
+        {"content": "a", "mu": [0, 0], "sigma": [1, 0]},
+        {"content": "a", "mu": [0, 0], "sigma": [1, 1e9]},
+    ],
+)
+def test_what_is_no_gaussian_of_this_picture_is_not_believed(reported: object) -> None:
+    assert read_gaussian(reported, "a") is None
+
+
+def test_a_gaussian_is_read() -> None:
+    assert read_gaussian({"content": "a", "mu": [0, 1], "sigma": [0.5, 2]}, "a") == Gaussian((0, 1), (0.5, 2))

@@ -1,0 +1,343 @@
+// A diagonal Gaussian over the true posterior: drag its mean and its widths, and read the ELBO as it moves.
+
+const REST_MS = 350; // after the last key
+const CLOUD = 120;
+const COLOURS = { reconstruction: "#d9622b", kl: "#2f7fc1", gap: "#8a4fbf", evidence: "#8a93a3" };
+const LOG_2PI = Math.log(2 * Math.PI);
+
+function normalDraws(count) {
+  let state = 12345;
+  const uniform = () => ((state = (1103515245 * state + 12345) % 2147483648) + 0.5) / 2147483648;
+  const normal = () => Math.sqrt(-2 * Math.log(uniform())) * Math.cos(2 * Math.PI * uniform());
+  return Array.from({ length: count }, () => [normal(), normal()]);
+}
+
+// N(0, I) on a lattice in units of σ: places and weights.
+function lattice(step, reach) {
+  const points = [];
+  for (let a = -reach; a <= reach; a += step)
+    for (let b = -reach; b <= reach; b += step)
+      if (a * a + b * b <= reach * reach) points.push([a, b, Math.exp(-(a * a + b * b) / 2)]);
+  const total = points.reduce((sum, point) => sum + point[2], 0);
+  return points.map(([a, b, weight]) => [a, b, weight / total]);
+}
+
+const nats = (value) => `${value.toFixed(2).replace("-", "−")} nats`;
+
+class PosteriorPad {
+  constructor(parent) {
+    this.canvas = element("canvas", { tabindex: "0", role: "img" });
+    this.context = this.canvas.getContext("2d");
+    this.picture = new FrameCanvas();
+    this.caption = element("div");
+    this.bars = element("div", { class: "bars" });
+    this.table = element("table");
+    this.root = element(
+      "div", { class: "root", "data-testid": "posterior-pad" },
+      element("div", { class: "pad" },
+        element("div", {},
+          element("div", { class: "plane" }, this.canvas),
+          element("div", { class: "hint" },
+            "Drag the centre or a white handle. Keys: arrows move μ; with Shift they change σ.")),
+        element("div", { class: "side" },
+          element("div", { class: "decoded" }, this.picture.canvas, this.caption), this.bars, this.table)),
+    );
+    this.cloud = normalDraws(CLOUD);
+    this.lattice = lattice(0.25, 4);
+    this.reports = 0;
+    this.rows = {};
+    for (const [name, text, colour] of [
+      ["evidence", "log p(x)", COLOURS.evidence], ["elbo", "ELBO", null], ["reconstruction", "reconstruction", COLOURS.reconstruction],
+      ["kl", "KL(q ‖ p(z))", COLOURS.kl], ["gap", "gap, KL(q ‖ p(z|x))", COLOURS.gap], ["sum", "ELBO + gap", null],
+    ]) {
+      const label = element("td"), value = element("td", { "data-value": name });
+      label.append(element("span", { class: "swatch", style: `background:${colour ?? "transparent"}` }), text);
+      this.rows[name] = value;
+      this.table.append(element("tr", ["evidence", "sum"].includes(name) ? { class: "total" } : {}, label, value));
+    }
+    this.listen();
+    parent.append(this.root);
+    this.observer = new ResizeObserver(() => this.draw());
+    this.observer.observe(this.canvas);
+  }
+
+  listen() {
+    const on = (name, handler) => this.canvas.addEventListener(name, handler);
+    on("pointerdown", (event) => {
+      if (event.button !== 0) return;
+      this.handle = this.nearest(event);
+      if (!this.handle) return;
+      event.preventDefault();
+      this.canvas.focus({ preventScroll: true });
+      this.canvas.setPointerCapture(event.pointerId);
+      this.grip = this.handle === "mu" ? this.at(event).map((value, j) => value - this.q.mu[j]) : null;
+    });
+    on("pointermove", (event) => this.handle && this.drag(this.at(event)));
+    const letGo = () => {
+      if (!this.handle) return;
+      this.handle = null;
+      this.commit();
+    };
+    on("pointerup", letGo);
+    on("pointercancel", letGo);
+    on("touchstart", (event) => this.nearest(event.touches[0]) && event.preventDefault());
+    on("keydown", (event) => this.press(event));
+  }
+
+  press(event) {
+    const axis = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowDown: [1, -1], ArrowUp: [1, 1] }[event.key];
+    if (!axis) return;
+    event.preventDefault();
+    const [j, sign] = axis;
+    if (event.shiftKey) this.q.sigma[j] *= Math.exp(0.05 * sign);
+    else this.q.mu[j] += (0.01 * sign) * (this.data.window[1] - this.data.window[0]);
+    this.keep();
+    this.draw();
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.commit(), REST_MS);
+  }
+
+  drag(place) {
+    if (this.handle === "mu") this.q.mu = place.map((value, j) => value - this.grip[j]);
+    else this.q.sigma[this.handle] = Math.abs(place[this.handle] - this.q.mu[this.handle]);
+    this.keep();
+    this.waiting ??= requestAnimationFrame(() => {
+      this.waiting = null;
+      this.draw();
+    });
+  }
+
+  // q stays within the window, and no narrower than a hundredth of it.
+  keep() {
+    const [x0, x1, y0, y1] = this.data.window;
+    this.q.mu = [Math.min(Math.max(this.q.mu[0], x0), x1), Math.min(Math.max(this.q.mu[1], y0), y1)];
+    this.q.sigma = this.q.sigma.map((value) => Math.min(Math.max(value, (x1 - x0) / 300), (x1 - x0) / 2));
+  }
+
+  commit() {
+    clearTimeout(this.timer);
+    const { mu, sigma } = this.q;
+    const text = JSON.stringify(this.q);
+    if (text === this.known) return;
+    this.known = text;
+    this.root.dataset.reports = ++this.reports;
+    this.report("released", { content: this.data.content, mu: [...mu], sigma: [...sigma] });
+  }
+
+  update(data) {
+    const fresh = data.content !== this.data?.content;
+    this.data = data;
+    if (fresh) {
+      const bytes = Uint8Array.from(atob(data.logLikelihood), (letter) => letter.charCodeAt(0));
+      this.fit = new Float32Array(bytes.buffer);
+      this.q = { mu: [...data.q.mu], sigma: [...data.q.sigma] };
+      this.known = JSON.stringify(this.q);
+      this.density = this.paintDensity();
+      decodeSprite(data.sprite).then((bitmap) => {
+        if (this.data !== data && this.data.content !== data.content) return bitmap.close();
+        this.bitmap?.close();
+        this.bitmap = bitmap;
+        this.picture.resize(data.frame, wholeScale(Math.max(1, Math.round(96 / data.frame.width)), data.frame.width, 140));
+        this.draw();
+      });
+    }
+    this.draw();
+  }
+
+  // p(z|x) over the window, as the opacity of one colour.
+  paintDensity() {
+    const { steps: n, window: [x0, x1, y0, y1] } = this.data;
+    const side = document.createElement("canvas");
+    side.width = side.height = n;
+    const context = side.getContext("2d"), image = context.createImageData(n, n);
+    const joint = new Float64Array(n * n);
+    let top = -Infinity;
+    for (let i = 0; i < n; i++)
+      for (let j = 0; j < n; j++) {
+        const x = x0 + (i / (n - 1)) * (x1 - x0), y = y0 + (j / (n - 1)) * (y1 - y0);
+        joint[i * n + j] = this.fit[i * n + j] - (x * x + y * y) / 2;
+        top = Math.max(top, joint[i * n + j]);
+      }
+    for (let i = 0; i < n; i++)
+      for (let j = 0; j < n; j++) {
+        const pixel = 4 * ((n - 1 - j) * n + i);
+        image.data.set([63, 144, 218, 235 * Math.sqrt(Math.exp(joint[i * n + j] - top))], pixel);
+      }
+    context.putImageData(image, 0, 0);
+    return side;
+  }
+
+  // log p(x|z) between the points of the grid; beyond it, as at its edge.
+  logLikelihood(x, y) {
+    const { steps: n, window: [x0, x1, y0, y1] } = this.data;
+    const a = Math.min(Math.max(((x - x0) / (x1 - x0)) * (n - 1), 0), n - 1.001);
+    const b = Math.min(Math.max(((y - y0) / (y1 - y0)) * (n - 1), 0), n - 1.001);
+    const i = Math.floor(a), j = Math.floor(b), u = a - i, v = b - j, at = i * n + j, fit = this.fit;
+    return (1 - u) * ((1 - v) * fit[at] + v * fit[at + 1]) + u * ((1 - v) * fit[at + n] + v * fit[at + n + 1]);
+  }
+
+  terms() {
+    const { mu, sigma } = this.q;
+    let fit = 0, squares = 0;
+    for (const [a, b, weight] of this.lattice) {
+      const x = mu[0] + sigma[0] * a, y = mu[1] + sigma[1] * b;
+      fit += weight * this.logLikelihood(x, y);
+      squares += weight * (x * x + y * y);
+    }
+    const logSigma = Math.log(sigma[0]) + Math.log(sigma[1]);
+    const kl = 0.5 * (mu[0] ** 2 + mu[1] ** 2 + sigma[0] ** 2 + sigma[1] ** 2 - 2) - logSigma;
+    const elbo = fit - kl;
+    // log q − log p(z|x), averaged over q: its own sum, with p(z|x) = p(x|z) p(z) / p(x).
+    const gap = -(1 + LOG_2PI) - logSigma - (fit - squares / 2 - LOG_2PI) + this.data.logEvidence;
+    return { evidence: this.data.logEvidence, elbo, reconstruction: -fit, kl, gap, sum: elbo + gap };
+  }
+
+  scale() {
+    const [x0, x1, y0, y1] = this.data.window, side = this.canvas.clientWidth;
+    return {
+      side,
+      x: (value) => ((value - x0) / (x1 - x0)) * side,
+      y: (value) => ((y1 - value) / (y1 - y0)) * side,
+      length: (value) => (value / (x1 - x0)) * side,
+    };
+  }
+
+  at(event) {
+    const box = this.canvas.getBoundingClientRect(), [x0, x1, y0, y1] = this.data.window;
+    return [
+      x0 + ((event.clientX - box.left) / box.width) * (x1 - x0),
+      y1 - ((event.clientY - box.top) / box.height) * (y1 - y0),
+    ];
+  }
+
+  handles() {
+    const { x, y } = this.scale(), { mu, sigma } = this.q;
+    return [["mu", x(mu[0]), y(mu[1])], [0, x(mu[0] + sigma[0]), y(mu[1])], [1, x(mu[0]), y(mu[1] + sigma[1])]];
+  }
+
+  nearest(event) {
+    const box = this.canvas.getBoundingClientRect();
+    const far = ([, x, y]) => Math.hypot(event.clientX - box.left - x, event.clientY - box.top - y);
+    const handles = this.handles().map((handle) => ({ handle: handle[0], distance: far(handle) }));
+    const found = handles.reduce((a, b) => (b.distance < a.distance ? b : a));
+    if (found.distance < 22) return found.handle;
+    const [x, y] = this.at(event), { mu, sigma } = this.q;
+    return Math.hypot((x - mu[0]) / sigma[0], (y - mu[1]) / sigma[1]) < 2 ? "mu" : null;
+  }
+
+  draw() {
+    if (!this.data || !this.canvas.clientWidth) return;
+    const density = window.devicePixelRatio || 1, side = this.canvas.clientWidth;
+    if (this.canvas.width !== Math.round(side * density)) this.canvas.width = this.canvas.height = Math.round(side * density);
+    const context = this.context, style = getComputedStyle(this.root);
+    const ink = style.getPropertyValue("--st-text-color"), primary = style.getPropertyValue("--st-primary-color");
+    context.setTransform(density, 0, 0, density, 0, 0);
+    context.clearRect(0, 0, side, side);
+    context.imageSmoothingEnabled = true;
+    context.drawImage(this.density, 0, 0, side, side);
+    const { x, y, length } = this.scale(), { mu, sigma } = this.q;
+    const ellipse = (cx, cy, rx, ry, colour, width, dash = []) => {
+      context.beginPath();
+      context.setLineDash(dash);
+      context.ellipse(x(cx), y(cy), length(rx), length(ry), 0, 0, 2 * Math.PI);
+      context.strokeStyle = colour;
+      context.lineWidth = width;
+      context.stroke();
+      context.setLineDash([]);
+    };
+    context.globalAlpha = 0.35;
+    for (let r = 0.25; r <= 4; r += 0.25) ellipse(0, 0, r, r, ink, r % 1 ? 0.4 : 1);
+    context.globalAlpha = 1;
+    const { encoder, walk } = this.data;
+    ellipse(encoder.mu[0], encoder.mu[1], encoder.sigma[0], encoder.sigma[1], ink, 1, [4, 4]);
+    if (walk.length) {
+      context.beginPath();
+      walk.forEach(([a, b], i) => (i ? context.lineTo(x(a), y(b)) : context.moveTo(x(a), y(b))));
+      context.strokeStyle = COLOURS.gap;
+      context.lineWidth = 2;
+      context.stroke();
+    }
+    context.fillStyle = primary;
+    context.globalAlpha = 0.5;
+    for (const [a, b] of this.cloud) {
+      context.beginPath();
+      context.arc(x(mu[0] + sigma[0] * a), y(mu[1] + sigma[1] * b), 1.7, 0, 2 * Math.PI);
+      context.fill();
+    }
+    context.globalAlpha = 1;
+    ellipse(mu[0], mu[1], sigma[0], sigma[1], primary, 2.5);
+    ellipse(mu[0], mu[1], 2 * sigma[0], 2 * sigma[1], primary, 1.2);
+    for (const [name, px, py] of this.handles()) {
+      context.beginPath();
+      context.arc(px, py, name === "mu" ? 5 : 7, 0, 2 * Math.PI);
+      context.fillStyle = name === "mu" ? primary : "white";
+      context.strokeStyle = primary;
+      context.lineWidth = 2;
+      context.fill();
+      context.stroke();
+    }
+    this.drawAxes(context, ink, side);
+    this.readOut();
+  }
+
+  drawAxes(context, ink, side) {
+    const [x0, x1, y0, y1] = this.data.window;
+    context.fillStyle = ink;
+    context.font = `11px ${getComputedStyle(this.root).fontFamily}`;
+    const text = (value, px, py, align) => {
+      context.textAlign = align;
+      context.fillText(value, px, py);
+    };
+    const number = (value) => value.toFixed(2).replace("-", "−");
+    text(number(x0), 6, side - 6, "left");
+    text(`z₁ = ${number(x1)}`, side - 6, side - 6, "right");
+    text(`z₂ = ${number(y1)}`, 6, 14, "left");
+    text(number(y0), 6, side - 20, "left");
+  }
+
+  readOut() {
+    const terms = this.terms(), { mu, sigma } = this.q, { window: [x0, x1, y0, y1], side } = this.data;
+    for (const [name, cell] of Object.entries(this.rows)) cell.textContent = nats(terms[name]);
+    this.root.dataset.elbo = terms.elbo;
+    this.root.dataset.sum = terms.sum;
+    [, this.root.dataset.x, this.root.dataset.y] = this.handles()[0]; // where μ is on the canvas
+    const pair = (values) => `(${values.map((value) => value.toFixed(3).replace("-", "−")).join(", ")})`;
+    this.caption.textContent = `Decoded at μ = ${pair(mu)}, σ = ${pair(sigma)}`;
+    this.canvas.setAttribute("aria-label",
+      `True posterior and q with μ ${pair(mu)}, σ ${pair(sigma)}; ELBO ${nats(terms.elbo)}, gap ${nats(terms.gap)}`);
+    if (this.bitmap) {
+      const column = Math.round(((mu[0] - x0) / (x1 - x0)) * (side - 1));
+      const row = Math.round(((y1 - mu[1]) / (y1 - y0)) * (side - 1));
+      this.picture.draw(this.bitmap, this.data.frame, row * side + column);
+    }
+    this.drawBars(terms);
+  }
+
+  // Both bars end at −ELBO: above, what it is made of; below, what of it is −log p(x) and what is the gap.
+  drawBars({ evidence, elbo, reconstruction, kl, gap }) {
+    const start = 0.9 * Math.min(reconstruction, -evidence);
+    const end = Math.max(-elbo, reconstruction + kl) + 0.02 * (-elbo - start);
+    const place = (value) => Math.max(0, Math.min(320, ((value - start) / (end - start)) * 320));
+    const bar = (y, from, to, colour) =>
+      `<rect x="${place(from)}" y="${y}" width="${Math.max(0, place(to) - place(from))}" height="20" fill="${colour}"/>`;
+    this.bars.innerHTML =
+      `<svg viewBox="0 0 320 96" role="img" aria-label="−ELBO = reconstruction + KL = −log p(x) + gap">` +
+      `<text x="0" y="11" class="faint">−ELBO = reconstruction + KL(q ‖ p(z))</text>` +
+      bar(17, start, reconstruction, COLOURS.reconstruction) + bar(17, reconstruction, -elbo, COLOURS.kl) +
+      bar(41, start, -evidence, COLOURS.evidence) + bar(41, -evidence, -elbo, COLOURS.gap) +
+      `<text x="0" y="76" class="faint">−ELBO = −log p(x) + gap</text>` +
+      `<text x="0" y="92" class="faint">bars start at ${start.toFixed(0)} nats</text>` +
+      `<text x="320" y="76" text-anchor="end">${(-elbo).toFixed(2)} nats</text></svg>`;
+  }
+
+  dispose() {
+    clearTimeout(this.timer);
+    cancelAnimationFrame(this.waiting);
+    this.observer.disconnect();
+    this.bitmap?.close();
+  }
+}
+
+export default function (component) {
+  return mount(PosteriorPad, component);
+}

@@ -1,0 +1,84 @@
+"""A Gaussian that is moved by hand over the true posterior, with its ELBO and gap while it moves."""
+
+import base64
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import streamlit as st
+
+from ui.components.scripts import script, style
+from ui.components.sheets import sheet
+
+__all__ = ["Gaussian", "PadView", "posterior_pad", "posterior_pad_props", "read_gaussian"]
+
+_pad = st.components.v2.component(
+    "vae_laboratory.posterior_pad", js=script("posterior_pad"), css=style("posterior_pad")
+)
+_SMALLEST, _LARGEST = 1e-3, 20.0
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """q(z|x) with independent dimensions: mu and sigma, two numbers each."""
+
+    mu: tuple[float, float]
+    sigma: tuple[float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class PadView:
+    """What the pad shows of one image.
+
+    content: a name for the image, the model and the part of the plane; a new one takes q from Python.
+    window: (x0, x1, y0, y1); log_likelihood (n, n): log p(x|z) in nats over it, first index z₁; log_evidence: log p(x).
+    pictures: (side², C, H, W) uint8, decoded over the window in reading order, z₂ growing upwards.
+    walk: where the mean of q went while it was improved, (T, 2), or nothing.
+    """
+
+    content: str
+    window: tuple[float, float, float, float]
+    log_likelihood: np.ndarray
+    log_evidence: float
+    pictures: np.ndarray
+    walk: np.ndarray | None = None
+
+
+def posterior_pad(view: PadView, q: Gaussian, encoder: Gaussian, *, key: str) -> Gaussian:
+    """Draw the pad, and return the q that the visitor left there: `q` until one is moved in this view."""
+    _pad(key=key, data=posterior_pad_props(view, q, encoder), on_released_change=lambda: None)
+    return read_gaussian((st.session_state.get(key) or {}).get("released"), view.content) or q
+
+
+def posterior_pad_props(view: PadView, q: Gaussian, encoder: Gaussian) -> dict:
+    """What the browser is given; the same while the visitor moves q."""
+    _, picture = sheet(view.pictures)
+    grid = np.ascontiguousarray(view.log_likelihood, "<f4")
+    return {
+        "content": view.content,
+        "window": list(view.window),
+        "steps": len(grid),
+        "logLikelihood": base64.b64encode(grid.tobytes()).decode(),
+        "logEvidence": view.log_evidence,
+        "sprite": picture.url,
+        "frame": picture.frame,
+        "side": math.isqrt(len(view.pictures)),
+        "q": {"mu": list(q.mu), "sigma": list(q.sigma)},
+        "encoder": {"mu": list(encoder.mu), "sigma": list(encoder.sigma)},
+        "walk": [] if view.walk is None else view.walk.tolist(),
+    }
+
+
+def read_gaussian(reported: object, content: str) -> Gaussian | None:
+    """The Gaussian that the browser says q is, if it is one and belongs to this content."""
+    if not isinstance(reported, Mapping) or reported.get("content") != content:
+        return None
+    parts = [reported.get(name) for name in ("mu", "sigma")]
+    for part in parts:
+        if not isinstance(part, list) or len(part) != 2:
+            return None
+        if not all(isinstance(value, int | float) and abs(value) <= _LARGEST for value in part):
+            return None
+    mu, sigma = parts
+    return Gaussian(tuple(mu), tuple(sigma)) if min(sigma) >= _SMALLEST else None
