@@ -37,6 +37,7 @@ DRAWS = 5000
 CHAINS, TEMPERATURES = 16, 400
 TABLE_IMAGES, TABLE_DRAWS = 64, 1000
 _BINS = 70
+_CLOSE = 0.05  # nats
 _EXACT, _ANNEALED, _BOUND, _WEIGHT = "#c0378a", "#d98a1f", "#2a9d9d", "#d9622b"
 
 
@@ -165,7 +166,7 @@ def verdict(log_weights: np.ndarray, exact: float | None) -> str:
     """What the effective sample size says of L_K for one image, log w (K,)."""
     drawn, effective = len(log_weights), float(effective_samples(log_weights[None])[0])
     bound = float(np.logaddexp.reduce(log_weights) - np.log(drawn))
-    missing = "" if exact is None else f" Here it lies {layout.nats(exact - bound, 2)} below the exact log p(x)."
+    missing = "" if exact is None else f" {_missing(exact - bound)}"
     count = f"**{effective:,.1f} of {drawn:,} draws count.**"
     if effective < 0.02 * drawn:
         return (
@@ -178,6 +179,12 @@ def verdict(log_weights: np.ndarray, exact: float | None) -> str:
         f"{count} The bound has arrived, unless the true posterior has a part that no draw of q(z|x) reaches: "
         f"that would show in nothing here.{missing}"
     )
+
+
+def _missing(low: float) -> str:
+    if low < _CLOSE:
+        return f"Here it meets the exact log p(x) within {_CLOSE:g} nats."
+    return f"Here it lies {layout.nats(low, 2)} below the exact log p(x)."
 
 
 @dataclass(frozen=True)

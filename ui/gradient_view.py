@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import torch
-from plotly.subplots import make_subplots
 
 from ui import layout, theme, understand
 from ui.components.noise_map import Dragged
@@ -28,6 +27,7 @@ __all__ = [
     "Walks",
     "clouds",
     "costs",
+    "draws_needed",
     "elbo_figure",
     "gradients",
     "start_of",
@@ -77,42 +77,52 @@ def gradients(entry: Entry, checkpoint: Checkpoint, image: np.ndarray, mu: np.nd
     return understand.kept(key, compute, "Drawing gradients")
 
 
-def clouds(found: Gradients, pair: tuple[int, int], names: tuple[str, str]) -> go.Figure:
-    """A cloud for each estimator on the same axes, the gradients by μ in two dimensions, and their common mean."""
-    chart = make_subplots(1, 3, subplot_titles=list(NAMES.values()), shared_yaxes=True, horizontal_spacing=0.03)
+def clouds(found: Gradients, pair: tuple[int, int], names: tuple[str, str]) -> dict[str, go.Figure]:
+    """A cloud by each estimator, on the same axes: the gradients by μ in two dimensions, and their common mean."""
     reach = 1.15 * max(np.quantile(np.abs(draws[:, pair]), 0.99) for draws in found.draws.values())
-    for column, (estimator, draws) in enumerate(found.draws.items(), start=1):
-        x, y = draws[:, pair[0]], draws[:, pair[1]]
-        chart.add_scatter(
-            x=x,
-            y=y,
-            mode="markers",
-            marker={"size": 5, "color": _COLOURS[estimator], "opacity": 0.45},
-            hovertemplate="%{x:.4~g}, %{y:.4~g}<extra></extra>",
-            row=1,
-            col=column,
-        )
-        middle = (x.mean(), y.mean()) if found.exact is None else tuple(found.exact[list(pair)])
-        chart.add_scatter(
-            x=[middle[0]],
-            y=[middle[1]],
-            mode="markers",
-            marker={"size": 12, "symbol": "cross-thin", "line": {"width": 2.5, "color": theme.TERM_COLOURS["total"]}},
-            hovertemplate="mean %{x:.4~g}, %{y:.4~g}<extra></extra>",
-            row=1,
-            col=column,
-        )
-        chart.update_xaxes(title=f"∂/∂μ of {names[0]}", range=[-reach, reach], row=1, col=column)
-    chart.update_yaxes(range=[-reach, reach])
-    chart.update_yaxes(title=f"∂/∂μ of {names[1]}, nats per unit", row=1, col=1)
-    margin = {"l": 8, "r": 8, "t": 40, "b": 8}
-    return chart.update_layout(height=340, margin=margin, showlegend=False, hovermode="closest")
+    return {one: _cloud(one, draws[:, pair], found.exact, pair, names, reach) for one, draws in found.draws.items()}
+
+
+def _cloud(
+    estimator: str,
+    draws: np.ndarray,
+    exact: np.ndarray | None,
+    pair: tuple[int, int],
+    names: tuple[str, str],
+    reach: float,
+) -> go.Figure:
+    chart = theme.figure(f"by μ of {names[0]}, nats per unit", f"by μ of {names[1]}", height=320, hovermode="closest")
+    chart.add_scatter(
+        x=draws[:, 0],
+        y=draws[:, 1],
+        mode="markers",
+        marker={"size": 5, "color": _COLOURS[estimator], "opacity": 0.45},
+        hovertemplate="%{x:.4~g}, %{y:.4~g}<extra></extra>",
+    )
+    middle = draws.mean(0) if exact is None else exact[list(pair)]
+    chart.add_scatter(
+        x=middle[:1],
+        y=middle[1:],
+        mode="markers",
+        marker={"size": 12, "symbol": "cross-thin", "line": {"width": 2.5, "color": theme.TERM_COLOURS["total"]}},
+        hovertemplate="mean %{x:.4~g}, %{y:.4~g}<extra></extra>",
+    )
+    chart.update_layout(showlegend=False, margin={"t": 8})
+    chart.update_xaxes(range=[-reach, reach])
+    return chart.update_yaxes(range=[-reach, reach])
 
 
 def costs(found: Gradients) -> dict[str, float]:
     """How many draws each estimator needs for the accuracy of one reparameterised draw: ratios of total variance."""
     spread = {one: float(draws.var(0).sum()) for one, draws in found.draws.items()}
     return {one: value / max(spread[ESTIMATORS[0]], 1e-300) for one, value in spread.items()}
+
+
+def draws_needed(cost: float) -> str:
+    """One of `costs`, for people: '79.3 draws'."""
+    if cost == 1:
+        return "1 draw"
+    return f"{cost:,.3g} draws" if cost < 1000 else f"{cost:,.0f} draws"
 
 
 def summary(found: Gradients, dimensions: tuple[int, ...]) -> pd.DataFrame:

@@ -59,19 +59,19 @@ def gradient_part(subject, pair, names, mu, sigma):
         "slope of the decoder, and knows only *how good* z was, not *which way* is better. **With a baseline**: the "
         "same, from the average of the other draws. All have the same mean."
     )
-    st.plotly_chart(
-        gradient_view.clouds(found, pair, names), config=theme.CHART_CONFIG, key="reparameterisation_clouds"
-    )
-    st.caption(f"{gradient_view.DRAWS} gradients each, one draw of z for each; the cross is the mean.")
-    costs = gradient_view.costs(found)
-    with st.container(horizontal=True, gap="large"):
-        for one, ratio in costs.items():
+    figures, costs = gradient_view.clouds(found, pair, names), gradient_view.costs(found)
+    for column, (one, figure) in zip(st.columns(len(figures)), figures.items(), strict=True):
+        with column:
             st.metric(
                 gradient_view.NAMES[one],
-                f"{ratio:,.3g} draw{'' if ratio == 1 else 's'}" if ratio < 1000 else f"{ratio:,.0f} draws",
+                gradient_view.draws_needed(costs[one]),
                 help="Draws it takes to be as exact as one reparameterised draw: the ratio of total variances.",
-                width="content",
             )
+            st.plotly_chart(figure, config=theme.CHART_CONFIG, key=f"reparameterisation_{one}")
+    st.caption(
+        f"{gradient_view.DRAWS} gradients each, one draw of z for each, on the same axes; the cross is their mean. "
+        "Above: how many draws are as exact as one reparameterised draw."
+    )
     table = gradient_view.summary(found, pair)
     with st.expander("Means and spreads as a table", icon=":material/table:"):
         st.dataframe(table.style.format(precision=2, thousands=",", subset=list(table.columns[2:])), hide_index=True)
