@@ -5,6 +5,7 @@ import binascii
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,11 @@ class Background:
 
     image: np.ndarray
     extent: tuple[float, float, float, float]
+
+    @cached_property
+    def url(self) -> str:
+        """The image as the browser is given it, encoded once."""
+        return data_url(png_bytes(Image.fromarray(self.image)), "image/png")
 
 
 @dataclass(frozen=True)
@@ -198,7 +204,7 @@ def latent_map_props(
         "atlas": atlas and atlas.id,
         "background": background
         and {
-            "image": data_url(png_bytes(Image.fromarray(background.image)), "image/png"),
+            "image": background.url,
             "extent": list(background.extent),
         },
         "contours": contours,
