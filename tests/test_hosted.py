@@ -160,14 +160,18 @@ def test_a_visitor_has_one_turn_at_a_time_and_the_queue_an_end(monkeypatch):
         hosted.check_turn(runs.list_runs(), "eve")
 
 
+def three_in_line(waiters) -> tuple[list[Run], subprocess.Popen, subprocess.Popen]:
+    """Three runs, of which the first trains and the others wait, and the processes of the first two."""
+    line = [runs.create(config(seed=seed)) for seed in (1, 2, 3)]
+    processes = []
+    for place, run in enumerate(line):
+        processes.append(waiters(run))
+        assert eventually(lambda run=run, place=place: run.state().get("ahead") == place if place else trains(run))
+    return line, *processes[:2]
+
+
 def test_one_trains_and_the_others_wait_their_turn_even_if_the_first_crashes(waiters):
-    first, second, third = (runs.create(config(seed=seed)) for seed in (1, 2, 3))
-    trainer = waiters(first)
-    assert eventually(lambda: trains(first))
-    waiting = waiters(second)
-    assert eventually(lambda: second.state().get("ahead") == 1)
-    waiters(third)
-    assert eventually(lambda: third.state().get("ahead") == 2)
+    (_, second, third), trainer, waiting = three_in_line(waiters)
     assert [run.state()["status"] for run in (second, third)] == ["queued", "queued"]
     assert not trains(second)
 
@@ -182,13 +186,7 @@ def test_one_trains_and_the_others_wait_their_turn_even_if_the_first_crashes(wai
 
 
 def test_a_waiting_run_that_is_killed_reads_as_interrupted_and_holds_nobody_up(waiters):
-    first, second, third = (runs.create(config(seed=seed)) for seed in (1, 2, 3))
-    trainer = waiters(first)
-    assert eventually(lambda: trains(first))
-    waiting = waiters(second)
-    assert eventually(lambda: second.state().get("ahead") == 1)
-    waiters(third)
-    assert eventually(lambda: third.state().get("ahead") == 2)
+    (_, second, third), trainer, waiting = three_in_line(waiters)
     waiting.kill()
     waiting.wait()
     assert eventually(lambda: third.state().get("ahead") == 1)

@@ -2,6 +2,7 @@
 
 import io
 import re
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,44 @@ def test_files_are_shown_bad_ones_named_and_one_is_chosen(app, open_page):
     page.get_by_text("Strangest first").click()
     page.wait_for_url(re.compile("reconstruct_sorted=true"))
     expect(heading(page, "screen.png")).to_be_visible()
+
+
+def encoded(picture: Image.Image, kind: str, **options) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def test_nasty_files_are_refused_one_by_one_and_the_others_shown(app, open_page):
+    page = open_page(f"{app}/reconstruct?reconstruct_source=Upload")
+    good, grey = seven(255, 0), Image.new("L", (40, 40), 90)
+    climbing = io.BytesIO()
+    with zipfile.ZipFile(climbing, "w") as archive:
+        archive.writestr("../outside.png", good)
+        archive.writestr("inside.png", good)
+    contents = {
+        "truncated.png": good[: len(good) // 2],
+        "empty.png": b"",
+        "letter.png": b"Dear reader",
+        "bomb.png": encoded(Image.new("1", (20_000, 20_000)), "PNG"),
+        "climbing.zip": climbing.getvalue(),
+        "press.jpg": encoded(Image.new("CMYK", (50, 40), (9, 90, 200, 30)), "JPEG"),
+        "deep.png": encoded(Image.new("I;16", (30, 30), 40_000), "PNG"),
+        "moving.gif": encoded(grey, "GIF", save_all=True, append_images=[Image.new("L", (40, 40), 200)]),
+        "dot.png": encoded(Image.new("L", (1, 1), 200), "PNG"),
+    }
+    drop(page, *({"name": name, "mimeType": "image/png", "buffer": content} for name, content in contents.items()))
+    for sentence in (
+        "truncated.png is cut off before its end",
+        "empty.png is empty (0 bytes)",
+        "letter.png is not a picture in a format that can be read",
+        "bomb.png would unpack to an enormous picture",
+        "outside.png was skipped: its name points outside the archive",
+    ):
+        expect(page.get_by_text(sentence)).to_be_visible(timeout=60_000)
+    grid = page.get_by_role("group", name=re.compile("^Your pictures"))
+    expect(grid.get_by_role("button")).to_have_count(5)
+    expect(metric(page, "ELBO")).to_have_text(re.compile("nats"))
 
 
 def test_switching_the_preparation_keeps_the_chosen_picture(app, open_page):

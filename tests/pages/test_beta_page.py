@@ -1,29 +1,17 @@
 """The page of β, run as Streamlit runs it: every shipped model, what stands at which β, links, files."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from tests.pages.opening import CHECKPOINTS, open_at, ran
 from vae_core import checkpoint
 
-ROOT = Path(__file__).resolve().parents[2]
-CHECKPOINTS = sorted((ROOT / "checkpoints").glob("*.safetensors"))
 RANGED = "digits-beta"
 
 
 def open_page(model: str = RANGED, page: str = "pages/explore/beta.py", **settings: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    for name, value in {"model": model, **settings}.items():
-        app.query_params[name] = value
-    return ran(app.switch_page(page))
-
-
-def ran(app: AppTest) -> AppTest:
-    app.run()
-    assert not app.exception
-    return app
+    return open_at(page, model=model, **settings)
 
 
 def metric(app: AppTest, label: str) -> str:

@@ -1,31 +1,19 @@
 """The Generate page, run as Streamlit runs it: settings, samples, what lies near them, and where they are sent."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from streamlit.testing.v1 import AppTest
 
+from tests.pages.opening import CHECKPOINTS, open_at, ran
 from ui import caching, samples
 from vae_core import latent
 
-ROOT = Path(__file__).resolve().parents[2]
-CHECKPOINTS = sorted((ROOT / "checkpoints").glob("*.safetensors"))
 PAGE = "pages/explore/generate.py"
 
 
 def open_page(model: str = "digits-d2", **settings: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    for name, value in {"model": model, **settings}.items():
-        app.query_params[name] = value
-    return ran(app.switch_page(PAGE))
-
-
-def ran(app: AppTest) -> AppTest:
-    app.run()
-    assert not app.exception
-    return app
+    return open_at(PAGE, model=model, **settings)
 
 
 def point(app: AppTest) -> np.ndarray:

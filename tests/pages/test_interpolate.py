@@ -1,7 +1,6 @@
 """The Interpolate page, run as Streamlit runs it: endpoints, paths, traversals, files, and what is typed wrong."""
 
 import io
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,27 +8,17 @@ import torch
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
+from tests.pages.opening import CHECKPOINTS, ROOT, open_at, ran
 from ui import interpolation
 from ui.decoded import mosaics
 from ui.endpoints import spec_of
 from vae_core import checkpoint, latent
 
-ROOT = Path(__file__).resolve().parents[2]
-CHECKPOINTS = sorted((ROOT / "checkpoints").glob("*.safetensors"))
 PAGE = "pages/explore/interpolate.py"
 
 
 def open_page(model: str = "mnist-d2", **settings: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    for name, value in {"model": model, **settings}.items():
-        app.query_params[name] = value
-    return ran(app.switch_page(PAGE))
-
-
-def ran(app: AppTest) -> AppTest:
-    app.run()
-    assert not app.exception
-    return app
+    return open_at(PAGE, model=model, **settings)
 
 
 def metric(app: AppTest, label: str) -> float:
