@@ -41,9 +41,9 @@ def show(step: Step, model: str, picture: str) -> None:
 
 def _picture(place: str, spec: str) -> dict[str, str]:
     """How a page is told of the picture."""
-    if place == "reconstruct":
+    if place in ("reconstruct", "elbo-lab"):
         kind, _, index = spec.partition(":")
         return {"reconstruct_image": index} if kind == "test" else {}
     if place == "latent-space":
         return {"map_point": spec}
-    return {"x": spec} if place in ("elbo-lab", "bounds", "amortised-and-classical") else {}
+    return {"x": spec} if place in ("bounds", "amortised-and-classical") else {}

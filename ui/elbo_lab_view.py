@@ -11,13 +11,14 @@ from ui import caching
 from ui.components.posterior_pad import Gaussian, PadView
 from ui.components.sheets import content_digest
 from ui.state import Entry
+from ui.true_posterior import latent_plane
 from vae_core import amortisation, latent
 from vae_core.checkpoint import Checkpoint
 from vae_core.evaluate import encode
-from vae_core.evidence import Evidence, LatentPlane, TruePosteriors, extent_of
+from vae_core.evidence import Evidence, LatentPlane, TruePosteriors
 from vae_core.imaging import to_uint8
 
-__all__ = ["STEPS", "Lab", "exact", "gap_sentence", "improved", "latent_plane", "look", "pad_view", "worst"]
+__all__ = ["STEPS", "Lab", "exact", "gap_sentence", "improved", "look", "pad_view", "worst"]
 
 STEPS = 200
 """Steps of `improved`."""
@@ -40,18 +41,6 @@ class Lab:
     def against(self, q: Gaussian) -> Evidence:
         """The exact numbers of any q."""
         return self.posteriors.against(np.array([q.mu]), 2 * np.log(np.array([q.sigma])))
-
-
-@st.cache_resource(max_entries=2, show_spinner="Decoding the latent plane …")
-def _plane(path: str, modified: int, beta: float, _checkpoint: Checkpoint) -> LatentPlane:  # noqa: ARG001
-    snapshot = _checkpoint.snapshot
-    return LatentPlane(_checkpoint.model, extent_of(snapshot.mu, snapshot.logvar))
-
-
-def latent_plane(entry: Entry, checkpoint: Checkpoint) -> LatentPlane:
-    """The model's latent plane at its β, decoded once. Raises UserError where it has more than two dimensions."""
-    LatentPlane.check(checkpoint.model)
-    return _plane(str(entry.path), caching.modified(entry.path), checkpoint.model.beta, checkpoint)
 
 
 def look(entry: Entry, checkpoint: Checkpoint, image: np.ndarray) -> Lab:

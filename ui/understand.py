@@ -13,9 +13,9 @@ import streamlit as st
 from ui import caching, layout, state
 from ui.components.sheets import content_digest
 from ui.state import Entry
+from ui.true_posterior import latent_plane
 from vae_core.checkpoint import Checkpoint
 from vae_core.evaluate import binarise
-from vae_core.evidence import LatentPlane, extent_of
 
 __all__ = [
     "Subject",
@@ -65,14 +65,7 @@ def exact_log_likelihoods(entry: Entry, checkpoint: Checkpoint, images: np.ndarr
     """log p(x) of uint8 images (N, C, H, W) by quadrature, (N,), or None where there are over two latent dimensions."""
     if checkpoint.model.config.latent_dim > 2:
         return None
-    plane = _plane(str(entry.path), caching.modified(entry.path), checkpoint.model.beta, checkpoint)
-    return plane.posteriors(images).log_likelihood
-
-
-@st.cache_resource(max_entries=2, show_spinner="Decoding the latent plane …")
-def _plane(path: str, modified: int, beta: float, _checkpoint: Checkpoint) -> LatentPlane:  # noqa: ARG001
-    snapshot = _checkpoint.snapshot
-    return LatentPlane(_checkpoint.model, extent_of(snapshot.mu, snapshot.logvar))
+    return latent_plane(entry, checkpoint).posteriors(images).log_likelihood
 
 
 def test_image(checkpoint: Checkpoint) -> Subject:

@@ -2,12 +2,12 @@
 
 import streamlit as st
 
-from ui import elbo_lab_view, layout, own_pictures, picture_source, reconstruction, state
+from ui import elbo_lab_view, layout, own_pictures, picture_source, reconstruction, state, understand
 from ui.components.picture_grid import picture_grid
 from ui.components.posterior_pad import posterior_pad
+from ui.true_posterior import latent_plane
 from vae_core.errors import UserError
 from vae_core.evaluate import binarise
-from vae_core.evidence import LatentPlane
 
 SOURCES = ("Test image", "Upload", "Draw")
 PARTS = ("Around the posterior", "Whole plane")
@@ -62,7 +62,7 @@ with before:
             help="Draw each pixel once, black or white, with the grey value as the chance of white. On grey pixels "
             "the Bernoulli numbers are a loss, and not the logarithm of a probability.",
         ):
-            image = binarise(image[None], 0)[0]
+            image = understand.binarised(image, int((given.spec or "test:0").removeprefix("test:")))
         else:
             st.caption("Grey pixels under a Bernoulli likelihood: log p(x) is then not the logarithm of a probability.")
     layout.picture(image, "x", target=168)
@@ -141,7 +141,7 @@ if images is None:
     st.stop()
 if st.button("Look through 48 test images", icon=":material/search:"):
     bar = st.progress(0.0, "Integrating …")
-    plane: LatentPlane = elbo_lab_view.latent_plane(entry, checkpoint)
+    plane = latent_plane(entry, checkpoint)
     pictures = images if checkpoint.model.config.likelihood != "bernoulli" else binarise(images[:48], 0)
     try:
         st.session_state["elbo_worst"] = (entry.id, *elbo_lab_view.worst(plane, pictures, bar.progress))
