@@ -20,6 +20,7 @@ WAYS = (
     ("pages/explore/generate.py", "Generate", ":material/casino:", "Draw new pictures from the prior."),
     ("pages/explore/reconstruct.py", "Reconstruct", ":material/image_search:", "Give it a picture of your own."),
     ("pages/understand/derivation.py", "Derivation", ":material/function:", "From log p(x) to the loss."),
+    ("pages/understand/elbo_lab.py", "ELBO lab", ":material/science:", "See the gap that the ELBO leaves."),
     ("pages/understand/bounds.py", "Bounds", ":material/stacked_line_chart:", "Close in on log p(x)."),
     ("pages/understand/reparameterisation.py", "Reparameterisation", ":material/swap_calls:", "Drag μ and σ, keep ε."),
     (
