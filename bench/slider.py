@@ -1,8 +1,9 @@
 """Dragging a slider that moves a picture: redraws per second, traffic while dragging, round trip on release.
 
-    python -m bench.slider [--rounds 5]
+    python -m bench.slider [--rounds 5] [--page beta?model=digits-beta]
 
-The interpolation strip of the Interpolate page, dragged with the mouse in headless Chromium for two seconds a round.
+The first strip of a page (that of Interpolate, if left out), dragged with the mouse in headless Chromium for two
+seconds a round.
 The round trip is from letting go to the page's script having finished with the new value.
 """
 
@@ -39,13 +40,14 @@ def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--page", default="interpolate", help="the page's address")
+    given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         os.environ["VAE_RUNS"] = folder
-        with app() as url, page(f"{url}/interpolate") as opened:
+        with app() as url, page(f"{url}/{given.page}") as opened:
             strip = opened.get_by_test_id("film-strip").first
             strip.scroll_into_view_if_needed()
-            measured = [_drag(opened, strip, turn) for turn in range(rounds)]
+            measured = [_drag(opened, strip, turn) for turn in range(given.rounds)]
     redraws, trips = (spread(column) for column in zip(*measured, strict=True))
     rows = [
         {"what": "redraws/s while dragging (goal ≥ 30)"} | redraws,

@@ -21,6 +21,7 @@ from vae_core.checkpoint import Checkpoint, load, save
 from vae_core.evaluate import encode, evaluate
 from vae_core.information import split_rate
 from vae_core.model import ModelConfig
+from vae_core.rate_distortion import curve
 from vae_core.runs import Run, find
 from vae_core.train import TrainConfig
 
@@ -86,6 +87,16 @@ def test_train_options_reach_the_run(tmp_path: Path, capsys: pytest.CaptureFixtu
     config = find(values["run"]).config()
     assert config.model == ModelConfig((1, 8, 8), 5, "conv", "gaussian", (4,), 0.2)
     assert config.train == TrainConfig("digits", 1, 250, 0.002, 0.5, 0.5, 0.1, True, 7)
+
+
+def test_curve_equals_the_library(capsys: pytest.CaptureFixture[str]) -> None:
+    path = ROOT / "checkpoints" / "digits-beta.safetensors"
+    values, found = _values(capsys, "curve", path), curve(load(path).betas)
+    assert values["beta"] == pytest.approx(found.betas)
+    assert values["rate"] == pytest.approx(found.rate)
+    assert values["loss"] == pytest.approx(found.distortion + found.betas * found.rate)
+    assert values["kl_per_dimension"] == found.kl.tolist()
+    assert "one β alone" in _refused(capsys, "curve", ROOT / "checkpoints" / "digits-d2.safetensors")
 
 
 def test_information_equals_the_library(trained: Run, capsys: pytest.CaptureFixture[str]) -> None:

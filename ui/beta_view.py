@@ -28,6 +28,7 @@ __all__ = [
     "curve_of",
     "curves",
     "ends_sentence",
+    "grey_words",
     "is_ranged",
     "kl_figure",
     "measured",
@@ -344,6 +345,13 @@ def point_sentence(seen: Seen) -> str:
         f"One point: R = {at.rate[0]:.2f} nats buy D = {at.distortion[0]:.1f} nats. The dashed line has the slope "
         f"−β = −{seen.beta:g}; on it D + βR is the same everywhere, and training leads to the lower left."
     )
+
+
+def grey_words(seen: Seen) -> str:
+    """What D is not, for a Bernoulli likelihood."""
+    if seen.checkpoint.model.config.likelihood != "bernoulli":
+        return ""
+    return " Where pixels are grey, the Bernoulli D is a loss and not the logarithm of a density."
 
 
 def kl_figure(curve: Curve, beta: float) -> go.Figure:

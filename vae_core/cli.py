@@ -152,6 +152,11 @@ def _add_models(add: Callable[..., argparse.ArgumentParser]) -> None:
     add_images(information)
     information.add_argument("--seed", type=int, default=0, help="for the draws")
 
+    curve = add("curve", _curve, "Rate and distortion of a model of a range of β, at several β, in nats.")
+    curve.add_argument("checkpoint", metavar="CHECKPOINT", help="a .safetensors file, or a run's name or folder")
+    curve.add_argument("--device", help="where to compute; the accelerator where there is one, if left out")
+    curve.set_defaults(beta=None)
+
     exact = add_model("evidence", _evidence, "log p(x) = ELBO + KL(q ‖ p(z|x)), exactly, with one or two dimensions.")
     add_images(exact)
     exact.add_argument("--binarize", action="store_true", help="draw each pixel once from Bernoulli(grey value)")
@@ -465,6 +470,22 @@ def _evaluate(args: argparse.Namespace) -> Result:
         }
         spread = "" if error is None else f" ± {error:.3f}"
         lines.append(f"log p(x)    {bound.mean:.3f}{spread} nats, by {args.iwae_samples} importance samples an image")
+    return values, "\n".join(lines)
+
+
+def _curve(args: argparse.Namespace) -> Result:
+    from vae_core.rate_distortion import beta_snapshot, curve
+
+    checkpoint = _load_checkpoint(args)
+    if checkpoint.model.config.beta_range is None:
+        raise UserError("This model was trained for one β alone, which is one point: see it with evaluate.")
+    found = curve(checkpoint.betas or beta_snapshot(checkpoint.model, _test_split(checkpoint, None, None).test.images))
+    columns = {"beta": found.betas, "distortion": found.distortion, "rate": found.rate, "loss": found.objective}
+    columns |= {"active_units": found.active_units, "kl_per_dimension": found.kl}
+    values = {"images": found.images} | {name: column.tolist() for name, column in columns.items()}
+    rows = zip(*list(columns.values())[:5], strict=True)
+    lines = ["      β         D         R    D + βR  active units"]
+    lines += [f"{beta:7.3g}{d:10.3f}{r:10.3f}{sum_:10.3f}{units:14d}" for beta, d, r, sum_, units in rows]
     return values, "\n".join(lines)
 
 

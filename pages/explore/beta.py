@@ -125,7 +125,7 @@ def chart(seen, live):
     sweep.progress()
     st.caption(
         f"Averages over the first {seen.curve.images:,} test images, with four posterior draws each and the same "
-        "noise at every β; models of one β with one draw."
+        "noise at every β; models of one β with one draw." + beta_view.grey_words(seen)
     )
     downloads(seen)
 
