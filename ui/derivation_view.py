@@ -1,19 +1,32 @@
 """How the lines of the derivation stand on the page: formula, value, reason, and the way to where it can be touched."""
 
+import numpy as np
 import streamlit as st
 
+from ui import understand
 from ui.derivation import Step
+from ui.state import Entry
+from ui.true_posterior import latent_plane
+from ui.understand import Subject
+from vae_core.checkpoint import Checkpoint
+from vae_core.derivation import Derivation, derive
+from vae_core.evidence import evidence
 
-__all__ = ["show", "words_table"]
+__all__ = ["numbers", "show", "words_table"]
 
 _PLACES = {  # address: page, label
     "train": ("pages/train/train.py", "Train"),
     "latent-space": ("pages/explore/latent_space.py", "Latent space"),
     "reconstruct": ("pages/explore/reconstruct.py", "Reconstruct"),
     "beta": ("pages/explore/beta.py", "β and rate–distortion"),
+    "elbo-lab": ("pages/understand/elbo_lab.py", "ELBO lab"),
     "bounds": ("pages/understand/bounds.py", "Bounds"),
     "reparameterisation": ("pages/understand/reparameterisation.py", "Reparameterisation"),
     "amortised-and-classical": ("pages/understand/amortised_and_classical.py", "Amortised and classical"),
+    "posterior-collapse-and-holes": (
+        "pages/understand/posterior_collapse_and_holes.py",
+        "Posterior collapse and holes",
+    ),
 }
 
 
@@ -23,8 +36,22 @@ def words_table(rows: list[tuple[str, str, str]]) -> None:
     st.markdown("\n".join(["| Symbol | Name | Here |", "|---|---|---|", *lines]))
 
 
-def show(step: Step, model: str, picture: str) -> None:
-    """Draw one step; its links lead to the same model and, where a page takes one, the same picture."""
+def numbers(entry: Entry, checkpoint: Checkpoint, image: np.ndarray) -> Derivation:
+    """The derivation's numbers for one uint8 image (C, H, W), kept: exact for one or two latent dimensions."""
+    model = checkpoint.model
+
+    def derived(_: object) -> Derivation:
+        if model.config.latent_dim > 2:
+            return derive(model, image)
+        return derive(model, image, evidence(latent_plane(entry, checkpoint), image[None]))
+
+    return understand.kept(
+        understand.result_key("derivation", entry, model.beta, image), derived, "Working out every line"
+    )
+
+
+def show(step: Step, entry: Entry, subject: Subject) -> None:
+    """Draw one step; its links lead to the same model and, if it is a test image, the same picture."""
     st.subheader(step.title, anchor=False)
     st.markdown(step.about)
     for line in step.lines:
@@ -33,17 +60,13 @@ def show(step: Step, model: str, picture: str) -> None:
             formula.latex(line.formula)
             with words:
                 st.markdown("\n\n".join(filter(None, (line.value, line.why))))
-                if line.touch in _PLACES:
+                if line.touch:
                     page, label = _PLACES[line.touch]
-                    parameters = {"model": model} | _picture(line.touch, picture)
+                    parameters = {"model": entry.id} | _picture(line.touch, subject)
                     st.page_link(page, label=label, icon=":material/touch_app:", query_params=parameters)
 
 
-def _picture(place: str, spec: str) -> dict[str, str]:
-    """How a page is told of the picture."""
-    if place in ("reconstruct", "elbo-lab"):
-        kind, _, index = spec.partition(":")
-        return {"reconstruct_image": index} if kind == "test" else {}
-    if place == "latent-space":
-        return {"map_point": spec}
-    return {"x": spec} if place in ("bounds", "amortised-and-classical") else {}
+def _picture(place: str, subject: Subject) -> dict[str, str]:
+    if subject.index is None:
+        return {}
+    return {"map_point": f"test:{subject.index}"} if place == "latent-space" else {"test_image": str(subject.index)}

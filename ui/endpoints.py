@@ -9,7 +9,7 @@ from ui.decoded import decoded
 from vae_core.checkpoint import Checkpoint
 from vae_core.errors import UserError
 
-__all__ = ["endpoint", "given_picture", "spec_of"]
+__all__ = ["endpoint", "spec_of"]
 
 _SHOWN = 40  # test images on a page of the picker
 _LARGEST_SEED = 2**31 - 1
@@ -26,7 +26,7 @@ def endpoint(name: str, entry: state.Entry, checkpoint: Checkpoint, default: str
 
     A text that names no point of this model is said in place, and `default` taken.
     """
-    title = "x" if name == "x" else name.upper()
+    title = name.upper()
     with st.container(horizontal=True, vertical_alignment="center"):
         face = st.container(width="content")
         with st.container(gap="small", width="stretch"):
@@ -65,16 +65,6 @@ def endpoint(name: str, entry: state.Entry, checkpoint: Checkpoint, default: str
         layout.picture(picture, target=84)
     words.markdown(f"**{title}** · {_called(spec, point, checkpoint)}")
     return point
-
-
-def given_picture(entry: state.Entry, checkpoint: Checkpoint) -> tuple[np.ndarray, str]:
-    """Draw the picker of the picture x, which stands in the URL as ?x=…; its uint8 (C, H, W), and the text there.
-
-    Where a point is no picture, it is decoded.
-    """
-    point = endpoint("x", entry, checkpoint, "test:0")
-    picture = decoded(entry, checkpoint, point.z[None])[0] if point.picture is None else point.picture
-    return picture, st.session_state["x"]
 
 
 def _leave_other_model(name: str, entry: state.Entry, checkpoint: Checkpoint, default: str) -> bool:

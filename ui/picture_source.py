@@ -28,9 +28,7 @@ class Given(NamedTuple):
 def test_image(checkpoint: Checkpoint, population: np.ndarray) -> Given:
     """Ask for one of the held-out images; population (N,) are their ELBOs."""
     last = len(population) - 1
-    index = st.number_input(
-        "Test image", 0, last, key="reconstruct_image", bind="query-params", persist_state="session"
-    )
+    index = st.number_input("Test image", 0, last, key="test_image", bind="query-params", persist_state="session")
     with st.container(horizontal=True, gap="xsmall"):
         anywhere = int(np.random.default_rng().integers(last + 1))
         _go_to("Random", anywhere, "Any test image.")
@@ -46,7 +44,7 @@ def test_image(checkpoint: Checkpoint, population: np.ndarray) -> Given:
 
 
 def _go_to(label: str, index: int, about: str) -> None:
-    st.button(label, help=about, on_click=st.session_state.__setitem__, args=("reconstruct_image", index))
+    st.button(label, help=about, on_click=st.session_state.__setitem__, args=("test_image", index))
 
 
 def drawing(entry: Entry, checkpoint: Checkpoint) -> Given | None:

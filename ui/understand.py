@@ -1,4 +1,4 @@
-"""What the pages of the section Understand share: a test image, black or white, and results that are kept."""
+"""What the pages of the section Understand share: the picture they are about, and results that are kept."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from ui import caching, layout, state
+from ui import caching, layout, own_pictures, picture_source, reconstruction, state
 from ui.components.sheets import content_digest
 from ui.state import Entry
 from ui.true_posterior import latent_plane
@@ -26,8 +26,10 @@ __all__ = [
     "kept",
     "peek",
     "result_key",
-    "test_image",
+    "subject",
 ]
+
+_SOURCES = ("Test image", "Upload", "Draw")
 
 _KEPT = 256
 _BAR_AFTER_SECONDS = 0.4
@@ -36,11 +38,16 @@ _PICTURE = 168  # screen pixels
 
 @dataclass(frozen=True)
 class Subject:
-    """The picture that a page is about: its place among the test images, a name, uint8 (C, H, W)."""
+    """The picture that a page is about: a name, uint8 (C, H, W), and its place among the test images, if it is one."""
 
-    index: int
     name: str
     image: np.ndarray
+    index: int | None
+
+    @property
+    def id(self) -> str:
+        """A short name for files and keys: 'test-5', or one made from the pixels."""
+        return content_digest(self.image)[:8] if self.index is None else f"test-{self.index}"
 
 
 def is_bernoulli(checkpoint: Checkpoint) -> bool:
@@ -68,32 +75,54 @@ def exact_log_likelihoods(entry: Entry, checkpoint: Checkpoint, images: np.ndarr
     return latent_plane(entry, checkpoint).posteriors(images).log_likelihood
 
 
-def test_image(checkpoint: Checkpoint) -> Subject:
-    """Ask for a test image, the same one on every page of the section, and show it."""
-    last = len(checkpoint.snapshot) - 1
-    population = state.snapshot_elbo(checkpoint.snapshot)
-    index = st.number_input(
-        "Test image", 0, last, key="understand_image", bind="query-params", persist_state="session", width=_PICTURE
+def subject(entry: Entry, checkpoint: Checkpoint) -> Subject:
+    """Ask for the picture that the section is about, the same one on each of its pages, and show it.
+
+    Stops the page with a hint while nothing has been dropped or drawn.
+    """
+    source = st.segmented_control(
+        "Picture",
+        _SOURCES,
+        default=_SOURCES[0],
+        required=True,
+        key="understand_source",
+        bind="query-params",
+        persist_state="session",
+        label_visibility="collapsed",
     )
-    with st.container(horizontal=True, gap="xsmall"):
-        _go_to("Random", int(np.random.default_rng().integers(last + 1)), "Any test image.")
-        _go_to("Strangest", int(population.argmin()), "The test image with the lowest ELBO.")
-    image = images_of(checkpoint, np.array([index]))[0]
-    layout.picture(image, target=_PICTURE)
-    st.caption(_about(checkpoint, index))
-    return Subject(index, state.picture_name(checkpoint, index), image)
+    if source == "Test image":
+        given = picture_source.test_image(checkpoint, state.snapshot_elbo(checkpoint.snapshot))
+    elif source == "Draw":
+        given = picture_source.drawing(entry, checkpoint)
+    else:
+        found = picture_source.upload()
+        given = picture_source.own_picture(found[0], found, entry, checkpoint) if found else None
+    if given is None:
+        st.info("Draw or drop a picture: the page is then about it.", icon=":material/image_search:")
+        st.stop()
+    index = int(given.spec.removeprefix("test:")) if given.spec else None
+    image = _black_and_white(checkpoint, given.image, index or 0)
+    layout.picture(image, "x", target=_PICTURE)
+    st.caption(own_pictures.plain(given.name))
+    return Subject(given.name, image, index)
 
 
-def _about(checkpoint: Checkpoint, index: int) -> str:
-    about = state.picture_name(checkpoint, index).capitalize() + "."
-    if is_bernoulli(checkpoint):
-        about += " Each pixel is drawn black or white, with its grey value as the probability: only then is log p(x) "
-        about += "the logarithm of a probability."
-    return about
-
-
-def _go_to(label: str, index: int, about: str) -> None:
-    st.button(label, help=about, on_click=st.session_state.__setitem__, args=("understand_image", index))
+def _black_and_white(checkpoint: Checkpoint, image: np.ndarray, index: int) -> np.ndarray:
+    """The picture with its pixels drawn black or white, where the likelihood asks for it and the visitor agrees."""
+    if not is_bernoulli(checkpoint) or not reconstruction.is_grey(image):
+        return image
+    if st.toggle(
+        "Binarise",
+        True,
+        key="understand_binarize",
+        bind="query-params",
+        persist_state="session",
+        help="Draw each pixel once, black or white, with the grey value as the chance of white. Only then is log p(x) "
+        "the logarithm of a probability.",
+    ):
+        return binarised(image, index)
+    st.caption("Grey pixels under a Bernoulli likelihood: log p(x) is then not the logarithm of a probability.")
+    return image
 
 
 def result_key(what: str, entry: Entry, beta: float, images: np.ndarray, *settings: Hashable) -> tuple:

@@ -19,7 +19,7 @@ def image_part():
     """One test image: its bounds, and the weights that they come from."""
     beside, main = st.columns([1, 3.4], gap="large")
     with beside:
-        subject = understand.test_image(checkpoint)
+        subject = understand.subject(entry, checkpoint)
     with main:
         log_weights = bounds_view.weights(entry, checkpoint, subject.image)
         exact = bounds_view.exact_log_likelihood(entry, checkpoint, subject.image)
@@ -50,7 +50,7 @@ def image_part():
         st.download_button(
             "CSV of the curve",
             bounds_view.curve_csv(curve),
-            f"{entry.id}-test-{subject.index}-bounds.csv",
+            f"{entry.id}-{subject.id}-bounds.csv",
             "text/csv",
             icon=":material/download:",
             on_click="ignore",

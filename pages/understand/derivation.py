@@ -2,9 +2,7 @@
 
 import streamlit as st
 
-from ui import derivation, derivation_view, layout, state
-from ui.endpoints import given_picture
-from ui.true_posterior import derived
+from ui import derivation, derivation_view, layout, state, understand
 
 layout.head(
     "Derivation",
@@ -12,10 +10,12 @@ layout.head(
     "for the picture and the model that are chosen, in nats, and leads to the place where it can be touched.",
 )
 entry, checkpoint = state.selected()
-image, spec = given_picture(entry, checkpoint)
-numbers = derived(entry, checkpoint, image)
-
-st.subheader("The words", anchor=False)
-derivation_view.words_table(derivation.words(numbers, image.size))
+beside, main = st.columns([1, 3.4], gap="large")
+with beside:
+    subject = understand.subject(entry, checkpoint)
+numbers = derivation_view.numbers(entry, checkpoint, subject.image)
+with main:
+    st.subheader("The words", anchor=False)
+    derivation_view.words_table(derivation.words(numbers, subject.image.size))
 for step in derivation.steps(numbers, checkpoint):
-    derivation_view.show(step, entry.id, spec)
+    derivation_view.show(step, entry, subject)

@@ -2,14 +2,13 @@
 
 import streamlit as st
 
-from ui import elbo_lab_view, layout, own_pictures, picture_source, reconstruction, state, understand
+from ui import elbo_lab_view, layout, own_pictures, state, understand
 from ui.components.picture_grid import picture_grid
 from ui.components.posterior_pad import posterior_pad
 from ui.true_posterior import latent_plane
 from vae_core.errors import UserError
 from vae_core.evaluate import binarise
 
-SOURCES = ("Test image", "Upload", "Draw")
 PARTS = ("Around the posterior", "Whole plane")
 
 layout.head(
@@ -30,44 +29,9 @@ if checkpoint.model.config.latent_dim != 2:
 
 before, after = st.columns([1, 2.7], gap="large")
 with before:
-    source = st.segmented_control(
-        "Picture",
-        SOURCES,
-        default=SOURCES[0],
-        required=True,
-        key="elbo_source",
-        bind="query-params",
-        persist_state="session",
-    )
-    if source == "Test image":
-        given = picture_source.test_image(checkpoint, state.snapshot_elbo(checkpoint.snapshot))
-    elif source == "Draw":
-        given = picture_source.drawing(entry, checkpoint)
-    else:
-        found = picture_source.upload()
-        given = found[0] and picture_source.own_picture(found[0], found, entry, checkpoint) if found else None
-if given is None:
-    after.info("Draw or drop a picture: its true posterior appears here.", icon=":material/image_search:")
-    st.stop()
+    subject = understand.subject(entry, checkpoint)
 
-image = given.image
-with before:
-    if checkpoint.model.config.likelihood == "bernoulli" and reconstruction.is_grey(image):
-        if st.toggle(
-            "Binarise",
-            True,
-            key="elbo_binarize",
-            bind="query-params",
-            persist_state="session",
-            help="Draw each pixel once, black or white, with the grey value as the chance of white. On grey pixels "
-            "the Bernoulli numbers are a loss, and not the logarithm of a probability.",
-        ):
-            image = understand.binarised(image, int((given.spec or "test:0").removeprefix("test:")))
-        else:
-            st.caption("Grey pixels under a Bernoulli likelihood: log p(x) is then not the logarithm of a probability.")
-    layout.picture(image, "x", target=168)
-
-lab = elbo_lab_view.look(entry, checkpoint, image)
+lab = elbo_lab_view.look(entry, checkpoint, subject.image)
 version = st.session_state.setdefault("elbo_version", 0)
 start, walk = st.session_state.get("elbo_start", {}).get(lab.id, (lab.encoder, None))
 
@@ -79,7 +43,7 @@ def begin_from(q, walk=None) -> None:
 
 
 with after:
-    st.subheader(own_pictures.plain(given.name), anchor=False)
+    st.subheader(own_pictures.plain(subject.name), anchor=False)
     part = st.segmented_control(
         "Part of the plane",
         PARTS,
@@ -163,5 +127,5 @@ if (kept := st.session_state.get("elbo_worst")) and kept[0] == entry.id:
             f"Look into test image {order[picked]}",
             icon=":material/arrow_upward:",
             on_click=st.session_state.update,
-            kwargs={"reconstruct_image": int(order[picked]), "elbo_source": SOURCES[0]},
+            kwargs={"test_image": int(order[picked]), "understand_source": "Test image"},
         )

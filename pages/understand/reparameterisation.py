@@ -24,7 +24,7 @@ def picture_part():
     """The ellipse that is dragged: the test image, the two dimensions, and q in all of them."""
     beside, main = st.columns([1, 3.4], gap="large")
     with beside:
-        subject = understand.test_image(checkpoint)
+        subject = understand.subject(entry, checkpoint)
     encoder = posterior(checkpoint.model, subject.image, 2)
     pair = gradient_view.two_dimensions(checkpoint.snapshot)
     names = tuple(layout.dimension_name(j) for j in pair)
@@ -35,7 +35,7 @@ def picture_part():
             checkpoint.snapshot.mu[:CLOUD, pair],
             start,
             key="reparameterisation_map",
-            subject=f"{entry.id} {checkpoint.model.beta:g} {subject.index}",
+            subject=f"{entry.id} {checkpoint.model.beta:g} {subject.id}",
             names=names,
             label="The latent plane with q(z|x); arrow keys move μ, with Shift they change σ",
         )
@@ -78,7 +78,7 @@ def gradient_part(subject, pair, names, mu, sigma):
         st.download_button(
             "Table as CSV",
             table.to_csv(index=False),
-            f"{entry.id}-test-{subject.index}-gradients.csv",
+            f"{entry.id}-{subject.id}-gradients.csv",
             "text/csv",
             icon=":material/download:",
             on_click="ignore",

@@ -19,7 +19,7 @@ def app(browser, tmp_path_factory):  # noqa: ARG001 (no browser, no server)
 
 
 def lab(open_page, app, **look):
-    page = open_page(f"{app}/elbo-lab?model=digits-d2&reconstruct_image=5", **look)
+    page = open_page(f"{app}/elbo-lab?model=digits-d2&test_image=5", **look)
     pad = page.get_by_test_id("posterior-pad")
     expect(pad).to_have_attribute("data-elbo", re.compile(r"^-\d"))
     return page, pad

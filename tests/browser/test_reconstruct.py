@@ -59,7 +59,7 @@ def draw_seven(page) -> None:
 
 def test_a_link_opens_its_view_on_a_server_that_nobody_has_visited(browser, open_page, tmp_path):  # noqa: ARG001
     with serve("app.py", VAE_RUNS=str(tmp_path)) as url:
-        page = open_page(f"{url}/reconstruct?reconstruct_image=17&reconstruct_error=Cost+in+nats")
+        page = open_page(f"{url}/reconstruct?test_image=17&reconstruct_error=Cost+in+nats")
         expect(heading(page, "Reconstruct")).to_be_visible()
         expect(page.get_by_role("heading", name=re.compile("^Test image 17"))).to_be_visible()
         expect(page.get_by_text("−log p(x|z) of each pixel")).to_be_visible()

@@ -33,7 +33,7 @@ def drawn(page) -> None:
 
 
 def test_bounds_are_annealed_and_downloaded(app, open_page):
-    page = open_page(f"{app}/bounds?model=digits-d2&understand_image=4")
+    page = open_page(f"{app}/bounds?model=digits-d2&test_image=4")
     expect(metric(page, "ELBO")).to_be_visible()
     expect(metric(page, "By annealing")).to_have_count(0)
     page.get_by_role("button", name="Anneal").click()
@@ -45,7 +45,7 @@ def test_bounds_are_annealed_and_downloaded(app, open_page):
 
 
 def test_codes_follow_the_ellipse_under_the_pointer_and_gradients_on_release(app, open_page):
-    page = open_page(f"{app}/reparameterisation?model=digits-d2&understand_image=4")
+    page = open_page(f"{app}/reparameterisation?model=digits-d2&test_image=4")
     drawn(page)
     texts = {name: page.locator(MAP).get_attribute(f"data-{name}") for name in ("mu", "sigma")}
     mu, sigma = numbers(page, "mu"), numbers(page, "sigma")

@@ -37,12 +37,12 @@ def _sums(app: AppTest) -> list[tuple[float, float]]:
 @pytest.mark.parametrize("model", ["digits-d2", "digits-beta", "sprites"])
 def test_every_sum_on_the_page_adds_up(model: str) -> None:
     """To the digits shown: exact values have two, estimates fewer."""
-    sums = _sums(open_page(model, x="test:3"))
+    sums = _sums(open_page(model, test_image="3"))
     assert len(sums) >= 8
     for left, right in sums:
         assert left == pytest.approx(right, abs=0.025 if model != "sprites" else 0.25)
 
 
 def test_another_picture_has_other_numbers() -> None:
-    first, second = (_sums(open_page("digits-d2", x=x)) for x in ("test:3", "prior:7"))
+    first, second = (_sums(open_page("digits-d2", test_image=index)) for index in ("3", "7"))
     assert first != second

@@ -43,7 +43,7 @@ def test_the_sum_comes_out_or_the_way_out_is_shown(path: Path) -> None:
 
 
 def test_improving_q_closes_the_amortisation_gap_and_keeps_the_sum() -> None:
-    app = open_page("digits-d2", reconstruct_image="5")
+    app = open_page("digits-d2", test_image="5")
     before = {label: metric(app, label) for label in ("log p(x)", "ELBO", "Gap")}
     next(button for button in app.button if button.label == "Improve q").click().run()
     assert not app.exception

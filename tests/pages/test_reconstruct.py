@@ -115,8 +115,8 @@ def test_every_source_with_every_shipped_model(path, source):
 
 @pytest.mark.parametrize("path", CHECKPOINTS, ids=lambda path: path.stem)
 def test_the_numbers_add_up(path):
-    app = open_page(path.stem, reconstruct_image="3", reconstruct_error="Cost in nats")
-    assert app.number_input(key="reconstruct_image").value == 3
+    app = open_page(path.stem, test_image="3", reconstruct_error="Cost in nats")
+    assert app.number_input(key="test_image").value == 3
     assert metric(app, "ELBO") == pytest.approx(-metric(app, "Reconstruction") - metric(app, "KL"), abs=0.11)
     together = next(text.value for text in app.caption if "nats together" in text.value)
     assert f"{metric(app, 'Reconstruction'):,.1f} nats together" in together
@@ -132,17 +132,17 @@ def test_the_numbers_add_up(path):
 def test_strangest_and_most_typical_are_found_and_ranked(model, extreme):
     app = open_page(model)
     next(button for button in app.button if button.label == "Strangest").click().run()
-    strange, at = metric(app, "ELBO"), app.number_input(key="reconstruct_image").value
+    strange, at = metric(app, "ELBO"), app.number_input(key="test_image").value
     assert metric(app, "Stranger than") > 100 - extreme
     next(button for button in app.button if button.label == "Typical").click().run()
     assert metric(app, "ELBO") > strange
-    assert app.number_input(key="reconstruct_image").value != at
+    assert app.number_input(key="test_image").value != at
     assert metric(app, "Stranger than") < extreme
 
 
 def test_an_image_that_is_not_there_is_ignored():
-    app = open_page(reconstruct_image="999999")
-    assert app.number_input(key="reconstruct_image").value == 0
+    app = open_page(test_image="999999")
+    assert app.number_input(key="test_image").value == 0
 
 
 def test_a_smaller_models_test_set_takes_over():
@@ -150,10 +150,10 @@ def test_a_smaller_models_test_set_takes_over():
     if not paths:
         pytest.skip("only one model ships")
     smallest = min(paths, key=lambda path: len(load(path).snapshot))
-    app = open_page(reconstruct_image="4999")
+    app = open_page(test_image="4999")
     app.sidebar.selectbox(key="model").set_value(smallest.stem).run()
     assert not app.exception
-    assert app.number_input(key="reconstruct_image").value < len(load(smallest).snapshot)
+    assert app.number_input(key="test_image").value < len(load(smallest).snapshot)
 
 
 def test_without_the_data_set_the_page_says_that_pictures_are_decoded(monkeypatch, tmp_path):

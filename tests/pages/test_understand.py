@@ -63,7 +63,7 @@ def metrics(app: AppTest) -> dict[str, float]:
 @EVERY
 def test_bounds_of_every_shipped_model(path: Path) -> None:
     """The numbers stand in their order, and the estimate by annealing joins them when asked for."""
-    app = open_page("bounds", path.stem, understand_image="2")
+    app = open_page("bounds", path.stem, test_image="2")
     found = metrics(app)
     assert found["ELBO = L₁"] <= found["L₅₀₀₀"]
     assert ("log p(x), exact" in found) == (load(path).model.config.latent_dim <= 2)
@@ -109,9 +109,9 @@ def test_amortised_and_classical_of_every_shipped_model(path: Path) -> None:
 
 
 def test_the_image_is_the_same_on_every_page_of_the_section() -> None:
-    app = open_page("bounds", "digits-d2", understand_image="5")
+    app = open_page("bounds", "digits-d2", test_image="5")
     app.switch_page("pages/understand/reparameterisation.py").run()
-    assert app.number_input(key="understand_image").value == 5
+    assert app.number_input(key="test_image").value == 5
 
 
 def test_pixels_are_those_that_the_command_line_draws() -> None:
