@@ -11,6 +11,7 @@ from ui import caching
 from ui.components.posterior_pad import Gaussian, PadView
 from ui.components.sheets import content_digest
 from ui.state import Entry
+from ui.true_posterior import latent_plane
 from vae_core import amortisation, latent
 from vae_core.checkpoint import Checkpoint
 from vae_core.evaluate import encode
