@@ -39,7 +39,7 @@ __all__ = [
 ]
 
 SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints"
-_DEFAULT = "mnist-d2"
+_DEFAULT = "mnist-d2-beta"
 
 
 @dataclass(frozen=True)

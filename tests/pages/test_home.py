@@ -36,7 +36,7 @@ def test_every_page_can_be_the_first_one_asked_of_a_server():
 
 
 def test_models_ship():
-    assert "mnist-d2" in CHECKPOINTS
+    assert {"mnist-d2", "mnist-d2-beta"} <= set(CHECKPOINTS)
 
 
 @pytest.mark.parametrize("model", CHECKPOINTS)
@@ -80,9 +80,9 @@ def test_home_has_a_way_into_every_page():
     }
 
 
-def test_the_default_model_is_mnist():
+def test_the_default_model_is_mnist_at_every_beta():
     app = _app().run()
-    assert app.session_state["model"] == "mnist-d2"
+    assert app.session_state["model"] == "mnist-d2-beta"
     assert [metric.label for metric in app.metric] == ["ELBO", "Reconstruction", "KL", "Stranger than"]
 
 
@@ -98,7 +98,7 @@ def test_a_model_that_is_gone_is_said_in_a_sentence():
     app = _app("run-gone").run()
     assert not app.exception
     assert any("run-gone" in warning.value for warning in app.warning)
-    assert app.session_state["model"] == "mnist-d2"
+    assert app.session_state["model"] == "mnist-d2-beta"
 
 
 def test_no_models_at_all_is_said_in_a_sentence(monkeypatch, tmp_path):
