@@ -7,7 +7,7 @@ from ui import amortised_view, layout, state, theme, understand
 from vae_core import imaging
 from vae_core.errors import UserError
 
-MOST_WIDTH = 720
+ROW = 4  # pictures side by side: fits a phone at whole multiples
 
 layout.head(
     "Amortised and classical",
@@ -19,7 +19,7 @@ entry, checkpoint = state.selected()
 
 
 def chosen_images():
-    """Eight test images in a row, from one that the visitor chooses."""
+    """Eight test images, from one that the visitor chooses."""
     last = max(0, len(checkpoint.snapshot) - amortised_view.IMAGES)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         first = st.number_input(
@@ -35,8 +35,8 @@ def chosen_images():
     index = np.arange(first, min(first + amortised_view.IMAGES, len(checkpoint.snapshot)))
     images = understand.images_of(checkpoint, index)
     scale = layout.whole_scale(images.shape[-1], 56)
-    row = imaging.grid(images, columns=len(images), scale=scale, gap=2)
-    st.image(row, width=min(row.width, MOST_WIDTH), output_format="PNG")
+    shown = imaging.grid(images, columns=ROW, scale=scale, gap=1)
+    st.image(shown, width=shown.width, output_format="PNG")
     return index, images, asked
 
 
