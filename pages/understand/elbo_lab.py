@@ -108,11 +108,14 @@ if st.button("Look through 48 test images", icon=":material/search:"):
     plane = latent_plane(entry, checkpoint)
     pictures = images if checkpoint.model.config.likelihood != "bernoulli" else binarise(images[:48], 0)
     try:
-        st.session_state["elbo_worst"] = (entry.id, *elbo_lab_view.worst(plane, pictures, bar.progress))
+        st.session_state["elbo_worst"] = (
+            (entry.id, checkpoint.model.beta),
+            *elbo_lab_view.worst(plane, pictures, bar.progress),
+        )
     except UserError as error:
         st.error(str(error))
     bar.empty()
-if (kept := st.session_state.get("elbo_worst")) and kept[0] == entry.id:
+if (kept := st.session_state.get("elbo_worst")) and kept[0] == (entry.id, checkpoint.model.beta):
     _, order, gaps = kept
     picked = picture_grid(
         images[order],
