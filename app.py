@@ -52,7 +52,7 @@ def main() -> None:
     st.set_page_config(page_title="VAE laboratory", page_icon="ui/favicon.png", layout="wide")
     st.logo("ui/logo.svg", size="large")
     visitor.greet()
-    page = st.navigation({name: [_page(*row) for row in rows] for name, rows in SECTIONS.items()})
+    page = st.navigation({name: [_page(*row) for row in rows] for name, rows in SECTIONS.items()}, expanded=True)
     _find_as_left(page)
     with st.sidebar:
         state.model_picker()

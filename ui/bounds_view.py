@@ -167,7 +167,7 @@ def verdict(log_weights: np.ndarray, exact: float | None) -> str:
     drawn, effective = len(log_weights), float(effective_samples(log_weights[None])[0])
     bound = float(np.logaddexp.reduce(log_weights) - np.log(drawn))
     missing = "" if exact is None else f" {_missing(exact - bound)}"
-    count = f"**{effective:,.1f} of {drawn:,} draws count.**"
+    count = f"**{effective:,.{0 if effective >= 100 else 1}f} of {drawn:,} draws count.**"
     if effective < 0.02 * drawn:
         return (
             f"{count} The bound hangs on a few lucky draws: q(z|x) hardly reaches where the true posterior has its "

@@ -11,7 +11,7 @@ from vae_core.evaluate import rank
 from vae_core.posterior import posterior
 
 CHOICES, DRAWS, ROWS, CLOUD = 12, 32, 16, 1200
-CARD = 255  # screen pixels
+CARD = 228  # screen pixels
 WAYS = (
     ("pages/train/train.py", "Train", ":material/model_training:", "Watch the loss split in two."),
     ("pages/explore/beta.py", "β and rate–distortion", ":material/balance:", "Turn β and see what it buys."),

@@ -10,7 +10,7 @@ layout.head(
     "for the picture and the model that are chosen, in nats, and leads to the place where it can be touched.",
 )
 entry, checkpoint = state.selected()
-beside, main = st.columns([1, 3.4], gap="large")
+beside, main = st.columns([1.3, 3.2], gap="large")
 with beside:
     subject = understand.subject(entry, checkpoint)
 numbers = derivation_view.numbers(entry, checkpoint, subject.image)

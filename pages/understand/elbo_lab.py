@@ -27,7 +27,7 @@ if checkpoint.model.config.latent_dim != 2:
         st.button(state.title(one), on_click=state.choose, args=(one.id,), key=f"elbo_model_{one.id}")
     st.stop()
 
-before, after = st.columns([1, 2.7], gap="large")
+before, after = st.columns([1.2, 2.8], gap="large")
 with before:
     subject = understand.subject(entry, checkpoint)
 
