@@ -94,14 +94,14 @@ def _window(name: str, wide: bool, _lab: Lab, _checkpoint: Checkpoint) -> tuple:
 
 
 def improved(lab: Lab, checkpoint: Checkpoint, start: Gaussian) -> Iterator[tuple[int, Gaussian, np.ndarray]]:
-    """Climbs from `start` to the best diagonal Gaussian: yields (step, q, the walk of its mean so far (T, 2))."""
+    """Climbs from `start` to the best diagonal Gaussian: yields (step, q, its walk so far (T, 4): mu and sigma)."""
     mu, sigma = torch.tensor([start.mu]), torch.tensor([start.sigma])
     begin = amortisation.GaussianPosterior(mu, torch.diag_embed(sigma))
     walk = []
     for one in amortisation.improve(checkpoint.model, lab.image[None], start=begin, steps=STEPS, samples=32):
         if one.step % _EVERY == 0:
-            walk.append(one.q.mu[0].tolist())
             now = Gaussian(tuple(one.q.mu[0].tolist()), tuple(one.q.sigma[0].tolist()))
+            walk.append([*now.mu, *now.sigma])
             yield one.step, now, np.array(walk)
 
 

@@ -73,6 +73,23 @@ def test_keys_move_q_and_back_to_the_encoder(app, open_page):
     )
 
 
+def test_improving_q_is_seen_and_closes_some_of_the_gap(app, open_page):
+    page, pad = lab(open_page, app)
+    elbo, total = numbers(pad)
+    page.evaluate(
+        """pad => {
+            window.seen = new Set();
+            new MutationObserver(() => window.seen.add(pad.dataset.elbo)).observe(pad, { attributes: true });
+        }""",
+        pad.element_handle(),
+    )
+    page.get_by_role("button", name="Improve q").click()
+    page.get_by_text("amortisation gap").wait_for(timeout=60_000)
+    page.wait_for_function("window.seen.size > 5")
+    page.wait_for_function("([pad, elbo]) => Number(pad.dataset.elbo) > elbo", arg=[pad.element_handle(), elbo])
+    assert numbers(pad)[1] == pytest.approx(total, abs=0.1)
+
+
 def test_it_fits_a_phone(app, open_page):
     page, _ = lab(open_page, app, **PHONE)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

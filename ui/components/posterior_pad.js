@@ -1,6 +1,7 @@
 // A diagonal Gaussian over the true posterior: drag its mean and its widths, and read the ELBO as it moves.
 
 const REST_MS = 350; // after the last key
+const WALK_MS = 2500; // to play how q was improved
 const CLOUD = 120;
 const COLOURS = { reconstruction: "#d9622b", kl: "#2f7fc1", gap: "#8a4fbf", evidence: "#8a93a3" };
 const LOG_2PI = Math.log(2 * Math.PI);
@@ -65,6 +66,7 @@ class PosteriorPad {
     const on = (name, handler) => this.canvas.addEventListener(name, handler);
     on("pointerdown", (event) => {
       if (event.button !== 0) return;
+      this.arrive();
       this.handle = this.nearest(event);
       if (!this.handle) return;
       event.preventDefault();
@@ -88,6 +90,7 @@ class PosteriorPad {
     const axis = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowDown: [1, -1], ArrowUp: [1, 1] }[event.key];
     if (!axis) return;
     event.preventDefault();
+    this.arrive();
     const [j, sign] = axis;
     if (event.shiftKey) this.q.sigma[j] *= Math.exp(0.05 * sign);
     else this.q.mu[j] += (0.01 * sign) * (this.data.window[1] - this.data.window[0]);
@@ -128,6 +131,8 @@ class PosteriorPad {
     const fresh = data.content !== this.data?.content;
     this.data = data;
     if (fresh) {
+      cancelAnimationFrame(this.playing);
+      this.walked = data.walk.length;
       const bytes = Uint8Array.from(atob(data.logLikelihood), (letter) => letter.charCodeAt(0));
       this.fit = new Float32Array(bytes.buffer);
       this.q = { mu: [...data.q.mu], sigma: [...data.q.sigma] };
@@ -140,7 +145,33 @@ class PosteriorPad {
         this.picture.resize(data.frame, wholeScale(Math.max(1, Math.round(96 / data.frame.width)), data.frame.width, 140));
         this.draw();
       });
+      if (data.walk.length && !window.matchMedia("(prefers-reduced-motion: reduce)").matches) this.play();
     }
+    this.draw();
+  }
+
+  // Goes the walk once more, with all the numbers.
+  play() {
+    const began = performance.now(), { walk } = this.data;
+    const frame = (now) => {
+      const done = Math.max(0, (now - began) / WALK_MS);
+      if (done >= 1) return this.arrive();
+      this.walked = Math.floor(done * walk.length) + 1;
+      const [a, b, c, d] = walk[this.walked - 1];
+      this.q = { mu: [a, b], sigma: [c, d] };
+      this.draw();
+      this.playing = requestAnimationFrame(frame);
+    };
+    this.playing = requestAnimationFrame(frame);
+  }
+
+  // At the end of the walk, at once.
+  arrive() {
+    if (this.walked === this.data.walk.length && !this.playing) return;
+    cancelAnimationFrame(this.playing);
+    this.playing = null;
+    this.walked = this.data.walk.length;
+    this.q = JSON.parse(this.known);
     this.draw();
   }
 
@@ -252,7 +283,7 @@ class PosteriorPad {
     ellipse(encoder.mu[0], encoder.mu[1], encoder.sigma[0], encoder.sigma[1], ink, 1, [4, 4]);
     if (walk.length) {
       context.beginPath();
-      walk.forEach(([a, b], i) => (i ? context.lineTo(x(a), y(b)) : context.moveTo(x(a), y(b))));
+      walk.slice(0, this.walked).forEach(([a, b], i) => (i ? context.lineTo(x(a), y(b)) : context.moveTo(x(a), y(b))));
       context.strokeStyle = COLOURS.gap;
       context.lineWidth = 2;
       context.stroke();
@@ -333,6 +364,7 @@ class PosteriorPad {
   dispose() {
     clearTimeout(this.timer);
     cancelAnimationFrame(this.waiting);
+    cancelAnimationFrame(this.playing);
     this.observer.disconnect();
     this.bitmap?.close();
   }

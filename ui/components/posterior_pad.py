@@ -34,7 +34,7 @@ class PadView:
     content: a name for the image, the model and the part of the plane; a new one takes q from Python.
     window: (x0, x1, y0, y1); log_likelihood (n, n): log p(x|z) in nats over it, first index z₁; log_evidence: log p(x).
     pictures: (side², C, H, W) uint8, decoded over the window in reading order, z₂ growing upwards.
-    walk: where the mean of q went while it was improved, (T, 2), or nothing.
+    walk: where q went while it was improved, mu and sigma (T, 4), or nothing; the pad plays it once.
     """
 
     content: str
