@@ -11,8 +11,10 @@ from bench.browser import IDLE, app, page
 
 FOLDER = Path(__file__).resolve().parent / "pictures"
 PAGES = {
-    "home": "?model=mnist-d2",
-    "latent-space": "latent-space?model=mnist-d2",
+    "home": "?model=mnist-d2-beta",
+    "beta": "beta?model=mnist-d2-beta",
+    "latent-space": "latent-space?model=mnist-d2-beta",
+    "elbo-lab": "elbo-lab?model=mnist-d2-beta&test_image=8",
     "interpolate": "interpolate?model=mnist-d16&a=test:0&b=test:2",
     "generate": "generate?model=mnist-d16",
     "reconstruct": "reconstruct?model=mnist-d16",
