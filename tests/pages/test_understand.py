@@ -124,7 +124,7 @@ def test_pixels_are_those_that_the_command_line_draws() -> None:
 def test_verdict_follows_the_effective_draws() -> None:
     equal, spread, one = np.zeros(1000), np.zeros(1000), np.zeros(1000)
     spread[:40], one[0] = 8.0, 50.0
-    assert "1,000.0 of 1,000" in bounds_view.verdict(equal, None)
+    assert "1,000 of 1,000" in bounds_view.verdict(equal, None)
     assert "has arrived" in bounds_view.verdict(equal, None)
     assert "outweigh" in bounds_view.verdict(spread, None)
     said = bounds_view.verdict(one, float(50 - np.log(1000)) + 3)
