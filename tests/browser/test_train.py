@@ -32,13 +32,13 @@ def app(tmp_path_factory):
 SHORT = """
 from dataclasses import replace
 from vae_core import hosted
-hosted.LIMITS = replace(hosted.LIMITS, seconds=20.0, disk_bytes=1)
+hosted.LIMITS = replace(hosted.LIMITS, seconds=25.0, epochs=100_000, disk_bytes=1)
 """
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """A public demo with short turns and no room for old runs, in the server and in the trainers that it starts."""
+    """A public demo whose turns are shorter than a run may be, with no room for old runs; in trainers, too."""
     folder = tmp_path_factory.mktemp("demo")
     (folder / "sitecustomize.py").write_text(SHORT)
     places = {"VAE_RUNS": str(folder / "runs"), "VAE_DATA": str(folder / "data"), "PYTHONPATH": f"{folder}:{ROOT}"}
@@ -243,10 +243,11 @@ def test_runs_are_compared_downloaded_and_deleted(app, open_page, tmp_path):
 
 
 def test_on_a_demo_visitors_take_turns_and_cannot_touch_what_is_not_theirs(demo, open_page):
-    mine = open_page(f"{demo}/train?train_data=Your+own+pictures&train_epochs_own=200&train_batch_own=16")
+    mine = open_page(f"{demo}/train?train_data=Your+own+pictures&train_epochs_own=90000&train_batch_own=16")
     upload(mine, zip_of_pictures())
     theirs = open_page(f"{demo}/train?train_epochs_digits=2")
-    start(mine)
+    button(mine, "Start training").click()
+    mine.wait_for_url(re.compile("run="))
     button(theirs, "Start training").click()
     theirs.get_by_text("In the queue: 1 run is before this one").wait_for(timeout=60_000)
     guest = open_page(mine.url)

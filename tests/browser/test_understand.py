@@ -88,10 +88,10 @@ def test_keys_widen_the_ellipse(app, open_page):
 
 def test_a_comparison_is_drawn_while_it_runs_stopped_and_finished(app, open_page):
     page = open_page(f"{app}/amortised-and-classical?model=digits-d2")
-    expect(page.get_by_text("Start from the encoder’s q")).to_be_visible()
+    expect(page.get_by_text("Start from the encoder’s q")).to_be_visible(timeout=PATIENT)
     page.get_by_role("button", name="Optimise q for each").click()
     page.get_by_role("button", name="Stop").click()
     expect(page.get_by_text("Start from the encoder’s q")).to_be_visible(timeout=PATIENT)
     page.get_by_role("button", name="Optimise q for each").click()
     expect(page.get_by_role("heading", name="Where the gap comes from")).to_be_visible(timeout=2 * PATIENT)
-    expect(page.get_by_text("The encoder answers for 8 images")).to_be_visible()
+    expect(page.get_by_text("The encoder answers for 8 images")).to_be_visible(timeout=PATIENT)
