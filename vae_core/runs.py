@@ -29,7 +29,6 @@ __all__ = ["LIVE", "Metrics", "Run", "RunConfig", "create", "find", "launch", "l
 LIVE = ("queued", "starting", "running", "paused")
 _STARTING_SECONDS = 60.0
 _MOST_PAIRS = 2**25  # of codes times dimensions: some 130 MB a tensor
-_PATIENT = {"OMP_WAIT_POLICY": "passive"}  # threads that spin while a page has the core made it 250 times slower
 _PRIORITY = 5  # the trainer gives way to the pages that watch it
 
 
@@ -298,7 +297,7 @@ def launch(run: Run, *, in_turn: bool = False) -> None:
                 str(run.path.resolve()),
             ],
             cwd=Path(__file__).resolve().parent.parent,
-            env=_PATIENT | os.environ | {"VAE_RUNS": str(runs_folder().resolve())},
+            env=os.environ | {"VAE_RUNS": str(runs_folder().resolve())},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
