@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from ui import theme, understand
 from ui.state import Entry
-from vae_core.amortisation import FAMILIES, elbo, encoded, improve
+from vae_core.amortisation import FAMILIES, InferenceGap, elbo, encoded, improve
 from vae_core.annealed import annealed
 from vae_core.checkpoint import Checkpoint
 
@@ -48,10 +48,12 @@ class Comparison:
     @property
     def gaps(self) -> dict[str, np.ndarray]:
         """The parts of log p(x) − ELBO(encoder), (N,) each: what each wider family wins, and what no Gaussian can."""
+        gap = InferenceGap(self.log_likelihood, self.elbo["encoder"], self.elbo["diagonal"])
+        independence = self.elbo["full"] - self.elbo["diagonal"]
         return {
-            "amortisation": self.elbo["diagonal"] - self.elbo["encoder"],
-            "independence": self.elbo["full"] - self.elbo["diagonal"],
-            "shape": self.log_likelihood - self.elbo["full"],
+            "amortisation": gap.amortisation,
+            "independence": independence,
+            "shape": gap.approximation - independence,
         }
 
 
