@@ -25,10 +25,10 @@ _CONV_BOTTLENECK = 32
 def default_widths(arch: str, image_shape: tuple[int, int, int]) -> tuple[int, ...]:
     """Widths of the hidden layers ('mlp'), or channels of the stages, each of which halves the picture ('conv').
 
-    The convolutions stop halving at 8 pixels or fewer.
+    Pictures of up to 256 values take layers half as wide; the convolutions stop halving at 8 pixels or fewer.
     """
     if arch == "mlp":
-        return (512, 256)
+        return (256, 128) if math.prod(image_shape) <= 256 else (512, 256)
     stages = max(1, math.ceil(math.log2(max(image_shape[1:]) / 8)))
     return (32, *(64,) * (stages - 1))
 
