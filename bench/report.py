@@ -40,5 +40,5 @@ def emit(name: str, facts: dict[str, str], rows: list[dict[str, Any]]) -> None:
 
 def _text(value: Any) -> str:
     if not isinstance(value, float):
-        return str(value)
+        return "" if value is None else str(value)
     return f"{value:,.3g}" if abs(value) < 100 else f"{value:,.0f}"

@@ -122,6 +122,15 @@ def test_the_objective_reaches_the_run_and_its_name(tmp_path: Path, capsys: pyte
     assert "not of β from 0.1 to 2" in _refused(capsys, "train", *options[:4], "--beta-range", 0.1, 2)
 
 
+def test_iwae_and_a_tanh_network_reach_the_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--epochs", 1, "--objective", "iwae", "--importance-samples", 3, "--activation", "tanh")
+    values = _values(capsys, "train", "--run", tmp_path / "run", *options, "--bias-from-mean")
+    config = find(values["run"]).config()
+    assert (config.train.objective, config.train.importance_samples, config.train.bias_from_mean) == ("iwae", 3, True)
+    assert config.model.activation == load(find(values["run"]).checkpoint).model.config.activation == "tanh"
+    assert "1 importance sample is the ELBO" in _refused(capsys, "train", *options[:4])
+
+
 def test_defaults_are_those_of_the_configs() -> None:
     parsed = vars(cli._parser().parse_args(["train"]))
     renamed = {"learning_rate": "lr"}

@@ -83,7 +83,7 @@ def test_the_environment_says_whether_this_is_a_demo(monkeypatch, value, active)
     [
         ({"epochs": hosted.LIMITS.epochs + 1}, "epochs"),
         ({"latent_dim": hosted.LIMITS.latent_dim + 1}, "latent dimensions"),
-        ({"batch_size": hosted.LIMITS.batch_size + 1}, "pictures a batch"),
+        ({"batch_size": hosted.LIMITS.batch_size + 1}, "pictures decoded a step"),
         ({"widths": (4096, 4096)}, "parameters"),
         ({"dataset": "/etc"}, "data set"),
         ({"dataset": "upload:../../../etc/passw"}, "data set"),

@@ -208,6 +208,31 @@ def test_tcvae_is_advised_what_it_can_follow(tmp_path):
     assert not findings(tmp_path, zero, **changes)
 
 
+def test_iwae_is_advised_what_it_can_follow_and_judged_by_its_bound(tmp_path):
+    """It has no β, and its ELBO may fall while its bound rises."""
+    changes = {"objective": "iwae", "importance_samples": 5}
+    for entries in (
+        [record(e, elbo=-100, kl=0.02, active=0) for e in range(1, 7)],
+        [record(e, elbo=-100, kl=9.0, active=3) for e in range(1, 7)],
+    ):
+        text = findings(tmp_path, entries, **changes)
+        assert "Try more importance samples" in text
+        assert "a β below" not in text
+    far = findings(tmp_path, [record(e, elbo=-100, kl=68.0, active=16, spread=7.4) for e in range(1, 7)], **changes)
+    assert "Try β-VAE" in far
+    worse = [record(e, elbo=-100 - 2 * e, kl=9.0, active=12, test_loss=95 - e) for e in range(1, 13)]
+    assert "ELBO was best" in findings(tmp_path, worse)
+    assert not findings(tmp_path, worse, **changes)
+    rising = [entry | {"test_loss": 95 + entry["epoch"]} for entry in worse]
+    assert "the test bound was best at epoch 1 " in findings(tmp_path, rising, **changes)
+
+
+def test_the_test_loss_is_the_one_that_is_recorded(tmp_path):
+    """Where training minimises something else than reconstruction + β·KL."""
+    entries = [record(1.0, elbo=-60.0, beta=4.0), record(2.0, elbo=-50.0, beta=4.0, test_loss=47.5)]
+    np.testing.assert_allclose(curves_of(tmp_path, entries).test()["loss"], [75.0, 47.5])
+
+
 def test_codes_far_outside_the_prior_are_told(tmp_path):
     entries = [record(e, elbo=-100, kl=68.0, active=16, spread=7.4) for e in range(1, 7)]
     text = findings(tmp_path, entries)

@@ -93,6 +93,25 @@ def test_config_survives_json(arch: str, likelihood: str) -> None:
     config = ModelConfig((1, 27, 5), 7, arch, likelihood, sigma=0.3)
     assert ModelConfig(**config.to_dict()) == config
     assert config.widths == default_widths(arch, (1, 27, 5))
+    assert "activation" not in config.to_dict()  # as in the files from before there was a choice
+
+
+@pytest.mark.parametrize("beta_range", [None, (0.1, 10.0)])
+def test_a_tanh_network_is_one(beta_range: tuple[float, float] | None) -> None:
+    """Its hidden layers are odd: with biases of zero, mu of −x is −mu of x; not so with ReLU. It keeps its name."""
+    for activation in ("tanh", "relu"):
+        model = build(latent_dim=3, widths=(16, 8), activation=activation, beta_range=beta_range)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if name.endswith("bias"):
+                    parameter.zero_()
+        x = to_unit(images(4))
+        odd = torch.allclose(model.encode(-x)[0], -model.encode(x)[0], atol=1e-6)
+        z = torch.randn(4, 3)
+        assert odd == torch.allclose(model.decode(-z), -model.decode(z), atol=1e-6) == (activation == "tanh")
+    config = ModelConfig((1, 8, 8), activation="tanh")
+    assert ModelConfig(**config.to_dict()) == config
+    loss(elbo_terms(build(latent_dim=3, activation="tanh"), x), beta=1.0).backward()
 
 
 @pytest.mark.parametrize(
@@ -112,6 +131,8 @@ def test_config_survives_json(arch: str, likelihood: str) -> None:
         ({"widths": (0,)}, "0"),
         ({"widths": (1,) * 9}, "1"),
         ({"sigma": 0.0}, "0.0"),
+        ({"activation": "gelu"}, "gelu"),
+        ({"arch": "conv", "activation": "tanh"}, "tanh"),
         ({"sigma": float("nan")}, "nan"),
     ],
 )

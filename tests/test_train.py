@@ -9,13 +9,13 @@ import torch
 
 from tests.toys import blobs
 from vae_core import train
+from vae_core.bounds import log_likelihood
 from vae_core.checkpoint import read_tensors, write_tensors
 from vae_core.data import load
 from vae_core.errors import UserError
 from vae_core.evaluate import encode, evaluate
 from vae_core.information import split_rate
 from vae_core.model import ModelConfig
-from vae_core.objective import OBJECTIVES
 from vae_core.runs import RunConfig
 from vae_core.train import Diverged, Progress, TrainConfig, Trainer
 
@@ -63,8 +63,9 @@ def test_same_seed_same_weights_bit_for_bit() -> None:
         {"likelihood": "bernoulli", "binarize": True, "kl_warmup": 2.0},
         {"likelihood": "gaussian-optimal", "free_bits": 0.2},
         {"likelihood": "bernoulli", "objective": "beta-tcvae", "beta": 4.0, "kl_warmup": 1.0},
+        {"likelihood": "bernoulli", "objective": "iwae", "importance_samples": 3, "bias_from_mean": True},
     ],
-    ids=["bernoulli", "gaussian-optimal", "beta-tcvae"],
+    ids=["bernoulli", "gaussian-optimal", "beta-tcvae", "iwae"],
 )
 def test_resumed_equals_uninterrupted_at_every_step(tmp_path: Path, arch: str, options: dict) -> None:
     """The state goes through a file; weights, optimiser and test figures end bitwise the same."""
@@ -195,8 +196,10 @@ def test_tcvae_untangles_the_codes() -> None:
 
 @pytest.mark.usefixtures("every_step")
 def test_tcvae_at_beta_one_trains_as_the_elbo_does() -> None:
-    """To rounding: its loss is the same one."""
-    ends = [_run(_trainer(objective=objective, epochs=1))[-1].test.elbo for objective in OBJECTIVES]
+    """To rounding: its loss is the same one, on the training and on the test images."""
+    plain, tc = (_run(_trainer(objective=objective, epochs=1))[-1] for objective in ("beta-vae", "beta-tcvae"))
+    assert (plain.test_loss, tc.test_loss) == (None, pytest.approx(-tc.test.elbo, rel=0.02))
+    ends = [plain.test.elbo, tc.test.elbo]
     assert ends[0] == pytest.approx(ends[1], rel=1e-5)
 
 
@@ -282,9 +285,14 @@ def test_settings_out_of_range_are_refused_with_the_value(name: str, value: obje
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"objective": "vae"}, r"no objective 'vae'\. Choose one of beta-vae, beta-tcvae\."),
+        ({"objective": "vae"}, r"no objective 'vae'\. Choose one of beta-vae, beta-tcvae, iwae\."),
         ({"objective": "beta-tcvae", "free_bits": 0.5}, r"Free bits of 0\.5 nats .* choose β-VAE\."),
         ({"objective": "beta-tcvae", "batch_size": 1}, r"1 picture .* 2 or more\."),
+        ({"objective": "beta-tcvae", "importance_samples": 2}, r"not 2\. .* choose IWAE\."),
+        ({"objective": "iwae"}, r"1 importance sample is the ELBO.* 2 or more, or β-VAE\."),
+        ({"objective": "iwae", "importance_samples": 5, "beta": 4.0}, r"β of 4 .* Set it to 1, or choose β-VAE\."),
+        ({"objective": "iwae", "importance_samples": 5, "kl_warmup": 2.0}, r"A KL warm-up of 2 .* Set it to 0"),
+        ({"objective": "iwae", "importance_samples": 5, "free_bits": 0.5}, r"Free bits of 0\.5 .* Set it to 0"),
     ],
 )
 def test_objectives_that_cannot_be_are_refused(settings: dict, message: str) -> None:
@@ -303,13 +311,70 @@ def test_tcvae_is_refused_for_a_range_of_beta_and_for_too_large_batches() -> Non
 
 def test_the_objective_names_a_run_of_its_own_and_beta_vae_none() -> None:
     """What was trained before there was a choice keeps its name (see also test_gates), and reads as β-VAE."""
-    plain, other = (RunConfig(MODEL, TrainConfig(beta=4, objective=objective)) for objective in OBJECTIVES)
+    plain, other = (RunConfig(MODEL, TrainConfig(beta=4, objective=name)) for name in ("beta-vae", "beta-tcvae"))
     assert plain == RunConfig(MODEL, TrainConfig(beta=4))
     assert "objective" not in plain.to_dict()["train"]
     assert RunConfig.from_dict(plain.to_dict()) == plain
     assert RunConfig.from_dict(other.to_dict()) == other
     assert other.to_dict()["train"]["objective"] == "beta-tcvae"
     assert "-tc4-" in other.name
+    bound = RunConfig(MODEL, TrainConfig(objective="iwae", importance_samples=5, bias_from_mean=True))
+    assert RunConfig.from_dict(bound.to_dict()) == bound
+    assert "-iwae5-" in bound.name
+
+
+def test_several_samples_are_refused_for_a_range_of_beta_and_for_what_fills_the_memory() -> None:
+    bound = TrainConfig(objective="iwae", importance_samples=5000, batch_size=210)
+    with pytest.raises(UserError, match=r"from 0\.1 to 2 is trained with 1 posterior sample an image, not 5,000\."):
+        RunConfig(ModelConfig((1, 8, 8), beta_range=(0.1, 2)), bound)
+    with pytest.raises(UserError, match=r"210 pictures a batch is decoded 5,000 times.* at most 209,"):
+        RunConfig(MODEL, bound)
+    with pytest.raises(UserError, match=r"Choose fewer samples\."):
+        RunConfig(ModelConfig((3, 64, 64)), bound)
+
+
+@pytest.mark.usefixtures("every_step")
+def test_iwae_records_its_bound_and_the_elbo_s_terms() -> None:
+    """The loss lies below reconstruction + KL by what the samples gain, on the training and on the test images."""
+    trainer = _trainer(ModelConfig((1, 8, 8), 3, widths=(16,)), objective="iwae", importance_samples=20, epochs=20)
+    records = _run(trainer)
+    last = records[-1]
+    assert last.loss < last.reconstruction + last.kl
+    assert last.test == evaluate(trainer.model, BLOBS.test.images)
+    bound = log_likelihood(trainer.model, BLOBS.test.images, 20, seed=1)
+    assert -last.test_loss == pytest.approx(bound.mean, abs=1.0)
+    assert all((record.test_loss is None) == (record.test is None) for record in records)
+
+
+def test_averaging_over_samples_trains_the_elbo() -> None:
+    """The loss is reconstruction + β·KL of the averages, and the steps are others."""
+    one, many = _trainer(beta=2.0, epochs=1), _trainer(beta=2.0, epochs=1, importance_samples=8)
+    ends = [_run(trainer)[-1] for trainer in (one, many)]
+    assert not _equal(one, many)
+    assert ends[1].loss == pytest.approx(ends[1].reconstruction + 2 * ends[1].kl, rel=1e-5)
+
+
+@pytest.mark.parametrize(("arch", "channels"), [("mlp", 1), ("conv", 3)])
+def test_the_output_starts_at_the_mean_picture(arch: str, channels: int) -> None:
+    """Of each pixel for an MLP, of each channel for a convolution; a black pixel at a thousandth."""
+    shape = (channels, 8, 8)
+    dataset = blobs(shape=shape)
+    dataset.train.images[:, 0, 0, 0] = 0
+    head = _trainer(ModelConfig(shape, arch=arch, widths=(16,)), dataset, bias_from_mean=True).model.decoder.head
+    mean = dataset.train.images.mean(0) / 255
+    wanted = mean.reshape(-1).clip(1e-3) if arch == "mlp" else mean.mean((1, 2))
+    np.testing.assert_allclose(torch.sigmoid(head.bias).detach().numpy(), wanted, rtol=1e-5)
+
+
+@pytest.mark.usefixtures("every_step")
+def test_the_schedule_and_adam_s_epsilon_are_what_is_given() -> None:
+    trainer = Trainer(
+        MODEL, TrainConfig(epochs=2, batch_size=32), BLOBS, CPU, schedule=lambda done: 1 - done / 2, adam_epsilon=1e-4
+    )
+    assert [record.learning_rate for record in trainer.run()] == pytest.approx(
+        [1e-3 * (1 - step / 24) for step in range(1, 13)]
+    )
+    assert trainer.optimiser.param_groups[0]["eps"] == 1e-4
 
 
 def test_equal_settings_name_the_same_run() -> None:

@@ -27,7 +27,8 @@ def alike(model: ModelConfig, train: dict[str, Any]) -> list[RunConfig]:
     """
     images = len(data.load(train["dataset"]).train)
     epochs = max(1, min(train["epochs"], _MOST_SHOWN // images))
-    same = train | {"epochs": epochs, "kl_warmup": 0.0, "free_bits": 0.0, "objective": "beta-vae"}
+    plain = {"kl_warmup": 0.0, "free_bits": 0.0, "objective": "beta-vae", "importance_samples": 1}
+    same = train | {"epochs": epochs} | plain
     return _trio(replace(model, beta_range=None), same)
 
 

@@ -15,7 +15,7 @@ from ui.own_pictures import plain
 from ui.run_watch import RESUMABLE, curves_of, describe, forget, guarded, open_in, resume, watch
 from vae_core import data, hosted, runs
 from vae_core.errors import UserError
-from vae_core.objective import OBJECTIVES
+from vae_core.objective import describe_objective
 from vae_core.runs import LIVE, Metrics, Run, RunConfig
 
 __all__ = ["metrics_csv", "run_table"]
@@ -76,11 +76,12 @@ def _styled(rows: list[dict[str, Any]]) -> Styler:
 
 
 def _short_name(run: Run, config: RunConfig) -> str:
-    """'Digits (8 px) · d 2 · β 1 · 2bfd'; 'β 0.01–10' for a range of β, or 'β-TCVAE 4' for 'β 4'."""
+    """'Digits (8 px) · d 2 · β 1 · 2bfd'; 'β 0.01–10' for a range of β, 'β-TCVAE 4' or 'IWAE, K = 5' for 'β 4'."""
     model, train = config.model, config.train
-    kind = "β" if train.objective == "beta-vae" else OBJECTIVES[train.objective]
+    named = describe_objective(train.objective, train.importance_samples)
     beta = "–".join(f"{end:g}" for end in model.beta_range or (train.beta,))
-    return f"{data.title(train.dataset)} · d {model.latent_dim} · {kind} {beta} · {run.name[-4:]}"
+    kind = {"beta-vae": f"β {beta}", "iwae": named}.get(train.objective, f"{named} {beta}")
+    return f"{data.title(train.dataset)} · d {model.latent_dim} · {kind} · {run.name[-4:]}"
 
 
 def _row(run: Run) -> dict[str, Any] | None:

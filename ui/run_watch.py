@@ -20,7 +20,7 @@ from vae_core.curves import Curves
 from vae_core.diagnose import diagnose
 from vae_core.errors import UserError
 from vae_core.evaluate import ACTIVE_VARIANCE
-from vae_core.objective import OBJECTIVES
+from vae_core.objective import describe_objective
 from vae_core.runs import LIVE, Run, RunConfig
 from vae_core.worker import read_given, read_preview
 
@@ -55,8 +55,13 @@ _BADGES = {
     "interrupted": ("orange", ":material/bolt:"),
     "failed": ("red", ":material/error:"),
 }
+_LOSS = {
+    "beta-vae": "Reconstruction + β·KL with the β in force, averaged over images; what training brings down.",
+    "beta-tcvae": "Reconstruction + KL + (β − 1)·total correlation, averaged over images; what training brings down.",
+    "iwae": "−L_K, the importance-weighted bound of K samples, averaged over images; what training brings down. "
+    "Reconstruction and KL are the ELBO’s; this lies below their sum.",
+}
 _ABOUT = {
-    "loss": "Reconstruction + β·KL with the β in force, averaged over images; what training brings down.",
     "reconstruction": "−log p(x|z) for z ~ q(z|x), summed over pixels: how badly pictures are drawn again.",
     "kl": "KL(q(z|x) ‖ p(z)), summed over dimensions: what the code says of its picture.",
 }
@@ -144,11 +149,12 @@ def guarded(action: Callable[..., None], *arguments: Any) -> None:
 
 
 def describe(config: RunConfig, beta_now: float | None = None) -> str:
-    """'Digits (8 px) · mlp · d = 2 · β = 1', or 'β = 1 → 4' where it has been steered there."""
+    """'Digits (8 px) · mlp · d = 2 · β = 1', 'β = 1 → 4' where it has been steered there, or 'IWAE, K = 5'."""
     model, train = config.model, config.train
     beta = state.beta_words(model.beta_range, train.beta, beta_now)
-    kind = "" if train.objective == "beta-vae" else f" · {OBJECTIVES[train.objective]}"
-    return f"{data.title(train.dataset)} · {model.arch} · d = {model.latent_dim}{kind} · {beta}"
+    named = describe_objective(train.objective, train.importance_samples)
+    kind = {"beta-vae": beta, "iwae": named}.get(train.objective, f"{named} · {beta}")
+    return f"{data.title(train.dataset)} · {model.arch} · d = {model.latent_dim} · {kind}"
 
 
 def _status_badge(status: str) -> None:
@@ -255,6 +261,8 @@ def _steering(run: Run, config: RunConfig, mine: bool) -> None:
         (beta, "beta", "β now", None, BETAS, config.train.beta),
         (rate, "learning_rate", "Learning rate now", RATE_FALLS, LEARNING_RATES, config.train.learning_rate),
     ):
+        if name == "beta" and config.train.objective == "iwae":
+            continue
         if name == "beta" and config.model.beta_range:
             low, high = config.model.beta_range
             place.caption(f"This model learns every β from {low:g} to {high:g}, drawn anew for each picture.")
@@ -299,7 +307,8 @@ def _live(run: Run, config: RunConfig, situation: tuple[str, str]) -> None:
     for column, (term, label) in zip(st.columns(3), live_charts.TERMS.items(), strict=True):
         with column:
             newest, where = (test[term], "test") if len(test[term]) else (train[term], "train")
-            st.metric(f"{label}, {where}", f"{newest[-1]:,.2f} nats".replace("-", "−"), help=_ABOUT[term])
+            about = _LOSS[config.train.objective] if term == "loss" else _ABOUT[term]
+            st.metric(f"{label}, {where}", f"{newest[-1]:,.2f} nats".replace("-", "−"), help=about)
             live_chart(
                 live_charts.term_curves(term, train, test),
                 key=f"train_chart_{term}",

@@ -15,7 +15,7 @@ from vae_core import data, gates, hosted, runs
 from vae_core.checkpoint import Checkpoint, LatentSnapshot
 from vae_core.errors import UserError
 from vae_core.evaluate import encode
-from vae_core.objective import OBJECTIVES, kl_standard_normal
+from vae_core.objective import describe_objective, kl_standard_normal
 from vae_core.rate_distortion import at_beta, steps
 
 __all__ = [
@@ -71,14 +71,14 @@ def entries() -> dict[str, Entry]:
 
 
 def title(entry: Entry) -> str:
-    """'MNIST · d = 2 · mlp', with β-TCVAE, and β where it is not 1; runs end in their hash."""
+    """'MNIST · d = 2 · mlp', with another objective than β-VAE, and β where it is not 1; runs end in their hash."""
     try:
         header = caching.read_header(entry.path)
         model, train = header["model"], header["record"]["train"]
         text = f"{data.title(train['dataset'])} · d = {model['latent_dim']} · {model['arch']}"
         beta, now = train["beta"], header["record"].get("beta", train["beta"])
-        if train.get("objective") == "beta-tcvae":
-            text += f" · {OBJECTIVES['beta-tcvae']}"
+        if (objective := train.get("objective", "beta-vae")) != "beta-vae":
+            text += f" · {describe_objective(objective, train.get('importance_samples', 1))}"
         words = beta_words(model.get("beta_range"), beta, now)
         text += "" if words == "β = 1" else f" · {words}"
     except (UserError, KeyError, TypeError):

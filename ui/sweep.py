@@ -20,6 +20,7 @@ __all__ = ["in_progress", "landed", "progress", "range_config", "sweep_form", "t
 
 _FIRST = (0.1, 0.3, 1.0, 3.0, 10.0)
 _RANGE = (0.01, 10.0)
+_WEIGHED = [name for name in OBJECTIVES if name != "iwae"]  # by a β
 _RUNS = "beta_sweep"
 
 
@@ -31,7 +32,7 @@ def _config(seen: Seen, changes: dict[str, Any], beta_range: tuple[float, float]
 
 def range_config(seen: Seen) -> RunConfig:
     """A model like the selected one for β from 0.01 to 10. Raises UserError where its training says no."""
-    return _config(seen, {"beta": 1.0, "objective": "beta-vae"}, _RANGE)
+    return _config(seen, {"beta": 1.0, "objective": "beta-vae", "importance_samples": 1}, _RANGE)
 
 
 def train_button(seen: Seen) -> None:
@@ -67,13 +68,13 @@ def sweep_form(seen: Seen) -> None:
         max_selections=limits.sweep if limits else None,
         key="beta_sweep_betas",
     )
-    objective = middle.selectbox("Objective", list(OBJECTIVES), format_func=OBJECTIVES.get, key="beta_sweep_objective")
+    objective = middle.selectbox("Objective", _WEIGHED, format_func=OBJECTIVES.get, key="beta_sweep_objective")
     most = limits.epochs if limits else 100_000
     epochs = right.number_input("Epochs", 1, most, min(epochs, most), key=f"beta_sweep_epochs_{seen.entry.id}")
     label = f"Train {len(betas)} models" if len(betas) != 1 else "Train 1 model"
     if st.button(label, icon=":material/play_arrow:", key="beta_sweep_start", type="primary", disabled=not betas):
         try:
-            changes = {"epochs": int(epochs), "objective": objective}
+            changes = {"epochs": int(epochs), "objective": objective, "importance_samples": 1}
             _remember(start_sweep([_config(seen, changes | {"beta": beta}) for beta in sorted(betas)]))
             st.rerun()
         except UserError as error:

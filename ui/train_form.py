@@ -40,12 +40,14 @@ _LIKELIHOODS = {
 }
 _OBJECTIVES_HELP = (
     "β-VAE weighs the whole KL with β. β-TCVAE splits it and weighs with β only the total correlation of the codes, "
-    "which asks for independent dimensions and not for a smaller rate as such."
+    "which asks for independent dimensions and not for a smaller rate as such. IWAE draws K codes for each picture and "
+    "averages their weights under the logarithm, a bound that comes closer to log p(x) than the ELBO: it has no β."
 )
 _BETA_HELP = {
     "beta-vae": "The weight of the KL: 1 is the ELBO, 0 the plain autoencoder.",
     "beta-tcvae": "The weight of the total correlation: 1 is the ELBO.",
 }
+_SAMPLES_HELP = "Codes drawn for each picture in a step, each of which is decoded: time grows with K."
 _THUMBNAILS = 14
 _GAP = 6  # screen pixels
 
@@ -271,7 +273,11 @@ def _settings(kind: str, dataset: Dataset | None, seed: int) -> RunConfig | None
         )
     with columns[3]:
         objective = _choice("Objective", OBJECTIVES, next(iter(OBJECTIVES)), "train_objective", _OBJECTIVES_HELP)
-        beta = _slide("β", BETAS, preset.beta, f"train_beta_{kind}", _BETA_HELP[objective])
+        beta, samples = 1.0, 1
+        if objective == "iwae":
+            samples = _number("Importance samples K", 2, 5000, 5, "train_samples", _SAMPLES_HELP)
+        else:
+            beta = _slide("β", BETAS, preset.beta, f"train_beta_{kind}", _BETA_HELP[objective])
     more = _more(likelihood, kind, preset)
     if dataset is None:
         return None
@@ -287,6 +293,7 @@ def _settings(kind: str, dataset: Dataset | None, seed: int) -> RunConfig | None
         more["binarize"],
         seed,
         objective,
+        int(samples),
     )
     config = RunConfig(model, train)
     hosted.check_config(config)

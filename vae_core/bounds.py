@@ -18,7 +18,7 @@ from torch import Tensor
 from vae_core.errors import UserError
 from vae_core.evaluate import binarise, inference, to_unit
 from vae_core.model import VAE
-from vae_core.objective import log_prob_given
+from vae_core.objective import log_importance_weights, log_prob_given
 
 __all__ = [
     "SIZES",
@@ -116,10 +116,9 @@ class _WeightSums:
 
 
 def _log_weights(model: VAE, x: Tensor, samples: int, at_once: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """log w = log p(x|z) + log p(z) − log q(z|x) for z ~ q(z|x): float64 pieces (k, n) that add up to `samples`.
+    """log w of z ~ q(z|x) (see `log_importance_weights`): float64 pieces (k, n) that add up to `samples`.
 
-    x (n, C, H, W); the pieces lie on the CPU, since not every accelerator has float64. With z = mu + σ ⊙ ε the
-    densities' constants cancel: log p(z) − log q(z|x) = ½ Σ (ε² − z² + logvar).
+    x (n, C, H, W); the pieces lie on the CPU, since not every accelerator has float64.
     """
     mu, logvar = model.encode(x)
     for start in range(0, samples, at_once):
@@ -127,8 +126,7 @@ def _log_weights(model: VAE, x: Tensor, samples: int, at_once: int, generator: t
         noise = torch.randn(shape, generator=generator, device=mu.device, dtype=mu.dtype)
         z = torch.addcmul(mu, torch.exp(0.5 * logvar), noise)
         fit = log_prob_given(model, x, z)
-        fit, noise, z, spread = (part.cpu().double() for part in (fit, noise, z, logvar))
-        yield fit + 0.5 * (noise.square() - z.square() + spread).sum(-1)
+        yield log_importance_weights(*(part.cpu().double() for part in (fit, noise, z, logvar)))
 
 
 def _batches(images: np.ndarray, samples: int) -> tuple[list[np.ndarray], int]:

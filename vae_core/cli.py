@@ -97,15 +97,18 @@ def _add_training(add: Callable[..., argparse.ArgumentParser]) -> None:
     likelihoods = ("bernoulli", "gaussian", "gaussian-optimal")
     option("--likelihood", default="bernoulli", choices=likelihoods, help="the observation model p(x|z)")
     option("--sigma", default=0.1, type=float, help="the fixed σ of the gaussian likelihood; pixels are in [0, 1]")
-    objectives = ("beta-vae", "beta-tcvae")
-    option(
-        "--objective", default="beta-vae", choices=objectives, help="whether β weighs the KL or its total correlation"
-    )
+    option("--activation", default="relu", choices=("relu", "tanh"), help="of the hidden layers of an mlp")
+    objectives = ("beta-vae", "beta-tcvae", "iwae")
+    weighed = "whether β weighs the KL or its total correlation, or the importance-weighted bound instead"
+    option("--objective", default="beta-vae", choices=objectives, help=weighed)
+    draws = "posterior samples of each image in a step: those of the bound for iwae, averaged over for beta-vae"
+    option("--importance-samples", default=1, type=int, metavar="K", help=draws)
     option("--beta", default=1.0, type=float, metavar="B", help="the weight of the KL; 0 is the plain autoencoder")
     option("--beta-range", type=float, nargs=2, metavar=("LO", "HI"), help="train one model for every β from LO to HI")
     option("--kl-warmup", default=0.0, type=float, metavar="E", help="epochs over which β rises from 0")
     option("--free-bits", default=0.0, type=float, metavar="NATS", help="KL a latent dimension that costs nothing")
     option("--binarize", action="store_true", help="draw pixels from Bernoulli(grey value) each time they are shown")
+    option("--bias-from-mean", action="store_true", help="start the output bias at the logit of the mean picture")
     option("--epochs", default=60, type=int, metavar="N", help="passes over the training images")
     option("--batch-size", default=128, type=int, metavar="N", help="images a step")
     falls = "Adam's learning rate, which falls to 0 over the last 30 %% of the steps"
@@ -245,6 +248,8 @@ def _train(args: argparse.Namespace) -> Result:
         binarize=args.binarize,
         seed=args.seed,
         objective=args.objective,
+        importance_samples=args.importance_samples,
+        bias_from_mean=args.bias_from_mean,
     )
     device.pick(args.device)  # a device that is not there leaves no run behind
     dataset = _load_dataset(args.dataset)
@@ -256,6 +261,7 @@ def _train(args: argparse.Namespace) -> Result:
         widths=args.widths,
         sigma=args.sigma,
         beta_range=args.beta_range,
+        activation=args.activation,
     )
     return _carry_on(create(RunConfig(model, replace(train, dataset=dataset.name)), args.run), args.device)
 

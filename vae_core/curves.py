@@ -82,7 +82,8 @@ class Curves:
         row = [float(entry[name]) for name in _TRAIN]
         test = entry.get("test")
         if test:
-            loss = test["reconstruction"] + entry["beta"] * test["kl"]
+            loss = entry.get("test_loss")
+            loss = test["reconstruction"] + entry["beta"] * test["kl"] if loss is None else float(loss)
             self._test.extend([row[0], loss, test["reconstruction"], test["kl"], test["elbo"]])
             self.last_test = entry
         self._train.extend(row)
@@ -93,7 +94,7 @@ class Curves:
         return self._columns(self._train, _TRAIN)
 
     def test(self) -> dict[str, np.ndarray]:
-        """Columns epoch, loss (with the β in force), reconstruction, kl and elbo on the test set; see `train`."""
+        """Columns epoch, loss (what training minimises), reconstruction, kl and elbo on the test set; see `train`."""
         return self._columns(self._test, _TEST)
 
     def _columns(self, flat: array, names: tuple[str, ...]) -> dict[str, np.ndarray]:

@@ -31,15 +31,16 @@ def diagnose(config: RunConfig, curves: Curves) -> list[Finding]:
     record, train = curves.last_test, config.train
     if record is None or record["epoch"] < max(3.0, train.kl_warmup, _SETTLED * train.epochs):
         return []
-    return [finding for finding in (_rate(config, record), _course(curves)) if finding]
+    return [finding for finding in (_rate(config, record), _course(config, curves)) if finding]
 
 
 def _rate(config: RunConfig, record: dict) -> Finding | None:
     test, beta, train, d = record["test"], record["beta"], config.train, config.model.latent_dim
     active = test["active_units"]
-    tcvae = train.objective == "beta-tcvae"
-    free_bits = "β-VAE with free bits" if tcvae else "free bits"
-    if beta == 0 and not tcvae:
+    weighed, iwae = train.objective == "beta-vae", train.objective == "iwae"
+    free_bits = "free bits" if weighed else "β-VAE with free bits"
+    warm_up = f"a KL warm-up of {max(5, train.epochs // 4)} epochs"
+    if beta == 0 and weighed:
         return Finding(
             "note",
             "β = 0 makes this a plain autoencoder: nothing draws the codes towards the prior, so samples from the "
@@ -49,32 +50,38 @@ def _rate(config: RunConfig, record: dict) -> Finding | None:
         return Finding(
             "warning",
             f"The posterior has collapsed: the KL is {test['kl']:.2f} nats, so z says almost nothing about the "
-            f"picture and every reconstruction looks the same. Try a β below {beta:g}, a KL warm-up of "
-            f"{max(5, train.epochs // 4)} epochs, or {free_bits} of 0.25 nats.",
+            "picture and every reconstruction looks the same. Try "
+            + (f"more importance samples, β-VAE with {warm_up}" if iwae else f"a β below {beta:g}, {warm_up}")
+            + f", or {free_bits} of 0.25 nats.",
         )
     if test.get("second_moment", 1.0) > _FAR:  # runs of old have none
         return Finding(
             "warning",
             f"Samples from the prior fall outside the codes: these spread wide, with a mean μ² + σ² of "
             f"{test['second_moment']:.1f} where the prior has 1. "
-            + ("Try β-VAE, whose β draws them to the prior." if tcvae else f"Raise β above {beta:g}."),
+            + (f"Raise β above {beta:g}." if weighed else "Try β-VAE, whose β draws them to the prior."),
         )
     if d > 2 and active <= d / 2:
         return Finding(
             "note",
-            f"Only {active} of {d} latent dimensions are in use; the others equal the prior. Try a β below {beta:g} or "
-            f"{free_bits} to bring more in, or a latent size of {active} to leave them out.",
+            f"Only {active} of {d} latent dimensions are in use; the others equal the prior. Try "
+            + (f"more importance samples or {free_bits}" if iwae else f"a β below {beta:g} or {free_bits}")
+            + f" to bring more in, or a latent size of {active} to leave them out.",
         )
     return None
 
 
-def _course(curves: Curves) -> Finding | None:
-    """Whether the test ELBO has fallen since its best, with β and the learning rate left as they were."""
+def _course(config: RunConfig, curves: Curves) -> Finding | None:
+    """Whether the test ELBO (of IWAE, its bound) has fallen since its best, with β and the learning rate as they were.
+
+    IWAE raises its bound at the ELBO's expense.
+    """
     test, train = curves.test(), curves.train()
-    if len(test["elbo"]) < 8:
+    name, bound = ("bound", -test["loss"]) if config.train.objective == "iwae" else ("ELBO", test["elbo"])
+    if len(bound) < 8:
         return None
-    best = int(np.argmax(test["elbo"]))
-    since, epoch = test["elbo"][best:], test["epoch"][best]
+    best = int(np.argmax(bound))
+    since, epoch = bound[best:], test["epoch"][best]
     slack = max(0.5, _WORSE * abs(since[0]))
     steered = any(event["epoch"] >= epoch for event in curves.events)
     if steered or len(since) < 6 or since[-3:].mean() > since[0] - slack:
@@ -83,11 +90,12 @@ def _course(curves: Curves) -> Finding | None:
     if len(early) and train["loss"][-3:].mean() < early.mean():
         return Finding(
             "note",
-            f"Overfitting: the test ELBO was best at epoch {epoch:.0f} and has fallen by {since[0] - since[-1]:.1f} "
-            "nats since, while the training loss still falls. Try fewer epochs, a larger β or more pictures.",
+            f"Overfitting: the test {name} was best at epoch {epoch:.0f} and has fallen by {since[0] - since[-1]:.1f} "
+            "nats since, while the training loss still falls. Try fewer epochs"
+            + (" or more pictures." if name == "bound" else ", a larger β or more pictures."),
         )
     return Finding(
         "warning",
-        f"The loss is rising: the test ELBO was {since[0] - since[-1]:.1f} nats higher at epoch {epoch:.0f}. "
+        f"The loss is rising: the test {name} was {since[0] - since[-1]:.1f} nats higher at epoch {epoch:.0f}. "
         f"Try a learning rate below {curves.last['learning_rate']:g}.",
     )

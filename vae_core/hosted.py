@@ -81,7 +81,7 @@ def check_config(config: "RunConfig") -> None:
     for name, value, most in (
         ("epochs", train.epochs, LIMITS.epochs),
         ("latent dimensions", model.latent_dim, LIMITS.latent_dim),
-        ("pictures a batch", train.batch_size, LIMITS.batch_size),
+        ("pictures decoded a step", train.batch_size * train.importance_samples, LIMITS.batch_size),
         ("parameters", parameters, LIMITS.parameters),
     ):
         if value > most:

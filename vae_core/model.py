@@ -13,9 +13,10 @@ from torch.nn import functional as F
 from vae_core import gates, likelihood
 from vae_core.errors import UserError
 
-__all__ = ["ARCHITECTURES", "MAX_LATENT_DIM", "VAE", "ModelConfig", "default_widths"]
+__all__ = ["ACTIVATIONS", "ARCHITECTURES", "MAX_LATENT_DIM", "VAE", "ModelConfig", "default_widths"]
 
 ARCHITECTURES = ("mlp", "conv")
+ACTIVATIONS = {"relu": F.relu, "tanh": torch.tanh}
 MAX_LATENT_DIM = 128
 _LOGVAR_BOUND = 10.0
 _CONV_HIDDEN = 128
@@ -39,7 +40,8 @@ class ModelConfig:
 
     image_shape is (C, H, W); widths see `default_widths` (None takes that default); sigma is the fixed
     σ of the 'gaussian' likelihood, in units of the pixel range [0, 1]. beta_range is the lowest and highest β
-    that the model is trained for; None is a model of one β, which does not know of it.
+    that the model is trained for; None is a model of one β, which does not know of it. activation is that of the
+    hidden layers of an 'mlp', one of ACTIVATIONS; convolutions use SiLU.
     """
 
     image_shape: tuple[int, int, int]
@@ -49,11 +51,15 @@ class ModelConfig:
     widths: tuple[int, ...] | None = None
     sigma: float = 0.1
     beta_range: tuple[float, float] | None = None
+    activation: str = "relu"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "image_shape", tuple(self.image_shape))
         _check_choice("network", self.arch, ARCHITECTURES)
         _check_choice("likelihood", self.likelihood, likelihood.LIKELIHOODS)
+        _check_choice("activation", self.activation, tuple(ACTIVATIONS))
+        if self.arch == "conv" and self.activation != "relu":
+            raise UserError(f"The activation {self.activation!r} is for MLPs. Leave it out, or choose the network mlp.")
         shape = self.image_shape
         if len(shape) != 3 or shape[0] not in (1, 3) or not all(_is_whole(n, 1, 512) for n in shape):
             raise UserError(
@@ -78,8 +84,11 @@ class ModelConfig:
         return 1.0 if self.beta_range is None else gates.clip(1.0, self.beta_range)
 
     def to_dict(self) -> dict[str, Any]:
-        """The config as JSON values; without beta_range where there is none, as before there were any."""
-        return {name: value for name, value in asdict(self).items() if (name, value) != ("beta_range", None)}
+        """The config as JSON values; what came later than the first files is left out where it is at its default."""
+        return {name: value for name, value in asdict(self).items() if (name, value) not in _LATER}
+
+
+_LATER = (("beta_range", None), ("activation", "relu"))
 
 
 def _is_whole(value: object, low: int, high: int) -> bool:
@@ -98,12 +107,13 @@ class _MLPEncoder(nn.Module):
         self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
         self.gates = nn.ModuleList(gates.scale_shift(width, config.beta_range) for width in config.widths[1:])
         self.head = gates.to_posterior(sizes[-1], config.latent_dim, config.beta_range)
+        self.activation = ACTIVATIONS[config.activation]
 
     def forward(self, x: Tensor, phi: Tensor | None) -> Tensor:
         first, *others = self.hidden
-        h = F.relu(first(x.flatten(1)))
+        h = self.activation(first(x.flatten(1)))
         for layer, gate in zip(others, self.gates, strict=True):
-            h = F.relu(gate(layer(h), phi))
+            h = self.activation(gate(layer(h), phi))
         return self.head(h, phi)
 
 
@@ -116,12 +126,13 @@ class _MLPDecoder(nn.Module):
         self.hidden.extend(nn.Linear(a, b) for a, b in itertools.pairwise((first, *others)))
         self.gates = nn.ModuleList(gates.scale_shift(width, config.beta_range) for width in others)
         self.head = nn.Linear(config.widths[0], math.prod(config.image_shape))
+        self.activation = ACTIVATIONS[config.activation]
 
     def forward(self, z: Tensor, phi: Tensor | None) -> Tensor:
         first, *others = self.hidden
-        h = F.relu(first(z, phi))
+        h = self.activation(first(z, phi))
         for layer, gate in zip(others, self.gates, strict=True):
-            h = F.relu(gate(layer(h), phi))
+            h = self.activation(gate(layer(h), phi))
         return self.head(h).unflatten(-1, self.image_shape)
 
 

@@ -1,4 +1,4 @@
-"""The objectives: β-VAE and β-TCVAE, in nats, summed over pixels and dimensions, averaged over images."""
+"""The objectives: β-VAE, β-TCVAE and IWAE, in nats, summed over pixels and dimensions, averaged over images."""
 
 import math
 from typing import NamedTuple
@@ -11,11 +11,15 @@ from vae_core.model import VAE
 __all__ = [
     "OBJECTIVES",
     "Terms",
+    "describe_objective",
     "elbo_terms",
+    "iwae_loss",
     "kl_standard_normal",
+    "log_importance_weights",
     "log_normal",
     "log_prob_given",
     "loss",
+    "multisample_terms",
     "reparameterise",
     "tcvae_loss",
     "tcvae_terms",
@@ -23,8 +27,14 @@ __all__ = [
     "warmed_up",
 ]
 
-OBJECTIVES = {"beta-vae": "β-VAE", "beta-tcvae": "β-TCVAE"}
-"""What training may minimise: reconstruction + β·KL, or the negative ELBO with its total correlation weighed by β."""
+OBJECTIVES = {"beta-vae": "β-VAE", "beta-tcvae": "β-TCVAE", "iwae": "IWAE"}
+"""What training may minimise: reconstruction + β·KL, the negative ELBO with its total correlation weighed by β, or the
+negative importance-weighted bound."""
+
+
+def describe_objective(name: str, importance_samples: int) -> str:
+    """One of OBJECTIVES as people know it: 'β-VAE', 'IWAE, K = 5'."""
+    return OBJECTIVES[name] + (f", K = {importance_samples}" if name == "iwae" else "")
 
 
 class Terms(NamedTuple):
@@ -78,6 +88,37 @@ def _terms(model: VAE, x: Tensor, mu: Tensor, logvar: Tensor, z: Tensor, beta: f
 def log_prob_given(model: VAE, x: Tensor, z: Tensor) -> Tensor:
     """log p(x|z) of each image at K codes of its own, in nats. Shapes: x (N, C, H, W), z (K, N, d) → (K, N)."""
     return model.likelihood.log_prob(x, model.decode(z.flatten(0, 1)).unflatten(0, z.shape[:2]))
+
+
+def log_importance_weights(fit: Tensor, noise: Tensor, z: Tensor, logvar: Tensor) -> Tensor:
+    """log w = log p(x|z) + log p(z) − log q(z|x) at z = mu + σ ⊙ ε, from log p(x|z), ε, z and q's logvar, in nats.
+
+    The densities' constants cancel: log p(z) − log q(z|x) = ½ Σ (ε² − z² + logvar).
+    Shapes: fit (K, N), noise and z (K, N, d), logvar (N, d) → (K, N).
+    """
+    return fit + 0.5 * (noise.square() - z.square() + logvar).sum(-1)
+
+
+def multisample_terms(
+    model: VAE, x: Tensor, samples: int, generator: torch.Generator | None = None
+) -> tuple[Terms, Tensor]:
+    """Both terms for a batch, the reconstruction averaged over K = `samples` posterior samples an image, and the
+    `log_importance_weights` (K, B) of those samples. With K = 1 the terms are those of `elbo_terms`, noise and all.
+    """
+    mu, logvar = model.encode(x)
+    noise = torch.randn((samples, *mu.shape), generator=generator, device=mu.device, dtype=mu.dtype)
+    z = torch.addcmul(mu, torch.exp(0.5 * logvar), noise)
+    fit = log_prob_given(model, x, z)
+    return Terms(-fit.mean(0), kl_standard_normal(mu, logvar)), log_importance_weights(fit, noise, z, logvar)
+
+
+def iwae_loss(log_weights: Tensor) -> Tensor:
+    """−L_K = −log (1/K Σ_k w_k), averaged over the batch, in nats: a scalar from log w (K, B).
+
+    Of K = 1 the mean and the mean gradient are those of reconstruction + KL; with K the loss falls towards −log p(x).
+    Source: Burda et al. 2016, section 3.
+    """
+    return math.log(len(log_weights)) - torch.logsumexp(log_weights, 0).mean()
 
 
 def loss(terms: Terms, beta: float | Tensor, free_bits: float = 0.0) -> Tensor:

@@ -29,6 +29,7 @@ __all__ = ["LIVE", "Metrics", "Run", "RunConfig", "create", "find", "launch", "l
 LIVE = ("queued", "starting", "running", "paused")
 _STARTING_SECONDS = 60.0
 _MOST_PAIRS = 2**25  # of codes times dimensions: some 130 MB a tensor
+_MOST_PIXELS = 2**26  # decoded in a step: some 270 MB a tensor
 _PRIORITY = 5  # the trainer gives way to the pages that watch it
 
 
@@ -41,7 +42,8 @@ def runs_folder() -> Path:
 class RunConfig:
     """What makes a run: the model and the training. Equal configs are the same run.
 
-    Raises UserError for one β beside a range of it, and for β-TCVAE with a range or with too large a batch.
+    Raises UserError for one β beside a range of it, for β-TCVAE with a range or with too large a batch, and for
+    several importance samples with a range or with too large a batch.
     """
 
     model: ModelConfig
@@ -50,6 +52,8 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.train.objective == "beta-tcvae":
             self._check_tcvae()
+        if self.train.importance_samples > 1:
+            self._check_samples()
         if self.model.beta_range is not None and self.train.beta != 1.0:
             low, high = self.model.beta_range
             raise UserError(
@@ -70,6 +74,21 @@ class RunConfig:
                 f"many with a latent size of {self.model.latent_dim}. Choose a batch of at most {most:,}."
             )
 
+    def _check_samples(self) -> None:
+        samples, batch = self.train.importance_samples, self.train.batch_size
+        if self.model.beta_range is not None:
+            low, high = self.model.beta_range
+            raise UserError(
+                f"A model for β from {low:g} to {high:g} is trained with 1 posterior sample an image, not {samples:,}. "
+                "Choose one β, or leave out the importance samples."
+            )
+        most = _MOST_PIXELS // (samples * math.prod(self.model.image_shape))
+        if batch > most:
+            raise UserError(
+                f"Each of {batch:,} pictures a batch is decoded {samples:,} times, more than fits the memory. "
+                + (f"Choose a batch of at most {most:,}, or fewer samples." if most else "Choose fewer samples.")
+            )
+
     @property
     def name(self) -> str:
         """A readable name that ends in a hash of everything in the config."""
@@ -78,7 +97,8 @@ class RunConfig:
         data = re.sub(r"[^A-Za-z0-9-]+", "-", Path(self.train.dataset).name)[:24].strip("-") or "images"
         kind = "tc" if self.train.objective == "beta-tcvae" else "beta"
         beta = "-".join(f"{end:g}" for end in self.model.beta_range or (self.train.beta,))
-        return f"{data}-{self.model.arch}-d{self.model.latent_dim}-{kind}{beta}-{digest}"
+        how = f"iwae{self.train.importance_samples}" if self.train.objective == "iwae" else f"{kind}{beta}"
+        return f"{data}-{self.model.arch}-d{self.model.latent_dim}-{how}-{digest}"
 
     def to_dict(self) -> dict[str, Any]:
         """The config as JSON values."""

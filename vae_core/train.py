@@ -2,10 +2,11 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,15 +14,27 @@ from vae_core import device as devices
 from vae_core import gates
 from vae_core.data import Dataset
 from vae_core.errors import UserError
-from vae_core.evaluate import Evaluation, evaluate, to_unit
+from vae_core.evaluate import Evaluation, evaluate, inference, to_unit
 from vae_core.model import VAE, ModelConfig
-from vae_core.objective import OBJECTIVES, Terms, elbo_terms, loss, tcvae_loss, tcvae_terms, warmed_up
+from vae_core.objective import (
+    OBJECTIVES,
+    Terms,
+    elbo_terms,
+    iwae_loss,
+    loss,
+    multisample_terms,
+    tcvae_loss,
+    tcvae_terms,
+    warmed_up,
+)
 
 __all__ = ["Diverged", "Progress", "TrainConfig", "Trainer"]
 
 _REPORT_SECONDS = 0.2
 _DEFAULT_OBJECTIVE = "beta-vae"
+_LATER = {"objective": _DEFAULT_OBJECTIVE, "importance_samples": 1, "bias_from_mean": False}
 _DECAY = 0.3  # the part of the training in which the learning rate falls
+_DARKEST = 1e-3  # of the mean picture, where the output bias starts from it
 
 
 @dataclass(frozen=True)
@@ -32,7 +45,9 @@ class TrainConfig:
     which draws a β for each image it is shown), for 'beta-tcvae' its total correlation alone; learning_rate is Adam's,
     which falls to zero over the last 30 % of the steps; kl_warmup, in epochs, is that of beta; free_bits in nats a
     dimension;
-    binarize draws every pixel from Bernoulli(grey value) anew each time it is shown. Raises UserError for a
+    binarize draws every pixel from Bernoulli(grey value) anew each time it is shown; importance_samples is the number
+    K of posterior samples for each image in a step, those of the bound for 'iwae', averaged over for 'beta-vae';
+    bias_from_mean starts the decoder's last bias at the logit of the mean training picture. Raises UserError for a
     value out of range, and for values that do not go together.
     """
 
@@ -46,6 +61,8 @@ class TrainConfig:
     binarize: bool = False
     seed: int = 0
     objective: str = _DEFAULT_OBJECTIVE
+    importance_samples: int = 1
+    bias_from_mean: bool = False
 
     def __post_init__(self) -> None:
         if self.objective not in OBJECTIVES:
@@ -58,12 +75,15 @@ class TrainConfig:
             ("KL warm-up", self.kl_warmup, 0.0, 100_000.0),
             ("free bits", self.free_bits, 0.0, 100.0),
             ("seed", self.seed, 0, 2**31 - 1),
+            ("number of importance samples", self.importance_samples, 1, 5000),
         ):
             check_range(name, value, low, high)
         for name in ("learning_rate", "beta", "kl_warmup", "free_bits"):  # 1 and 1.0 are the same run
             object.__setattr__(self, name, float(getattr(self, name)))
         if self.objective == "beta-tcvae":
             self._check_tcvae()
+        elif self.objective == "iwae":
+            self._check_iwae()
 
     def _check_tcvae(self) -> None:
         if self.free_bits:
@@ -73,12 +93,32 @@ class TrainConfig:
             )
         if self.batch_size < 2:
             raise UserError("β-TCVAE compares the codes of a batch, and 1 picture is none. Choose 2 or more.")
+        if self.importance_samples > 1:
+            raise UserError(
+                f"β-TCVAE takes 1 posterior sample an image, not {self.importance_samples:,}. Leave out the importance "
+                "samples, or choose IWAE."
+            )
+
+    def _check_iwae(self) -> None:
+        if self.importance_samples == 1:
+            raise UserError(
+                "IWAE with 1 importance sample is the ELBO, which β-VAE trains with less noise at β = 1. Choose 2 or "
+                "more, or β-VAE."
+            )
+        for name, value, without in (
+            ("β", self.beta, 1.0),
+            ("A KL warm-up", self.kl_warmup, 0.0),
+            ("Free bits", self.free_bits, 0.0),
+        ):
+            if value != without:
+                raise UserError(
+                    f"{name} of {value:g} does not go with IWAE, whose bound has no KL of its own to weigh. Set it to "
+                    f"{without:g}, or choose β-VAE."
+                )
 
     def to_dict(self) -> dict[str, Any]:
-        """The config as JSON values; without the objective where it is β-VAE, as before there were others."""
-        return {
-            name: value for name, value in asdict(self).items() if (name, value) != ("objective", _DEFAULT_OBJECTIVE)
-        }
+        """The config as JSON values; what came later than the first runs is left out where it is at its default."""
+        return {name: value for name, value in asdict(self).items() if name not in _LATER or value != _LATER[name]}
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:
@@ -97,10 +137,11 @@ class Progress:
 
     epoch counts with its fraction; reconstruction, kl, kl_per_dimension (d,) and loss are means over the
     training images since the last record, in nats; loss = reconstruction + β·KL (`objective.tcvae_loss` for
-    'beta-tcvae') with the β in force (after warm-up), which is `beta` (where a β is drawn for each image: the
-    fraction of it that is in force);
+    'beta-tcvae', `objective.iwae_loss` for 'iwae') with the β in force (after warm-up), which is `beta` (where a β is
+    drawn for each image: the fraction of it that is in force);
     gradient_norm is that of the last step; images_per_second counts training steps only; seconds is the time
-    spent in them so far. `test` is the test set's evaluation, at the end of an epoch.
+    spent in them so far. `test` is the test set's evaluation, at the end of an epoch, and `test_loss` its loss where
+    that is not reconstruction + β·KL.
     """
 
     step: int
@@ -115,6 +156,7 @@ class Progress:
     beta: float
     seconds: float
     test: Evaluation | None = None
+    test_loss: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The record as JSON values."""
@@ -125,11 +167,26 @@ class Diverged(UserError):  # noqa: N818 (an end that training may have)
     """Training left the numbers a float can hold, or the loss ran away; the last good weights are back."""
 
 
+def falling(done: float) -> float:
+    """The learning rate's factor after a part `done` of the steps: 1, and straight down to 0 over the last 30 %."""
+    return min(1.0, (1 - done) / _DECAY)
+
+
 class Trainer:
-    """Trains one model on one data set. `beta` and `learning_rate` may be changed between two records."""
+    """Trains one model on one data set. `beta` and `learning_rate` may be changed between two records.
+
+    `schedule` is the learning rate's factor after a part of the steps, from 0 to 1.
+    """
 
     def __init__(
-        self, model: ModelConfig, train: TrainConfig, dataset: Dataset, device: torch.device | None = None
+        self,
+        model: ModelConfig,
+        train: TrainConfig,
+        dataset: Dataset,
+        device: torch.device | None = None,
+        *,
+        schedule: Callable[[float], float] = falling,
+        adam_epsilon: float = 1e-8,
     ) -> None:
         if tuple(model.image_shape) != tuple(dataset.image_shape):
             raise UserError(
@@ -142,9 +199,12 @@ class Trainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(train.seed)
             self.model = VAE(model).to(self.device)
+        if train.bias_from_mean:
+            _start_from_mean(self.model, dataset.train.images)
         self.learning_rate = train.learning_rate
         self.beta = train.beta
-        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=self.learning_rate, fused=True)
+        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=self.learning_rate, eps=adam_epsilon, fused=True)
+        self.schedule = schedule
         self.images = torch.tensor(dataset.train.images, device=self.device)
         self.noise = torch.Generator(device=self.device).manual_seed(train.seed)
         self.batch_size = min(train.batch_size, len(self.images))
@@ -231,8 +291,7 @@ class Trainer:
         return warmed_up(self.beta, self.step / self.batches, self.config.kl_warmup)
 
     def _learning_rate_now(self) -> float:
-        left = 1 - self.step / self.total_steps
-        return self.learning_rate * min(1.0, left / _DECAY)
+        return self.learning_rate * self.schedule(self.step / self.total_steps)
 
     def _train_step(self, index: Tensor) -> None:
         x = to_unit(self.images.index_select(0, index), self.device)
@@ -240,7 +299,7 @@ class Trainer:
             x = torch.bernoulli(x, generator=self.noise)
         for group in self.optimiser.param_groups:
             group["lr"] = self._learning_rate_now()
-        terms, value = self._objective(x)
+        terms, value = self._objective(x, len(self.images), self.noise)
         self.optimiser.zero_grad()
         value.backward()
         self.optimiser.step()
@@ -252,16 +311,32 @@ class Trainer:
             self._kl += terms.kl.mean(0)
         self._steps += 1
 
-    def _objective(self, x: Tensor) -> tuple[Terms, Tensor]:
-        """The ELBO's terms for a batch, and what the step minimises."""
-        beta = self._beta_now()
-        if self.config.objective == "beta-tcvae":
-            terms, correlation = tcvae_terms(self.model, x, len(self.images), self.noise)
+    def _objective(self, x: Tensor, images: int, noise: torch.Generator) -> tuple[Terms, Tensor]:
+        """The ELBO's terms for a batch out of so many `images`, and what training minimises."""
+        beta, train = self._beta_now(), self.config
+        if train.objective == "beta-tcvae":
+            terms, correlation = tcvae_terms(self.model, x, images, noise)
             return terms, tcvae_loss(terms, correlation, beta)
+        if train.importance_samples > 1:
+            terms, log_weights = multisample_terms(self.model, x, train.importance_samples, noise)
+            return terms, iwae_loss(log_weights) if train.objective == "iwae" else loss(terms, beta, train.free_bits)
         beta_range = self.model.config.beta_range
-        betas = None if beta_range is None else gates.draw(len(x), beta_range, self.noise)
-        terms = elbo_terms(self.model, x, self.noise, betas)
-        return terms, loss(terms, beta if betas is None else beta * betas, self.config.free_bits)
+        betas = None if beta_range is None else gates.draw(len(x), beta_range, noise)
+        terms = elbo_terms(self.model, x, noise, betas)
+        return terms, loss(terms, beta if betas is None else beta * betas, train.free_bits)
+
+    def _test_loss(self) -> float | None:
+        """What training minimises, averaged over whole batches of test images; None where `test` has it."""
+        if self.config.objective == "beta-vae":
+            return None
+        images, noise = self.dataset.test.images, torch.Generator(device=self.device).manual_seed(self.config.seed)
+        size = min(self.batch_size, len(images))
+        with inference(self.model):
+            values = [
+                self._objective(to_unit(images[start : start + size], self.device), len(images), noise)[1]
+                for start in range(0, len(images) - size + 1, size)
+            ]
+        return torch.stack(values).mean().item()
 
     def _begin_record(self) -> None:
         self._loss = torch.zeros((), device=self.device)
@@ -290,6 +365,7 @@ class Trainer:
             beta=self._beta_now(),
             seconds=self.seconds,
             test=evaluate(self.model, self.dataset.test.images) if at_epoch_end else None,
+            test_loss=self._test_loss() if at_epoch_end else None,
         )
 
     def _check(self, reconstruction: float, kl: float) -> None:
@@ -305,13 +381,25 @@ class Trainer:
             self.model.load_state_dict(self._good)
             raise Diverged(
                 f"The loss {what} in epoch {self.epoch + 1} and training was stopped; the last good "
-                f"weights are kept. Try a learning rate below {self.learning_rate:g} or a longer KL warm-up."
+                f"weights are kept. Try a learning rate below {self.learning_rate:g}"
+                + ("." if self.config.objective == "iwae" else " or a longer KL warm-up.")
             )
         if reconstruction <= first:
             self._good = weights
 
     def _weights(self) -> dict[str, Tensor]:
         return {name: value.clone() for name, value in self.model.state_dict().items()}
+
+
+def _start_from_mean(model: VAE, images: np.ndarray) -> None:
+    """Set the decoder's last bias to the logit of the mean of `images`, uint8 (N, C, H, W): of each pixel, or of each
+    channel where a convolution has one bias for all its pixels. Source: Burda et al. 2016, appendix B.
+    """
+    bias = model.decoder.head.bias
+    mean = torch.from_numpy(images.mean(0) / 255).flatten(1)
+    mean = mean.flatten() if mean.numel() == bias.numel() else mean.mean(1)
+    with torch.no_grad():
+        bias.copy_(torch.logit(mean, eps=_DARKEST))
 
 
 def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:

@@ -53,7 +53,13 @@ def one_beta_section(entry, checkpoint):
     with row:
         for key in same or ranged:
             st.button(f"Open {state.title(ranged[key])}", key=f"beta_open_{key}", on_click=state.choose, args=(key,))
-    if checkpoint.record.get("train", {}).get("objective") == "beta-tcvae":
+    objective = checkpoint.record.get("train", {}).get("objective")
+    if objective == "iwae":
+        st.caption(
+            "It is an IWAE: it maximises the importance-weighted bound, not the ELBO, so D + R may lie above that of "
+            "a β-VAE, and a slope of −1 says nothing of it."
+        )
+    if objective == "beta-tcvae":
         st.caption(
             f"It is a β-TCVAE: β = {beta:g} weighs its total correlation alone. It minimises D + R + (β − 1) · total "
             "correlation, not D + βR, so a slope of −β says nothing of it."

@@ -111,6 +111,32 @@ def test_the_objective_is_chosen_and_named_and_what_does_not_go_with_it_is_said(
     assert app.dataframe[0].value.iloc[0]["name"] == f"Digits (8 px) · d 2 · β-TCVAE 4 · {run.name[-4:]}"
 
 
+def test_iwae_asks_for_its_samples_instead_of_a_beta():
+    app = open_page(train_beta_digits="4")
+    assert "train_samples" not in [field.key for field in app.number_input]
+    app.selectbox("train_objective").set_value("iwae").run()
+    assert "train_beta_digits" not in [slider.key for slider in app.select_slider]
+    app.number_input("train_warmup").set_value(3).run()
+    assert "A KL warm-up of 3 does not go with IWAE" in texts(app.error)
+    app.number_input("train_warmup").set_value(0).run()
+    app.number_input("train_samples").set_value(3).run()
+    start(app, 2)
+    run = only_run()
+    assert eventually(lambda: run.state()["status"] == "finished")
+    train = caching.read_header(run.checkpoint)["record"]["train"]
+    assert (train["objective"], train["importance_samples"], train["beta"]) == ("iwae", 3, 1)
+    assert " · IWAE, K = 3 · run" in state.title(state.Entry("run", run.checkpoint, run.name))
+    app = open_page(run=run.name)
+    assert not app.exception
+    assert "Digits (8 px) · mlp · d = 2 · IWAE, K = 3" in texts(app.subheader)
+    assert not [slider.key for slider in app.select_slider if "steer_beta" in str(slider.key)]
+    assert app.dataframe[0].value.iloc[0]["name"] == f"Digits (8 px) · d 2 · IWAE, K = 3 · {run.name[-4:]}"
+    losses = next(metric for metric in app.metric if metric.label == "Loss, test")
+    shown = float(losses.value.removesuffix(" nats").replace("−", "-"))
+    assert shown == pytest.approx(run.metrics().tests[-1]["test_loss"], abs=0.01)
+    assert "importance-weighted bound" in losses.help
+
+
 @pytest.mark.parametrize(
     ("hosted", "limit"), [("0", "A picture may have 40 MB, a zip 64 MB."), ("1", "30 MB together.")]
 )

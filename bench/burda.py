@@ -1,0 +1,171 @@
+"""Table 1 of Burda et al. 2016 (arXiv 1509.00519), MNIST with one stochastic layer: our column beside the paper's.
+
+    python -m bench.burda --objective vae|iwae --k 1|5|50 [--fraction F | --minutes M] [--checkpoint FILE]
+
+The recipe: 784-200-200 tanh-50 and back, the output bias from the mean picture, pixels drawn anew each time they are
+shown, batch 20, Adam with ε = 1e-4 and β2 = 0.999, stages of 3^i epochs (i = 0 … 7) at the learning rate
+1e-3 · 10^(−i/7): 3,280 epochs. --fraction shortens all stages alike. --minutes trains the same network for so long
+with a batch and a schedule of our own: Adam at a constant rate, which falls to zero over the last 30 % of the steps.
+--checkpoint trains nothing and reads a model that was trained elsewhere.
+
+Every row is evaluated alike: the importance-weighted estimate of −log p(x) from 5,000 samples an image over the whole
+test set, each pixel drawn once from its grey value with seed 0. Everything runs on the accelerator where there is one.
+"""
+
+import argparse
+import datetime
+import time
+from pathlib import Path
+from typing import Any
+
+from bench.report import emit, machine
+
+PAPER = {("vae", 1): 86.76, ("vae", 5): 86.47, ("vae", 50): 86.35, ("iwae", 5): 85.54, ("iwae", 50): 84.78}
+REPRODUCTIONS = {("vae", 1): 87.8, ("iwae", 5): 85.5, ("iwae", 50): 84.6}
+STAGES = tuple(3**i for i in range(8))  # epochs; 3,280 in all
+SAMPLES = 5000
+OWN_BATCH, OWN_RATE = 100, 2e-3
+_WARM_STEPS, _TIMED_STEPS = 20, 200
+
+
+def stage_factor(done: float) -> float:
+    """The learning rate's factor after a part `done` of the recipe: 10^(−i/7) in stage i."""
+    left = done * sum(STAGES)
+    for i, epochs in enumerate(STAGES):
+        if left < epochs:
+            return 10 ** (-i / 7)
+        left -= epochs
+    return 10 ** (-(len(STAGES) - 1) / 7)
+
+
+def _configs(objective: str, k: int, epochs: int, batch_size: int, learning_rate: float, seed: int):
+    from vae_core.model import ModelConfig
+    from vae_core.train import TrainConfig
+
+    model = ModelConfig((1, 28, 28), 50, widths=(200, 200), activation="tanh")
+    train = TrainConfig(
+        "mnist",
+        epochs,
+        batch_size,
+        learning_rate,
+        binarize=True,
+        seed=seed,
+        objective={"vae": "beta-vae", "iwae": "iwae"}[objective],
+        importance_samples=k,
+        bias_from_mean=True,
+    )
+    return model, train
+
+
+def recipe(objective: str, k: int, fraction: float, seed: int):
+    """The paper's training, every stage `fraction` as long."""
+    from vae_core import data
+    from vae_core.train import Trainer
+
+    epochs = max(1, round(fraction * sum(STAGES)))
+    configs = _configs(objective, k, epochs, 20, 1e-3, seed)
+    return Trainer(*configs, data.load("mnist"), schedule=stage_factor, adam_epsilon=1e-4)
+
+
+def own(objective: str, k: int, minutes: float, seed: int):
+    """Our training of the same network: as many whole epochs as `minutes` give at this machine's speed."""
+    from vae_core import data
+    from vae_core.train import Trainer
+
+    mnist = data.load("mnist")
+    trial = Trainer(*_configs(objective, k, 1, OWN_BATCH, OWN_RATE, seed), mnist)
+    began = None
+    for record in trial.run():
+        if began is None and record.step >= _WARM_STEPS:
+            began = (record.step, time.perf_counter())
+        elif began and record.step >= began[0] + _TIMED_STEPS:
+            break
+    seconds = (time.perf_counter() - began[1]) / (record.step - began[0]) * trial.batches
+    epochs = max(1, int(60 * minutes / seconds))
+    return Trainer(*_configs(objective, k, epochs, OWN_BATCH, OWN_RATE, seed), mnist)
+
+
+def trained(trainer) -> dict[str, Any]:
+    """Train to the end, saying once a minute how far; what it took."""
+    began = said = time.perf_counter()
+    for record in trainer.run():
+        if time.perf_counter() - said > 60:
+            said = time.perf_counter()
+            print(f"epoch {record.epoch:.1f} of {trainer.config.epochs}, loss {record.loss:.2f} nats", flush=True)
+    return {
+        "epochs": trainer.config.epochs,
+        "batch": trainer.batch_size,
+        "images/s": trainer.images_per_second,
+        "training, s": time.perf_counter() - began,
+    }
+
+
+def measured(model, images: int) -> dict[str, Any]:
+    """−log p(x) by 5,000 samples over the first `images` binarised test images, and the active units over all."""
+    from vae_core import data
+    from vae_core.bounds import log_likelihood
+    from vae_core.evaluate import evaluate
+
+    test = data.load("mnist").test.images
+    began = time.perf_counter()
+    found = log_likelihood(model, test[:images], SAMPLES, binarize=True)
+    took = time.perf_counter() - began
+    whole = evaluate(model, test, binarize=True)
+    return {
+        "ours": -found.mean,
+        "standard error": found.standard_error,
+        "−ELBO": -whole.elbo,
+        "active units": whole.active_units,
+        "test images": len(found.values),
+        "evaluation, s": took,
+    }
+
+
+def table(objective: str, k: int, found: dict[str, Any]) -> list[dict[str, Any]]:
+    """The paper's rows in nats, with what was found in that of `objective` and `k`."""
+    rows = []
+    for (name, samples), paper in PAPER.items():
+        ours = found if (name, samples) == (objective, k) else dict.fromkeys(found)
+        row = {"row": f"{name.upper()} k = {samples}", "paper": f"{paper:.2f}"}
+        row["reproductions"] = REPRODUCTIONS.get((name, samples))
+        rows.append(row | {key: round(value, 3) if isinstance(value, float) else value for key, value in ours.items()})
+    return rows
+
+
+def main() -> None:
+    """Train one row of the table, measure it and print it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--objective", choices=("vae", "iwae"), default="vae")
+    parser.add_argument("--k", type=int, choices=(1, 5, 50), default=1)
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--fraction", type=float, default=1.0, help="of the recipe's epochs")
+    length.add_argument("--minutes", type=float, help="train so long with our own schedule instead")
+    length.add_argument("--checkpoint", type=Path, help="a trained model, to be measured only")
+    parser.add_argument("--images", type=int, default=10_000, help="test images, fewer for a trial")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    row = (arguments.objective, arguments.k)
+    if row not in PAPER:
+        parser.error("the paper has no IWAE with k = 1: it is VAE with k = 1")
+
+    from vae_core import device
+    from vae_core.checkpoint import load
+
+    facts = machine("torch") | {"device": device.describe(device.pick()), "date": f"{datetime.date.today()}"}
+    if arguments.checkpoint:
+        model, training = load(arguments.checkpoint, device.pick()).model, {}
+    else:
+        if arguments.minutes:
+            trainer = own(*row, arguments.minutes, arguments.seed)
+        else:
+            trainer = recipe(*row, arguments.fraction, arguments.seed)
+        training, model = trained(trainer), trainer.model
+    facts["trained"] = (
+        str(arguments.checkpoint or "")
+        or (f"{arguments.minutes:g} minutes, our schedule" if arguments.minutes else f"{arguments.fraction:g} recipe")
+    )
+    emit("burda", facts, table(*row, measured(model, arguments.images) | training))
+
+
+if __name__ == "__main__":
+    main()
