@@ -330,7 +330,7 @@ def test_several_samples_are_refused_for_a_range_of_beta_and_for_what_fills_the_
     with pytest.raises(UserError, match=r"210 pictures a batch is decoded 5,000 times.* at most 209,"):
         RunConfig(MODEL, bound)
     with pytest.raises(UserError, match=r"Choose fewer samples\."):
-        RunConfig(ModelConfig((3, 64, 64)), bound)
+        RunConfig(ModelConfig((3, 128, 128)), bound)
 
 
 @pytest.mark.usefixtures("every_step")

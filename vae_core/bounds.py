@@ -118,7 +118,8 @@ class _WeightSums:
 def _log_weights(model: VAE, x: Tensor, samples: int, at_once: int, generator: torch.Generator) -> Iterator[Tensor]:
     """log w of z ~ q(z|x) (see `log_importance_weights`): float64 pieces (k, n) that add up to `samples`.
 
-    x (n, C, H, W); the pieces lie on the CPU, since not every accelerator has float64.
+    x (n, C, H, W); the pieces lie on the CPU, since not every accelerator has float64. The sums over pixels and
+    dimensions are the network's precision, about 1e-5 nats.
     """
     mu, logvar = model.encode(x)
     for start in range(0, samples, at_once):
@@ -126,7 +127,7 @@ def _log_weights(model: VAE, x: Tensor, samples: int, at_once: int, generator: t
         noise = torch.randn(shape, generator=generator, device=mu.device, dtype=mu.dtype)
         z = torch.addcmul(mu, torch.exp(0.5 * logvar), noise)
         fit = log_prob_given(model, x, z)
-        yield log_importance_weights(*(part.cpu().double() for part in (fit, noise, z, logvar)))
+        yield log_importance_weights(fit, noise, z, logvar).cpu().double()
 
 
 def _batches(images: np.ndarray, samples: int) -> tuple[list[np.ndarray], int]:

@@ -296,7 +296,7 @@ class Trainer:
     def _train_step(self, index: Tensor) -> None:
         x = to_unit(self.images.index_select(0, index), self.device)
         if self.config.binarize:
-            x = torch.bernoulli(x, generator=self.noise)
+            x = (torch.rand(x.shape, generator=self.noise, device=self.device) < x).to(x.dtype)
         for group in self.optimiser.param_groups:
             group["lr"] = self._learning_rate_now()
         terms, value = self._objective(x, len(self.images), self.noise)

@@ -128,7 +128,7 @@ def test_iwae_asks_for_its_samples_instead_of_a_beta():
     assert " · IWAE, K = 3 · run" in state.title(state.Entry("run", run.checkpoint, run.name))
     app = open_page(run=run.name)
     assert not app.exception
-    assert "Digits (8 px) · mlp · d = 2 · IWAE, K = 3" in texts(app.subheader)
+    assert " · mlp · d = 2 · IWAE, K = 3 " in texts(app.subheader)
     assert not [slider.key for slider in app.select_slider if "steer_beta" in str(slider.key)]
     assert app.dataframe[0].value.iloc[0]["name"] == f"Digits (8 px) · d 2 · IWAE, K = 3 · {run.name[-4:]}"
     losses = next(metric for metric in app.metric if metric.label == "Loss, test")
