@@ -375,7 +375,8 @@ def test_nothing_heavy_is_imported_before_it_is_needed():
 
 
 @pytest.fixture
-def pets(tmp_path):
+def pets(tmp_path, monkeypatch):
+    monkeypatch.setenv("VAE_DATA", str(tmp_path / "data"))
     for kind, grey in (("cats", 60), ("dogs", 200)):
         (tmp_path / "pets" / kind).mkdir(parents=True)
         for i in range(20):
@@ -439,7 +440,8 @@ def test_a_size_that_is_not_offered_is_a_sentence(pets):
         data.load(f"{pets}@31")
 
 
-def test_too_few_pictures_are_a_sentence(tmp_path):
+def test_too_few_pictures_are_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("VAE_DATA", str(tmp_path / "data"))
     (tmp_path / "a.png").write_bytes(png(3))
     (tmp_path / "b.txt").write_text("b")
     with pytest.raises(UserError, match=r"There are 1 readable pictures .* at least 10 .*b\.txt"):

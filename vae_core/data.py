@@ -6,15 +6,17 @@ import hashlib
 import json
 import os
 import re
+import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from vae_core import downloads, pictures, sprites
+from vae_core import downloads, folders, pictures, splits, sprites
 from vae_core.downloads import Progress
 from vae_core.errors import UserError
 from vae_core.files import write_whole
@@ -37,12 +39,14 @@ NAMES = ("digits", "sprites", "sprites-64", "mnist", "fashion-mnist", "cifar10")
 SIZES = (28, 32, 64)
 
 _DEFAULT_SIZE = 32
-_FEWEST = 10
-_FEWEST_TESTED = 2  # a map of one point has no axes
-_NO_FOLDER = "(no folder)"
 _TITLES = {"digits": "Digits (8 px)", "sprites": "Sprites (32 px)", "sprites-64": "Sprites (64 px)"}
 _UPLOAD = re.compile(r"upload:([0-9a-f]{16})")
 _SIZED = re.compile(r"(.+)@([0-9]{1,5})", re.DOTALL)
+_SLOW_SECONDS = 0.1
+_TRUSTED = 20  # times as long as it took to list
+
+# So says torch of arrays that cannot be written. Those of a folder are such, and none here ever is.
+warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +125,9 @@ def load(name_or_folder: str, *, download: bool = False, progress: Progress | No
       `data_folder()`, and fetched first where they are missing or damaged and `download` is true.
     - "FOLDER" or "FOLDER@SIZE": a folder of pictures, resized and centre-cropped to 28, 32 (the default) or
       64 pixels; the sub-folders below what all pictures share are classes. Split 90 to 10. Files that cannot
-      be read are left out, which the last call of `progress` says.
+      be read are left out, which the last call of `progress` says. The images are mapped from a file in
+      `data_folder()`/cache, which is made anew when the folder has changed, and cannot be written. A folder that
+      takes long to list may be trusted to be as it was for 20 times as long.
     - "upload:" and 16 hexadecimal digits: what `save_upload` returned.
 
     `progress` is called with (fraction 0 … 1, text) while something is fetched or a folder is read. Sets are
@@ -165,7 +171,7 @@ def from_uploads(
     jobs = [(name, functools.partial(pictures.read, content, name)) for name, content in found]
     images, names, unread = _read_all(jobs, size, progress)
     problems += unread
-    _enough(len(images), "this upload", problems)
+    splits.check_enough(len(images), "this upload", problems[0] if problems else None)
     dataset = _split_pictures("", images, names, [re.sub(r"\.zip$", "", name, flags=re.I) for name, _ in files])
     return replace(dataset, name=f"upload:{_digest(_serialised(dataset))}"), problems
 
@@ -225,23 +231,23 @@ def _downloaded(name: str, download: bool, progress: Progress | None) -> Dataset
     return _keep((name, root), make)
 
 
+_listed: dict[Path, tuple[float, str]] = {}  # when a slow folder is listed again, and its stamp
+
+
 def _folder(folder: Path, size: int, progress: Progress | None) -> Dataset:
-    try:
-        found = sorted(path for path in folder.rglob("*") if path.is_file() and not _hidden(path, folder))
-        stamp = tuple((path, path.stat().st_size, path.stat().st_mtime_ns) for path in found)
-    except OSError as error:
-        raise UserError(f"The folder {folder.name} cannot be read: {error.strerror}.") from error
+    until, stamp = _listed.get(folder, (0.0, ""))
+    if time.monotonic() < until and (kept := _kept.get((folder, size, stamp))):
+        return kept
+    cache, began = data_folder().absolute() / "cache", time.monotonic()
+    listing = folders.list_files(folder, cache, progress)
+    if (seconds := time.monotonic() - began) > _SLOW_SECONDS:
+        _listed[folder] = (began + (1 + _TRUSTED) * seconds, listing.stamp)
 
     def make() -> Dataset:
-        inside = [path.relative_to(folder).as_posix() for path in found]
-        jobs = [(name, functools.partial(_read_file, path, name)) for name, path in zip(inside, found, strict=True)]
-        images, names, problems = _read_all(jobs, size, progress)
-        _enough(len(images), f"the folder {folder.name}", problems)
-        if progress and problems:
-            progress(1.0, f"Left out {len(problems):,} of {len(found):,} files: {problems[0]}")
-        return _split_pictures(folder_name(folder, size), images, names)
+        (train, train_labels, test, test_labels), class_names = folders.read(listing, size, cache, progress)
+        return Dataset(folder_name(folder, size), Split(train, train_labels), Split(test, test_labels), class_names)
 
-    return _keep((folder, size, stamp), make)
+    return _keep((folder, size, listing.stamp), make)
 
 
 def _uploaded(digest: str) -> Dataset:
@@ -283,15 +289,6 @@ def _keep(key: object, make: Callable[[], Dataset]) -> Dataset:
     return _kept[key]
 
 
-def _read_file(path: Path, name: str) -> Image.Image:
-    try:
-        if path.stat().st_size > pictures.MAX_FILE_BYTES:
-            raise UserError(f"{name} is over {pictures.MAX_FILE_BYTES // 2**20} MB. Make it smaller first.")
-        return pictures.read(path.read_bytes(), name)
-    except OSError as error:
-        raise UserError(f"{name} cannot be opened: {error.strerror}.") from error
-
-
 def _read_all(
     jobs: Sequence[tuple[str, Callable[[], Image.Image]]], size: int, progress: Progress | None
 ) -> tuple[np.ndarray, list[str], list[str]]:
@@ -319,62 +316,9 @@ def _read_all(
 
 
 def _split_pictures(name: str, images: np.ndarray, names: Sequence[str], zips: Sequence[str] = ()) -> Dataset:
-    """Nine tenths for training, one for testing (at least two), by a shuffle that depends on their number alone."""
-    labels, class_names = _classes(names, zips)
-    order = np.random.RandomState(0).permutation(len(images))
-    tested = max(_FEWEST_TESTED, len(images) // 10)
-    test, train = order[:tested], order[tested:]
-    return Dataset(
-        name,
-        Split(images[train], None if labels is None else labels[train]),
-        Split(images[test], None if labels is None else labels[test]),
-        class_names,
-    )
-
-
-def _classes(names: Sequence[str], zips: Sequence[str] = ()) -> tuple[np.ndarray | None, tuple[str, ...]]:
-    """Labels from the first folder in which paths differ; None and () where there are not two of them.
-
-    `zips`: folders, if there are such, that are looked at one by one. Where their sub-folders tell nothing apart,
-    they themselves do.
-    """
-    paths, roots = [_path(name) for name in names], {_path(name) for name in zips}
-    origins = [next((folder for folder in path.parents if folder in roots), PurePosixPath()) for path in paths]
-    folders = {
-        origin: [path.parts[:-1] for path, one in zip(paths, origins, strict=True) if one == origin]
-        for origin in set(origins)
-    }
-    classes = {origin: iter(_first_difference(parts)) for origin, parts in folders.items()}
-    classes = [next(classes[origin]) for origin in origins]
-    if len(set(classes)) < 2:
-        classes = [origin.name or _NO_FOLDER for origin in origins]
-    class_names = tuple(sorted(set(classes)))
-    if len(class_names) < 2:
-        return None, ()
-    index = {name: label for label, name in enumerate(class_names)}
-    return np.array([index[name] for name in classes], np.int64), class_names
-
-
-def _path(name: str) -> PurePosixPath:
-    return PurePosixPath(name.replace("\\", "/"))
-
-
-def _first_difference(folders: Sequence[tuple[str, ...]]) -> list[str]:
-    """The first part of each path in which they differ; the last part of all where they are equal."""
-    shared = 0
-    while len({parts[shared : shared + 1] for parts in folders}) == 1 and folders[0][shared:]:
-        shared += 1
-    if all(len(parts) == shared for parts in folders):
-        shared = max(0, shared - 1)
-    return [parts[shared] if len(parts) > shared else _NO_FOLDER for parts in folders]
-
-
-def _enough(count: int, where: str, problems: Sequence[str]) -> None:
-    if count < _FEWEST:
-        why = f" The first that could not be read: {problems[0]}" if problems else ""
-        raise UserError(
-            f"There are {count} readable pictures in {where}; at least {_FEWEST} are needed. Add more.{why}"
-        )
+    labels, class_names = splits.classes(names, zips)
+    train, test = (Split(images[part], None if labels is None else labels[part]) for part in splits.split(len(images)))
+    return Dataset(name, train, test, class_names)
 
 
 def _serialised(dataset: Dataset) -> bytes:
@@ -412,10 +356,6 @@ def _is_folder(name: str) -> bool:
 def _check_size(size: int) -> None:
     if size not in SIZES:
         raise UserError(f"Pictures are not resized to {size} pixels here. Choose 28, 32 or 64.")
-
-
-def _hidden(path: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def _unknown(name: str) -> str:

@@ -4,7 +4,7 @@ import torch
 
 from vae_core.errors import UserError
 
-__all__ = ["describe", "pick"]
+__all__ = ["describe", "has_room", "pick"]
 
 
 def pick(name: str | None = None) -> torch.device:
@@ -21,6 +21,20 @@ def pick(name: str | None = None) -> torch.device:
         offer = pick()
         raise UserError(f"There is no device {name!r} on this machine. Use {offer.type!r}.") from error
     return device
+
+
+def has_room(device: torch.device, size: int) -> bool:
+    """Whether `size` bytes take at most half of the memory that is free on `device`; always on the CPU, where they are.
+
+    A device that does not tell counts as one that has room.
+    """
+    if device.type == "cpu":
+        return True
+    try:
+        free, _ = torch.accelerator.get_memory_info(device)
+    except (RuntimeError, ValueError):
+        return True
+    return size <= free / 2
 
 
 def describe(device: torch.device) -> str:

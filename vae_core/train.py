@@ -205,7 +205,9 @@ class Trainer:
         self.beta = train.beta
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=self.learning_rate, eps=adam_epsilon, fused=True)
         self.schedule = schedule
-        self.images = torch.tensor(dataset.train.images, device=self.device)
+        self.images = torch.from_numpy(dataset.train.images)  # mapped, maybe: no copy is made on the CPU
+        if devices.has_room(self.device, self.images.nbytes):
+            self.images = self.images.to(self.device)
         self.noise = torch.Generator(device=self.device).manual_seed(train.seed)
         self.batch_size = min(train.batch_size, len(self.images))
         self.batches = len(self.images) // self.batch_size
@@ -285,7 +287,7 @@ class Trainer:
 
     def _order(self) -> Tensor:
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.epoch)
-        return torch.randperm(len(self.images), generator=generator).to(self.device)
+        return torch.randperm(len(self.images), generator=generator).to(self.images.device)
 
     def _beta_now(self) -> float:
         return warmed_up(self.beta, self.step / self.batches, self.config.kl_warmup)

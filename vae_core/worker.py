@@ -56,6 +56,9 @@ def train_run(run: Run, report: Callable[[Progress, Trainer], None] | None = Non
     with run.held():
         try:
             return _Session(run, report, device).train()
+        except _CalledOffError:
+            run.write_state(status="stopped")
+            return "stopped"
         except UserError as error:
             _say_failed(run, error)
             raise
@@ -76,6 +79,10 @@ def _what_ran_out(error: Exception) -> str:
     return "the memory is used up. Choose a smaller batch or a smaller network."
 
 
+class _CalledOffError(Exception):
+    """A run was stopped while its images were loaded."""
+
+
 class _Session:
     """One process's work on one run."""
 
@@ -85,7 +92,8 @@ class _Session:
         for left in run.path.glob("**/.*.safetensors.*"):  # of a process that was killed while it wrote
             left.unlink(missing_ok=True)
         self.config = run.config()
-        self.dataset = data.load(self.config.train.dataset)
+        self.stated = time.monotonic()
+        self.dataset = data.load(self.config.train.dataset, progress=self._loading)
         self.trainer = Trainer(self.config.model, self.config.train, self.dataset, devices.pick(device))
         self.tested: dict[str, Any] | None = None
         if run.training.exists():
@@ -121,6 +129,14 @@ class _Session:
             for number, handler in previous.items():
                 if handler is not None:
                     _handle(number, handler)
+
+    def _loading(self, _: float, text: str) -> None:
+        """Tell the run's state how far the images are; raise where it is to stop."""
+        if time.monotonic() - self.stated > _STATE_SECONDS:
+            self.stated = time.monotonic()
+            self.run.write_state(message=text)
+            if self.run.control()["command"] == "stop":
+                raise _CalledOffError
 
     def _terminate(self, number: int, _: Any) -> None:
         """Save and end at the next record; a second Ctrl-C ends at once."""

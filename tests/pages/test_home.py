@@ -56,7 +56,8 @@ def smallest(tmp_path_factory):
     for i, picture in enumerate(images(10, (3, 28, 28))):
         Image.fromarray(picture.transpose(1, 2, 0)).save(folder / f"{i}.png")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VAE_RUNS", str(folder / "runs"))
+        patch.setenv("VAE_RUNS", str(tmp_path_factory.mktemp("runs")))
+        patch.setenv("VAE_DATA", str(tmp_path_factory.mktemp("data")))
         train = TrainConfig(data.folder_name(folder, 28), epochs=2, batch_size=8)
         run = runs.create(RunConfig(ModelConfig((3, 28, 28), 1, likelihood="gaussian-optimal", widths=(16,)), train))
         train_run(run)
