@@ -208,9 +208,9 @@ def test_a_header_with_a_foreign_range_is_refused(tmp_path: Path, wrong: object)
 
 def test_configs_of_one_beta_are_as_they_were() -> None:
     """Names (with their hash) of runs, and headers, do not change for models without a range."""
-    config = RunConfig(ModelConfig((1, 8, 8)), TrainConfig())
+    config = RunConfig(ModelConfig((1, 28, 28)), TrainConfig("mnist"))
     assert "beta_range" not in config.to_dict()["model"]
-    assert config.name == "digits-mlp-d2-beta1-f2f0e787"
+    assert config.name == "mnist-mlp-d2-beta1-ee2ab2ba"
     ranged = RunConfig(ModelConfig((1, 8, 8), beta_range=RANGE), TrainConfig())
     assert "-beta0.01-10-" in ranged.name
     assert RunConfig.from_dict(ranged.to_dict()) == ranged
