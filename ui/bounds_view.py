@@ -27,6 +27,7 @@ __all__ = [
     "curve_figure",
     "exact_log_likelihood",
     "histogram",
+    "measured_words",
     "table",
     "table_row",
     "verdict",
@@ -38,6 +39,7 @@ CHAINS, TEMPERATURES = 16, 400
 TABLE_IMAGES, TABLE_DRAWS = 64, 1000
 _BINS = 70
 _CLOSE = 0.05  # nats
+_PAPER = {("beta-vae", 1): -86.76, ("iwae", 5): -85.54}  # by objective and K: Burda et al. 2016, Table 1, one layer
 _EXACT, _ANNEALED, _BOUND, _WEIGHT = "#c0378a", "#d98a1f", "#2a9d9d", "#d9622b"
 
 
@@ -234,6 +236,21 @@ def table_row(entry: Entry, *, compute: bool) -> TableRow | None:
         )
 
     return understand.kept(_row_key(entry), measure, state.title(entry))
+
+
+def measured_words(entry: Entry) -> str | None:
+    """What was measured once over a model's whole test set and is kept in its record, in a sentence beside the paper's
+    number; None where nothing is. Raises UserError where the checkpoint cannot be read."""
+    record = caching.read_header(entry.path)["record"]
+    if "log_likelihood" not in record:
+        return None
+    found, train = record["log_likelihood"], record["train"]
+    paper = _PAPER[train.get("objective", "beta-vae"), train.get("importance_samples", 1)]
+    return (
+        f"{state.title(entry)}, over all {found['images']:,} test images with {found['samples']:,} draws for each: "
+        f"log p(x) = **{layout.nats(found['value'], 2)}**, ± {found['standard_error']:.3f} by the draws. For this "
+        f"network and objective Burda et al. (2016, Table 1) report {layout.nats(paper, 2)} after 3,280 epochs."
+    )
 
 
 def table(rows: Sequence[TableRow]) -> pd.DataFrame:

@@ -93,8 +93,10 @@ def table_part():
         f"$L_{{{draws}}}$ averaged over the first {bounds_view.TABLE_IMAGES} test images of each model’s data, from "
         f"{draws:,} draws each: a number by which to compare models of the same data."
     )
-    asked = st.button("Measure all", icon=":material/play_arrow:", key="bounds_measure")
     shipped = {key: one for key, one in state.entries().items() if one.run is None}
+    for words in filter(None, map(bounds_view.measured_words, shipped.values())):
+        st.markdown(words)
+    asked = st.button("Measure all", icon=":material/play_arrow:", key="bounds_measure")
     rows = [bounds_view.table_row(one, compute=asked) for one in shipped.values()]
     found = [row for row in rows if row is not None]
     if not found:

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from tests.toys import build
 from ui import amortised_view, bounds_view, gradient_view, understand
 from ui.components.noise_map import SMALLEST_SIGMA, Dragged, noise_map_props, parse_dragged
+from ui.state import Entry
 from vae_core.bounds import LogLikelihood, bound_curve
-from vae_core.checkpoint import load
+from vae_core.checkpoint import Checkpoint, load, save
 from vae_core.evaluate import binarise
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -153,6 +155,20 @@ def test_curve_shows_what_is_known_and_no_more() -> None:
     ]
     assert [len(found) for found in names] == [1, 3]
     assert bounds_view.curve_csv(curve).splitlines()[0] == "k,bound,standard_error"
+
+
+def test_a_measured_log_likelihood_is_told_beside_the_paper_s(tmp_path: Path) -> None:
+    train = {"dataset": "mnist", "beta": 1.0}
+    measured = {"value": -87.128, "standard_error": 0.0101, "samples": 5000, "images": 10_000}
+    record = {"train": train, "log_likelihood": measured}
+    model = build(shape=(1, 28, 28), latent_dim=50)
+    for name, said in (("with", record), ("without", {"train": train})):
+        save(tmp_path / name, Checkpoint(model, said))
+    words = bounds_view.measured_words(Entry("with", tmp_path / "with"))
+    assert "over all 10,000 test images with 5,000 draws" in words
+    assert "**−87.13 nats**, ± 0.010" in words
+    assert "report −86.76 nats after" in words
+    assert bounds_view.measured_words(Entry("without", tmp_path / "without")) is None
 
 
 def test_costs_are_ratios_of_total_variance() -> None:
