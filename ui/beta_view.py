@@ -23,6 +23,7 @@ __all__ = [
     "UNITS",
     "Seen",
     "beside_at_first",
+    "chosen_beta",
     "comparable",
     "curve_csv",
     "curve_of",
@@ -34,6 +35,7 @@ __all__ = [
     "measured",
     "point_sentence",
     "rate_distortion_figure",
+    "seen",
     "strip_content",
     "units_figure",
 ]
@@ -133,8 +135,32 @@ def _comparable(entry: Entry) -> tuple | None:
         return None
 
 
-def strip_content(entry: Entry, checkpoint: Checkpoint, taken: BetaSnapshot, seed: int) -> BetaStripContent:
-    """The strip's frames at `rate_distortion.steps`, for pictures and noise that `seed` chooses; decoded once."""
+def seen(entry: Entry, checkpoint: Checkpoint) -> Seen:
+    """The model at the β that is chosen in the frame, or at its only one. Raises UserError as `measured` does."""
+    if not checkpoint.model.config.beta_range:
+        curve = curve_of(entry)
+        return Seen(entry, checkpoint, curve, float(curve.betas[0]))
+    curve = _curve_of_range(str(entry.path), caching.modified(entry.path), measured(entry, checkpoint))
+    return Seen(entry, checkpoint, curve, chosen_beta(checkpoint))
+
+
+def chosen_beta(checkpoint: Checkpoint) -> float:
+    """Of the values of β on the strip, `rate_distortion.steps`, that which is nearest to the one in the frame."""
+    wanted = st.session_state.get("beta", checkpoint.model.beta)
+    return min(rate_distortion.steps(checkpoint.model.config.beta_range), key=lambda beta: abs(np.log(beta / wanted)))
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _curve_of_range(path: str, modified: int, _taken: BetaSnapshot) -> Curve:  # noqa: ARG001
+    return rate_distortion.curve(_taken)
+
+
+def strip_content(entry: Entry, checkpoint: Checkpoint, seed: int) -> BetaStripContent:
+    """The strip's frames at `rate_distortion.steps`, for pictures and noise that `seed` chooses; decoded once.
+
+    Raises UserError as `measured` does.
+    """
+    taken = measured(entry, checkpoint)
     return _content(str(entry.path), caching.modified(entry.path), seed, checkpoint, taken)
 
 
@@ -315,9 +341,18 @@ def _add_curve(chart: go.Figure, curve: Curve, title: str, colour: str, scale: f
 
 
 def _add_ends(chart: go.Figure, curve: Curve, scale: float) -> None:
-    for i, text, shift in ((0, "towards the autoencoder, β → 0", (-30, -34)), (-1, "towards collapse, R → 0", (86, 0))):
+    for i, text, anchor, shift in (
+        (0, "towards the autoencoder, β → 0", "right", (-16, -34)),
+        (-1, "towards collapse, R → 0", "left", (20, -14)),
+    ):
         chart.add_annotation(
-            x=scale * curve.rate[i], y=scale * curve.distortion[i], text=text, ax=shift[0], ay=shift[1], arrowwidth=1
+            x=scale * curve.rate[i],
+            y=scale * curve.distortion[i],
+            text=text,
+            xanchor=anchor,
+            ax=shift[0],
+            ay=shift[1],
+            arrowwidth=1,
         )
 
 

@@ -32,7 +32,7 @@ _PLACES = {  # address: page, label
 
 def words_table(rows: list[tuple[str, str, str]]) -> None:
     """The terminology as a table: symbol (LaTeX), name, what it is here."""
-    lines = [f"| ${symbol}$ | {name} | {here.replace('|', chr(92) + '|')} |" for symbol, name, here in rows]
+    lines = [f"| ${{{symbol}}}$ | {name} | {here.replace('|', chr(92) + '|')} |" for symbol, name, here in rows]
     st.markdown("\n".join(["| Symbol | Name | Here |", "|---|---|---|", *lines]))
 
 

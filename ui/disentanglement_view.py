@@ -66,9 +66,12 @@ def _elsewhere() -> None:
     with st.container(horizontal=True):
         for key, other in state.entries().items():
             if has_factors(other):
-                st.button(
-                    f"Open {state.title(other)}", key=f"disentanglement_{key}", on_click=state.choose, args=(key,)
-                )
+                st.button(f"Open {state.title(other)}", key=f"disentanglement_{key}", on_click=_open, args=(key,))
+
+
+def _open(key: str) -> None:
+    state.choose(key)
+    st.rerun()  # the frame as well
 
 
 @st.cache_data(max_entries=256, show_spinner=False)

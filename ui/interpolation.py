@@ -1,12 +1,12 @@
 """What the page Interpolate shows of a path: its frames, its distance from the origin, its files."""
 
 import numpy as np
-import plotly.graph_objects as go
 import streamlit as st
 import torch
 
 from ui import layout, theme
 from ui.components.film_strip import film_strip, film_strip_index
+from ui.components.live_chart import Series
 from ui.decoded import decoded
 from ui.endpoints import spec_of
 from ui.state import Entry
@@ -25,7 +25,7 @@ __all__ = [
     "grid_png",
     "log_prior",
     "prior_inside",
-    "radius_figure",
+    "radius_curves",
     "traversals",
 ]
 
@@ -62,34 +62,21 @@ def dimension_kl(checkpoint: Checkpoint) -> np.ndarray:
     return kl_standard_normal(torch.from_numpy(snapshot.mu), torch.from_numpy(snapshot.logvar)).mean(0).numpy()
 
 
-def radius_figure(a: np.ndarray, b: np.ndarray, t: float, method: str) -> go.Figure:
-    """|z| along both ways from a to b (d,), the place t on the chosen one, and √d, where prior draws lie."""
-    chart = theme.figure("Position t", "Distance from the origin ‖z‖", height=270)
+def radius_curves(a: np.ndarray, b: np.ndarray, method: str) -> list[Series]:
+    """|z| along both ways from a to b (d,), the chosen one strong, and √d, where prior draws lie."""
     along = np.linspace(0, 1, FRAMES)
-    for name, colour in zip(latent.METHODS, theme.CLASS_COLOURS, strict=False):
-        radius = np.linalg.norm(latent.path(a, b, FRAMES, name), axis=1)
-        chosen = name == method
-        chart.add_scatter(
-            x=along,
-            y=radius,
-            name=name.capitalize(),
-            line={"color": colour, "width": 3 if chosen else 1.5, "dash": "solid" if chosen else "dot"},
-            hovertemplate="%{y:.2f}",
+    curves = [
+        Series(
+            way.capitalize(),
+            along,
+            np.linalg.norm(latent.path(a, b, FRAMES, way), axis=1),
+            colour,
+            3 if way == method else 1.5,
         )
-        if chosen:
-            place = float(np.interp(t, along, radius))
-            marker = {"color": colour, "size": 11, "line": {"width": 2, "color": "white"}}
-            chart.add_scatter(x=[t], y=[place], mode="markers", marker=marker, showlegend=False, hoverinfo="skip")
+        for way, colour in zip(latent.METHODS, theme.CLASS_COLOURS, strict=False)
+    ]
     expected = len(a) ** 0.5
-    chart.add_scatter(
-        x=[0, 1],
-        y=[expected, expected],
-        name=f"√d = {expected:.2f}",
-        mode="lines",
-        line={"dash": "dash", "width": 1, "color": theme.TERM_COLOURS["total"]},
-        hoverinfo="skip",
-    )
-    return chart.update_yaxes(rangemode="tozero")
+    return [*curves, Series(f"√d = {expected:.2f}", along, np.full(FRAMES, expected), theme.TERM_COLOURS["total"], 1)]
 
 
 def gif(frames: np.ndarray) -> bytes:

@@ -19,6 +19,7 @@ from vae_core.objective import describe_objective, kl_standard_normal
 from vae_core.rate_distortion import at_beta, steps
 
 __all__ = [
+    "BETA_PICKER",
     "Entry",
     "Point",
     "beta_picker",
@@ -39,6 +40,8 @@ __all__ = [
 ]
 
 SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints"
+BETA_PICKER = "beta_picker"
+"""The fragment of the frame that `beta_picker` draws, for `st.rerun`."""
 _DEFAULT = "mnist-d2-beta"
 
 
@@ -87,9 +90,9 @@ def title(entry: Entry) -> str:
 
 
 def beta_words(beta_range: Sequence[float] | None, beta: float, now: float | None = None) -> str:
-    """'β = 1', 'β = 1 → 4' where it has been steered, or 'β from 0.01 to 10' for a model of a range."""
+    """'β = 1', 'β = 1 → 4' where it has been steered, or 'β 0.01–10' for a model of a range."""
     if beta_range:
-        return f"β from {beta_range[0]:g} to {beta_range[1]:g}"
+        return f"β {beta_range[0]:g}–{beta_range[1]:g}"
     return f"β = {beta:g}" + ("" if now in (None, beta) else f" → {now:g}")
 
 
@@ -123,6 +126,7 @@ def model_picker() -> None:
     st.query_params["model"] = st.session_state["model"]
 
 
+@st.fragment(key=BETA_PICKER)
 def beta_picker() -> None:
     """Below the model picker, for a model of a range of β: the β at which all pages show it; in the URL as ?beta=…."""
     found = entries().get(st.session_state.get("model", ""))
@@ -139,6 +143,7 @@ def beta_picker() -> None:
         key="beta",
         format_func=lambda beta: f"{beta:.3g}",
         help="This model was trained for every β of this range. Pages show it at this one.",
+        on_change=st.rerun,  # the page as well
     )
     if st.session_state["beta"] == default:
         st.query_params.pop("beta", None)

@@ -1,10 +1,8 @@
 """β and rate–distortion: what a nat of code buys, from one model of every β, and models of one β beside it."""
 
-import numpy as np
 import streamlit as st
 
 from ui import beta_view, disentanglement_view, holes_view, information_view, layout, state, sweep, theme
-from ui.beta_view import Seen
 from ui.components.beta_strip import beta_strip
 from ui.components.film_strip import film_strip_index
 from vae_core import rate_distortion
@@ -12,21 +10,19 @@ from vae_core.errors import UserError
 
 SIDE = 48  # screen pixels for a picture in the strip
 REFRESH_SECONDS = 2.0
+BELOW = "beta_below"
 
 
 def strip_section(entry, checkpoint):
-    """The thumb for β, and everything that moves under it: what the model is at the β where the thumb rests."""
-    taken = beta_view.measured(entry, checkpoint)
+    """The thumb for β, and everything that moves under it."""
     betas = rate_distortion.steps(checkpoint.model.config.beta_range)
-    wanted = st.session_state.get("beta", checkpoint.model.beta)
-    index = int(np.abs(np.log(betas) - np.log(wanted)).argmin())
     seed = st.session_state.setdefault("beta_seed", 0)
     beta_strip(
-        beta_view.strip_content(entry, checkpoint, taken, seed),
+        beta_view.strip_content(entry, checkpoint, seed),
         key="beta_strip",
-        index=index,
+        index=betas.index(beta_view.chosen_beta(checkpoint)),
         scale=layout.whole_scale(checkpoint.model.config.image_shape[-1], SIDE),
-        on_release=lambda: st.session_state.update(beta=betas[film_strip_index("beta_strip")]),
+        on_release=lambda: go_to(betas[film_strip_index("beta_strip")]),
     )
     st.button(
         "Other pictures",
@@ -34,25 +30,29 @@ def strip_section(entry, checkpoint):
         help="Other test images, and other noise.",
         on_click=lambda: st.session_state.update(beta_seed=seed + 1),
     )
-    return Seen(entry, checkpoint, rate_distortion.curve(taken), betas[index])
+
+
+def go_to(beta):
+    """Show the model at this β: in the frame, and below the strip, where alone there is something to draw anew."""
+    st.session_state["beta"] = beta
+    st.rerun([state.BETA_PICKER, BELOW])
 
 
 def one_beta_section(entry, checkpoint):
     """What there is to say of a model of one β, and what a model of a range would add."""
-    curve = beta_view.curve_of(entry)
-    beta = float(curve.betas[0])
+    seen = beta_view.seen(entry, checkpoint)
     st.info(
-        f"This model was trained for β = {beta:g} alone: it is one point of the curve. A model of a range of β "
+        f"This model was trained for β = {seen.beta:g} alone: it is one point of the curve. A model of a range of β "
         "answers for every β of it, and has a slider that moves its pictures, its latent map and its place on the "
         "whole curve together.",
         icon=":material/balance:",
     )
     ranged = {key: other for key, other in state.entries().items() if beta_view.is_ranged(other)}
     same = [key for key in ranged if key in beta_view.comparable(entry)]
-    row = st.container(horizontal=True)
-    with row:
+    with st.container(horizontal=True):
         for key in same or ranged:
             st.button(f"Open {state.title(ranged[key])}", key=f"beta_open_{key}", on_click=state.choose, args=(key,))
+        sweep.train_button(seen)
     objective = checkpoint.record.get("train", {}).get("objective")
     if objective == "iwae":
         st.caption(
@@ -61,13 +61,24 @@ def one_beta_section(entry, checkpoint):
         )
     if objective == "beta-tcvae":
         st.caption(
-            f"It is a β-TCVAE: β = {beta:g} weighs its total correlation alone. It minimises D + R + (β − 1) · total "
-            "correlation, not D + βR, so a slope of −β says nothing of it."
+            f"It is a β-TCVAE: β = {seen.beta:g} weighs its total correlation alone. It minimises "
+            "D + R + (β − 1) · total correlation, not D + βR, so a slope of −β says nothing of it."
         )
-    seen = Seen(entry, checkpoint, curve, beta)
-    with row:
-        sweep.train_button(seen)
-    return seen
+
+
+@st.fragment(key=BELOW)
+def below():
+    """The numbers at the β that is chosen, and the section that is open."""
+    try:
+        seen = beta_view.seen(*state.selected())
+        numbers(seen)
+        tabs = st.tabs(list(SECTIONS), key="beta_section", bind="query-params")
+        for tab, section in zip(tabs, SECTIONS.values(), strict=True):
+            if tab.open:
+                with tab:
+                    section(seen)
+    except UserError as error:
+        st.error(str(error), icon=":material/error:")
 
 
 def numbers(seen):
@@ -177,12 +188,7 @@ layout.head(
 )
 entry, checkpoint = state.selected()
 try:
-    seen = (strip_section if checkpoint.model.config.beta_range else one_beta_section)(entry, checkpoint)
-    numbers(seen)
-    tabs = st.tabs(list(SECTIONS), key="beta_section", bind="query-params")
-    for tab, section in zip(tabs, SECTIONS.values(), strict=True):
-        if tab.open:
-            with tab:
-                section(seen)
+    (strip_section if checkpoint.model.config.beta_range else one_beta_section)(entry, checkpoint)
+    below()
 except UserError as error:
     st.error(str(error), icon=":material/error:")

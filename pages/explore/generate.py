@@ -114,42 +114,47 @@ def downloads(entry, pictures, z):
         )
 
 
+@st.fragment
+def drawn(entry, checkpoint):
+    """The samples and what is known of the chosen one; a change in them leaves the frame alone."""
+    try:
+        n, seed, temperature = settings()
+        noise = latent.sample_prior(n, checkpoint.model.config.latent_dim, seed)
+        z = np.float32(temperature) * noise
+        pictures = decoded(entry, checkpoint, z)
+        grid, details = st.columns([3, 2], gap="medium")
+        with details:
+            number = st.number_input(
+                "Sample",
+                1,
+                MOST,
+                key="generate_sample",
+                bind="query-params",
+                persist_state="session",
+                width=160,
+                help="In reading order.",
+            )
+        chosen = min(number, n) - 1
+        with grid:
+            temperature_strip(entry, checkpoint, noise, temperature)
+            picture_grid(
+                pictures,
+                key="generate_grid",
+                label="Samples",
+                selected=chosen,
+                scale=layout.whole_scale(pictures.shape[-1], 56),
+                on_pick=lambda: st.session_state.update(generate_sample=picture_grid_index("generate_grid") + 1),
+            )
+            downloads(entry, pictures, z)
+        with details:
+            sample_details(checkpoint, z[chosen], pictures[chosen])
+    except UserError as error:
+        st.error(str(error), icon=":material/error:")
+
+
 layout.head(
     "Generate",
     "Draw z from the prior N(0, I) and decode it: pictures that nobody took. "
     "Click one to see what lies near it, and whether the model has merely remembered it.",
 )
-entry, checkpoint = state.selected()
-try:
-    n, seed, temperature = settings()
-    drawn = latent.sample_prior(n, checkpoint.model.config.latent_dim, seed)
-    z = np.float32(temperature) * drawn
-    pictures = decoded(entry, checkpoint, z)
-    grid, details = st.columns([3, 2], gap="medium")
-    with details:
-        number = st.number_input(
-            "Sample",
-            1,
-            MOST,
-            key="generate_sample",
-            bind="query-params",
-            persist_state="session",
-            width=160,
-            help="In reading order.",
-        )
-    chosen = min(number, n) - 1
-    with grid:
-        temperature_strip(entry, checkpoint, drawn, temperature)
-        picture_grid(
-            pictures,
-            key="generate_grid",
-            label="Samples",
-            selected=chosen,
-            scale=layout.whole_scale(pictures.shape[-1], 56),
-            on_pick=lambda: st.session_state.update(generate_sample=picture_grid_index("generate_grid") + 1),
-        )
-        downloads(entry, pictures, z)
-    with details:
-        sample_details(checkpoint, z[chosen], pictures[chosen])
-except UserError as error:
-    st.error(str(error), icon=":material/error:")
+drawn(*state.selected())

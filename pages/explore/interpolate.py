@@ -5,11 +5,11 @@ import streamlit as st
 
 from ui import interpolation, layout, state
 from ui.components.film_strip import film_strip, film_strip_index
+from ui.components.live_chart import Mark, live_chart
 from ui.components.picture_grid import picture_grid, picture_grid_index
 from ui.decoded import decoded
 from ui.endpoints import endpoint, spec_of
 from ui.interpolation import FRAMES, STEPS
-from ui.theme import CHART_CONFIG
 from vae_core import latent
 from vae_core.errors import UserError
 
@@ -72,7 +72,19 @@ def path_section(entry, checkpoint, a, b, method):
         help="How far from z the encoder puts the decoded picture: far where no training image lies near.",
         width="content",
     )
-    chart.plotly_chart(interpolation.radius_figure(a.z, b.z, t, method), config=CHART_CONFIG, key="interpolate_radius")
+    curves = interpolation.radius_curves(a.z, b.z, method)
+    with chart:
+        live_chart(
+            curves,
+            key="interpolate_radius",
+            label="Distance from the origin",
+            x="position t",
+            y="‖z‖",
+            marks=[Mark(t, f"t = {t:.2f}")],
+            y_range=[0, 1.08 * max(max(curve.y) for curve in curves)],
+            height=220,
+            subject=f"{a.z} {b.z}",
+        )
 
     every = (FRAMES - 1) // (STEPS - 1)
     picture_grid(
@@ -190,6 +202,18 @@ def traversals_section(entry, checkpoint, z):
         st.caption(f"The {interpolation.MOST_DIMENSIONS} dimensions with the largest KL; {further} more have less.")
 
 
+@st.fragment
+def walk(entry, checkpoint, a, b, method, below):
+    """What follows the place on the path: letting its thumb go draws this again, and not the rest of the page.
+
+    below: the container of the traversals, which start from that place.
+    """
+    z = path_section(entry, checkpoint, a, b, method)
+    interpolation.forget_when_moved("interpolate_point", z)
+    with below:
+        traversals_section(entry, checkpoint, z)
+
+
 def clear(key):
     """Empty a text field."""
     st.session_state[key] = ""
@@ -231,9 +255,10 @@ try:
             help="A straight line cuts close to the origin, where few prior draws lie; a great circle keeps away.",
         )
         st.button("", icon=":material/swap_horiz:", help="Swap A and B.", key="interpolate_swap", on_click=swap)
-    z = path_section(entry, checkpoint, a, b, method)
-    corners_section(entry, checkpoint, a, b, method, defaults)
-    interpolation.forget_when_moved("interpolate_point", z)
-    traversals_section(entry, checkpoint, z)
+    path, corners, traversals = (st.container() for _ in range(3))
+    with path:
+        walk(entry, checkpoint, a, b, method, traversals)
+    with corners:
+        corners_section(entry, checkpoint, a, b, method, defaults)
 except UserError as error:
     st.error(str(error), icon=":material/error:")

@@ -11,7 +11,7 @@ from vae_core.evaluate import rank
 from vae_core.posterior import posterior
 
 CHOICES, DRAWS, ROWS, CLOUD = 12, 32, 16, 1200
-CARD = 228  # screen pixels
+CARDS = 4  # in a row
 WAYS = (
     ("pages/train/train.py", "Train", ":material/model_training:", "Watch the loss split in two."),
     ("pages/explore/beta.py", "β and rate–distortion", ":material/balance:", "Turn β and see what it buys."),
@@ -31,7 +31,7 @@ WAYS = (
     ),
     (
         "pages/understand/posterior_collapse_and_holes.py",
-        "Posterior collapse and holes",
+        "Collapse and holes",
         ":material/blur_on:",
         "Make it fail on purpose.",
     ),
@@ -85,8 +85,8 @@ place.metric(
 )
 
 st.subheader("Where to go", anchor=False)
-with st.container(horizontal=True):
-    for path, label, icon, about in WAYS:
-        with st.container(border=True, width=CARD):
+for first in range(0, len(WAYS), CARDS):
+    for column, (path, label, icon, about) in zip(st.columns(CARDS), WAYS[first : first + CARDS], strict=False):
+        with column.container(border=True):
             st.page_link(path, label=f"**{label}**", icon=icon)
             st.caption(about)

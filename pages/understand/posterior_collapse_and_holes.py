@@ -137,7 +137,7 @@ def grids(shown, z):
     for i, (column, model) in enumerate(columns(shown)):
         marked = np.flatnonzero(failure_view.depths(model, z) > HOLE_NATS).tolist()
         with column:
-            st.caption(f"**{model.title}:** samples, z ~ N(0, I); {len(marked)} of {len(z)} in holes, dashed")
+            st.caption(f"**{model.title}:** samples, {len(marked)} of {len(z)} in holes (dashed)")
             grid(f"collapse_samples_{i}", drawn(model, z), z, marked, "Samples from the prior")
     return index, tests
 

@@ -220,7 +220,7 @@ def test_a_click_selects_a_sample_and_says_what_lies_near(app, open_page):
     expect(codes(page)).not_to_have_text(before)
     at_address(page, generate_sample="21")
     expect(page.get_by_text("Neighbours in z", exact=True)).to_be_visible()
-    near = page.get_by_text(re.compile("The nearest is|The training images are not at hand"))
+    near = page.get_by_text(re.compile("^Nearest training image: distance|The training images are not at hand"))
     expect(near).to_be_visible()
 
 

@@ -154,17 +154,18 @@ def test_prior_inside_agrees_with_draws():
     assert interpolation.prior_inside(np.zeros(5)) == 0
 
 
-def test_the_chart_ends_at_the_ends_and_marks_the_place():
+def test_the_chart_ends_at_the_ends():
     a, b = np.array([3.0, 4.0]), np.array([0.0, 1.0])
-    chart = interpolation.radius_figure(a, b, 0.5, "linear")
-    lines = {trace.name: trace.y for trace in chart.data if trace.name}
-    assert {name: (line[0], line[-1]) for name, line in lines.items() if len(line) == interpolation.FRAMES} == {
+    curves = {curve.name: curve for curve in interpolation.radius_curves(a, b, "linear")}
+    assert {name: (curve.y[0], curve.y[-1]) for name, curve in curves.items()} == {
         "Linear": (5, 1),
         "Spherical": (5, 1),
+        "√d = 1.41": (2**0.5, 2**0.5),
     }
-    assert lines["√d = 1.41"] == pytest.approx([2**0.5, 2**0.5])
-    marker = next(trace for trace in chart.data if trace.mode == "markers")
-    assert marker.y[0] == pytest.approx(np.linalg.norm((a + b) / 2))
+    middle = interpolation.FRAMES // 2
+    assert curves["Linear"].y[middle] == pytest.approx(np.linalg.norm((a + b) / 2))
+    assert curves["Spherical"].y[middle] == pytest.approx(3)
+    assert curves["Linear"].width > curves["Spherical"].width
 
 
 @pytest.mark.parametrize("now", [0.0, 0.537, -2.999, 3.0, 4.2, -7.5])

@@ -199,7 +199,7 @@ def test_a_run_of_a_range_of_beta_says_so():
     run = runs.create(RunConfig(ModelConfig((1, 8, 8), widths=(16,), beta_range=(0.1, 10)), TrainConfig(epochs=5)))
     app = open_page(run=run.name)
     assert not app.exception
-    assert "β from 0.1 to 10" in texts(app.subheader)
+    assert "β 0.1–10" in texts(app.subheader)
     assert "every β from 0.1 to 10" in texts(app.caption)
     assert [slider.label for slider in app.select_slider if slider.key.startswith("train_steer")] == [
         "Learning rate now"

@@ -320,10 +320,10 @@ class PosteriorPad {
       context.fillText(value, px, py);
     };
     const number = (value) => value.toFixed(2).replace("-", "−");
-    text(number(x0), 6, side - 6, "left");
+    text(`z₁ = ${number(x0)}`, 6, side - 6, "left");
     text(`z₁ = ${number(x1)}`, side - 6, side - 6, "right");
     text(`z₂ = ${number(y1)}`, 6, 14, "left");
-    text(number(y0), 6, side - 20, "left");
+    text(`z₂ = ${number(y0)}`, 6, side - 20, "left");
   }
 
   readOut() {
@@ -348,17 +348,18 @@ class PosteriorPad {
   drawBars({ evidence, elbo, reconstruction, kl, gap }) {
     const start = 0.9 * Math.min(reconstruction, -evidence);
     const end = Math.max(-elbo, reconstruction + kl) + 0.02 * (-elbo - start);
-    const place = (value) => Math.max(0, Math.min(320, ((value - start) / (end - start)) * 320));
+    const width = this.bars.clientWidth || 320;
+    const place = (value) => Math.max(0, Math.min(width, ((value - start) / (end - start)) * width));
     const bar = (y, from, to, colour) =>
       `<rect x="${place(from)}" y="${y}" width="${Math.max(0, place(to) - place(from))}" height="20" fill="${colour}"/>`;
     this.bars.innerHTML =
-      `<svg viewBox="0 0 320 96" role="img" aria-label="−ELBO = reconstruction + KL = −log p(x) + gap">` +
+      `<svg viewBox="0 0 ${width} 96" role="img" aria-label="−ELBO = reconstruction + KL = −log p(x) + gap">` +
       `<text x="0" y="11" class="faint">−ELBO = reconstruction + KL(q ‖ p(z))</text>` +
       bar(17, start, reconstruction, COLOURS.reconstruction) + bar(17, reconstruction, -elbo, COLOURS.kl) +
       bar(41, start, -evidence, COLOURS.evidence) + bar(41, -evidence, -elbo, COLOURS.gap) +
       `<text x="0" y="76" class="faint">−ELBO = −log p(x) + gap</text>` +
       `<text x="0" y="92" class="faint">bars start at ${start.toFixed(0)} nats</text>` +
-      `<text x="320" y="76" text-anchor="end">${(-elbo).toFixed(2)} nats</text></svg>`;
+      `<text x="${width}" y="76" text-anchor="end">${(-elbo).toFixed(2)} nats</text></svg>`;
   }
 
   dispose() {
