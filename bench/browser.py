@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["IDLE", "app", "free_port", "page", "wait_until_healthy"]
+__all__ = ["IDLE", "app", "free_port", "page", "served", "wait_until_healthy"]
 
 ROOT = Path(__file__).resolve().parent.parent
 IDLE = '[data-testid="stApp"][data-test-script-state="notRunning"][data-test-connection-state="CONNECTED"]'
@@ -41,6 +41,13 @@ def wait_until_healthy(url: str, seconds: float = 90.0) -> None:
 @contextmanager
 def app(script: str = "app.py") -> Iterator[str]:
     """The app, or another script, on a free port of loopback, until the block ends; yields its address."""
+    with served(script) as (url, _):
+        yield url
+
+
+@contextmanager
+def served(script: str = "app.py") -> Iterator[tuple[str, int]]:
+    """As `app`; yields the address and the server's process id."""
     port = free_port()
     command = [sys.executable, "-m", "streamlit", "run", str(ROOT / script), f"--server.port={port}"]
     command += ["--server.address=127.0.0.1", "--server.headless=true", "--server.fileWatcherType=none"]
@@ -53,7 +60,7 @@ def app(script: str = "app.py") -> Iterator[str]:
     )
     try:
         wait_until_healthy(f"http://127.0.0.1:{port}")
-        yield f"http://127.0.0.1:{port}"
+        yield f"http://127.0.0.1:{port}", server.pid
     finally:
         server.terminate()
         server.wait(timeout=15)

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -286,3 +287,13 @@ def test_a_release_of_the_beta_strip_changes_nothing_that_is_sent():
 def test_codes_that_have_all_collapsed_still_have_a_map():
     sent = beta_props(beta_content(np.zeros((3, 4, 2), np.float32)), settle(None, None, **STRIP))
     assert sent["map"]["extent"] == [-1, 1]
+
+
+@pytest.mark.parametrize(("index", "called"), [(None, 0), (3, 1)])
+def test_a_pick_of_pictures_that_were_replaced_is_not_reported(monkeypatch, index, called):
+    module = sys.modules["ui.components.picture_grid"]
+
+    calls = []
+    monkeypatch.setattr(module, "current_index", lambda *_: index)
+    module._tell("grid", lambda: calls.append(1))
+    assert len(calls) == called

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from vae_core import hosted
+from vae_core import hosted, standby
 from vae_core.errors import UserError
 from vae_core.files import read_json, write_json
 from vae_core.model import ModelConfig
@@ -30,7 +30,6 @@ LIVE = ("queued", "starting", "running", "paused")
 _STARTING_SECONDS = 60.0
 _MOST_PAIRS = 2**25  # of codes times dimensions: some 130 MB a tensor
 _MOST_PIXELS = 2**26  # decoded in a step: some 270 MB a tensor
-_PRIORITY = 5  # the trainer gives way to the pages that watch it
 
 
 def runs_folder() -> Path:
@@ -308,6 +307,9 @@ def launch(run: Run, *, in_turn: bool = False) -> None:
     run.go_on()
     queued = in_turn or hosted.active()
     run.write_state(status="queued" if queued else "starting", message="", pid=None)
+    environment = os.environ | {"VAE_RUNS": str(runs_folder().resolve())}
+    if not queued and _handed_over(run, environment):
+        return
     with (run.path / "log.txt").open("ab") as log:
         process = subprocess.Popen(
             [
@@ -317,7 +319,7 @@ def launch(run: Run, *, in_turn: bool = False) -> None:
                 str(run.path.resolve()),
             ],
             cwd=Path(__file__).resolve().parent.parent,
-            env=os.environ | {"VAE_RUNS": str(runs_folder().resolve())},
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -325,9 +327,16 @@ def launch(run: Run, *, in_turn: bool = False) -> None:
         )
     if not queued:
         run.write_state(pid=process.pid)
-    if hasattr(os, "setpriority"):
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, process.pid, _PRIORITY)
+    standby.give_way(process.pid)
+
+
+def _handed_over(run: Run, environment: Mapping[str, str]) -> bool:
+    """Give the run to the trainer on standby, if there is one."""
+    process = standby.claim()
+    if process is None:
+        return False
+    run.write_state(pid=process.pid)
+    return standby.begin(process, run.path, environment)
 
 
 def find(name: str) -> Run:

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from ui import layout, run_table, run_watch, train_form
+from vae_core import standby
 from vae_core.errors import UserError
 
 layout.head(
@@ -11,6 +12,7 @@ layout.head(
     "of its own: leave this page, or close the browser, and come back to it by its address.",
 )
 
+standby.prepare()
 watched = run_watch.watched()
 
 

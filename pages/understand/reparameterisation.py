@@ -10,7 +10,7 @@ from vae_core.posterior import posterior
 
 CLOUD, NOISE = 800, 96
 RATES = ("0.00001", "0.0001", "0.001", "0.01", "0.1")
-SAMPLES = (1, 4, 16, 64)
+SAMPLES = (2, 4, 16, 64)
 
 layout.head(
     "Reparameterisation",

@@ -53,8 +53,14 @@ def picture_grid(
     props = picture_grid_props(
         picture, position, key=key, label=label, captions=captions, scale=scale, columns=columns, marked=marked
     )
-    _component(key=key, data=props, on_picked_change=on_pick)
+    _component(key=key, data=props, on_picked_change=lambda: _tell(key, on_pick))
     return position.index
+
+
+def _tell(key: str, on_pick: Callable[[], None]) -> None:
+    """Call `on_pick` unless the pick was of pictures that had been replaced by then."""
+    if picture_grid_index(key) is not None:
+        on_pick()
 
 
 def picture_grid_index(key: str) -> int | None:

@@ -1,0 +1,111 @@
+"""A trainer on standby trains one run; it ends with its keeper while it is idle, and outlives it once it trains."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from vae_core import standby
+from vae_core.model import ModelConfig
+from vae_core.runs import Run, RunConfig, create, launch
+from vae_core.train import TrainConfig
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIG = RunConfig(ModelConfig((1, 8, 8), widths=(16,)), TrainConfig(epochs=2))
+WAIT_SECONDS = 60.0
+
+
+def _until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.02)
+
+
+def _alive(pid: int) -> bool:
+    """Whether a process that is no child of ours runs; one that has ended and that nobody has asked after does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("VAE_RUNS", str(tmp_path / "runs"))
+    yield
+    standby.dismiss()
+
+
+def test_it_is_one_process_and_trains_one_run() -> None:
+    standby.prepare()
+    kept = standby._idle.pid
+    standby.prepare()
+    assert standby._idle.pid == kept
+    run = create(CONFIG)
+    launch(run)
+    assert run.state()["pid"] == kept
+    assert standby.claim() is None
+    _until(lambda: run.state()["status"] == "finished")
+    assert len(run.metrics().tests) == CONFIG.train.epochs
+    _until(lambda: run.name in (run.path / "log.txt").read_text())
+
+
+def test_where_it_was_killed_a_run_starts_all_the_same() -> None:
+    standby.prepare()
+    process = standby._idle
+    process.kill()
+    process.wait()
+    run = create(CONFIG)
+    launch(run)
+    assert run.state()["pid"] != process.pid
+    _until(lambda: run.state()["status"] == "finished")
+
+
+def test_a_request_that_nobody_can_read_is_refused() -> None:
+    standby.prepare()
+    process = standby.claim()
+    process.kill()
+    process.wait()
+    assert not standby.begin(process, Path("anywhere"), {})
+
+
+def test_a_public_demo_keeps_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VAE_HOSTED", "1")
+    standby.prepare()
+    assert standby.claim() is None
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at other processes in /proc")
+@pytest.mark.parametrize("training", [False, True])
+def test_it_ends_with_its_keeper_only_while_it_is_idle(training: bool) -> None:
+    config = RunConfig(CONFIG.model, TrainConfig(epochs=100_000))
+    run = Run(create(config).path)
+    code = "import sys; from vae_core import runs, standby; standby.prepare(); print(standby._idle.pid, flush=True); "
+    code += f"runs.launch(runs.find({run.name!r})); " if training else ""
+    keeper = subprocess.Popen(
+        [sys.executable, "-c", code + "print('done', flush=True); sys.stdin.read()"],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    pid = int(keeper.stdout.readline())
+    try:
+        assert keeper.stdout.readline() == "done\n"
+        keeper.send_signal(signal.SIGKILL)
+        keeper.communicate()
+        if training:
+            _until(lambda: run.metrics().records)
+            assert run.state()["status"] == "running"
+            assert run.state()["pid"] == pid
+        else:
+            _until(lambda: not _alive(pid))
+    finally:
+        if _alive(pid):
+            os.kill(pid, signal.SIGKILL)
