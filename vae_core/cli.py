@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # the commands import what they need themselves, so that --he
 
     from vae_core.checkpoint import Checkpoint
     from vae_core.data import Dataset
+    from vae_core.distributed import Ranks
     from vae_core.export import Output
     from vae_core.runs import Run
 
@@ -38,8 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status: 0, 2 for a user's mistake, 130 after Ctrl-C."""
     args = _parser().parse_args(arguments)
     try:
-        values, text = args.command(args)
-        print(json.dumps(values) if args.json else text, flush=True)
+        if result := args.command(args):
+            values, text = result
+            print(json.dumps(values) if args.json else text, flush=True)
         return 0
     except UserError as error:
         return _fail(_USER_ERROR, str(error))
@@ -115,7 +117,10 @@ def _add_training(add: Callable[..., argparse.ArgumentParser]) -> None:
     option("--lr", default=1e-3, type=float, metavar="X", help=falls)
     option("--seed", default=0, type=int, metavar="S", help="the same seed gives the same weights")
     option("--device", help="cpu, cuda, mps …; the accelerator where there is one, if left out")
-    option("--run", type=Path, metavar="DIR", help="the run's folder; one in runs/ or $VAE_RUNS, if left out")
+    folder = (
+        "the run's folder (--run-dir behind torchrun, which has a --run of its own); else one in runs/ or $VAE_RUNS"
+    )
+    option("--run", "--run-dir", type=Path, metavar="DIR", help=folder)
 
     add("runs", _runs, "List the runs, the newest first.")
     for name, command, text in (
@@ -231,7 +236,12 @@ def _load_dataset(name: str) -> "Dataset":
         return data.load(name, download=True, progress=progress)
 
 
-def _train(args: argparse.Namespace) -> Result:
+def _train(args: argparse.Namespace) -> Result | None:
+    return _on_ranks(lambda: _made(args), args.device)
+
+
+def _made(args: argparse.Namespace) -> "Run":
+    """The run that the arguments of `train` ask for."""
     from vae_core import device
     from vae_core.model import ModelConfig
     from vae_core.runs import RunConfig, create
@@ -263,31 +273,69 @@ def _train(args: argparse.Namespace) -> Result:
         beta_range=args.beta_range,
         activation=args.activation,
     )
-    return _carry_on(create(RunConfig(model, replace(train, dataset=dataset.name)), args.run), args.device)
+    return create(RunConfig(model, replace(train, dataset=dataset.name)), args.run)
 
 
-def _resume(args: argparse.Namespace) -> Result:
+def _resume(args: argparse.Namespace) -> Result | None:
     from vae_core.runs import find
 
-    return _carry_on(find(args.run), args.device)
+    return _on_ranks(lambda: find(args.run), args.device)
 
 
-def _carry_on(run: "Run", device: str | None) -> Result:
-    """Train the run to its end, or watch the process that does so already, and say what came out."""
+def _on_ranks(choose: "Callable[[], Run]", device: str | None) -> Result | None:
+    """Train the run that `choose` returns; on another rank than 0 train along and have nothing to say."""
+    from vae_core import distributed
+    from vae_core.runs import Run
+
+    if not distributed.launched():
+        return _carry_on(choose(), device)
+    with distributed.joined(distributed.pick_device(device)) as ranks:
+        if ranks.rank:
+            return _assist(ranks, device)
+        if restarted := ranks.remembered():
+            return _carry_on(Run(Path(restarted)), device, ranks, as_it_was=True)
+        try:
+            run = choose()
+        except UserError:
+            ranks.begin(None)
+            raise
+        ranks.remember(str(run.path))
+        return _carry_on(run, device, ranks)
+
+
+def _assist(ranks: "Ranks", device: str | None) -> None:
+    from vae_core.distributed import Lost
+    from vae_core.worker import assist
+
+    try:
+        assist(ranks, device)
+    except Lost as error:
+        if ranks.rank == 1:  # one says it, where rank 0 cannot
+            raise
+        raise SystemExit(_USER_ERROR) from error
+
+
+def _carry_on(run: "Run", device: str | None, ranks: "Ranks | None" = None, *, as_it_was: bool = False) -> Result:
+    """Train the run to its end, or watch the process that does so already, and say what came out.
+
+    A run that was paused goes on, unless it is to be `as_it_was`.
+    """
     state = run.state()
-    if state["status"] != "finished" or not run.checkpoint.is_file():
-        if run.is_held():
+    if state["status"] == "finished" and run.checkpoint.is_file():
+        if ranks:
+            ranks.begin(None)
+    elif run.is_held() and not ranks:
+        run.go_on()
+        _follow(run)
+    else:
+        launched = state["status"] == "starting" and state.get("pid") == os.getpid()
+        if not launched and not as_it_was:  # whoever launched this process said what it wants, and may have paused it
             run.go_on()
-            _follow(run)
-        else:
-            launched = state["status"] == "starting" and state.get("pid") == os.getpid()
-            if not launched:  # whoever launched this process has said what it wants, and may have paused it since
-                run.go_on()
-            _train_here(run, device)
+        _train_here(run, device, ranks)
     return _outcome(run)
 
 
-def _train_here(run: "Run", device: str | None) -> None:
+def _train_here(run: "Run", device: str | None, ranks: "Ranks | None") -> None:
     from tqdm import tqdm
 
     from vae_core.train import Progress, Trainer
@@ -300,7 +348,7 @@ def _train_here(run: "Run", device: str | None) -> None:
             bar.set_postfix_str(f"−ELBO {progress.reconstruction + progress.kl:.2f} nats", refresh=False)
             bar.update(trainer.step - bar.n)
 
-        status = train_run(run, report, device)
+        status = train_run(run, report, device, ranks)
     if status == "stopped" and run.control()["command"] != "stop" and not run.state()["message"]:
         raise KeyboardInterrupt(f"Stopped and saved. Go on with: python -m vae_core resume {run.path}")
 

@@ -91,6 +91,7 @@ class OptimalGaussian(Gaussian):
     """
 
     _MOMENTUM = 0.02
+    batch_mean = staticmethod(torch.mean)  # over all ranks, where a batch lies on several
 
     def __init__(self) -> None:
         super().__init__(sigma=1.0)
@@ -100,7 +101,7 @@ class OptimalGaussian(Gaussian):
         """log p(x|z) in nats, a density. Shapes: x and params (..., C, H, W) → (...)."""
         if not self.training:
             return super().log_prob(x, params)
-        variance = (x - self.mean(params)).square().mean() + _SMALLEST_VARIANCE
+        variance = self.batch_mean((x - self.mean(params)).square()) + _SMALLEST_VARIANCE
         with torch.no_grad():
             kept = torch.exp(2 * self.log_sigma)
             self.batches += 1

@@ -87,7 +87,7 @@ def _terms(model: VAE, x: Tensor, mu: Tensor, logvar: Tensor, z: Tensor, beta: f
 
 def log_prob_given(model: VAE, x: Tensor, z: Tensor) -> Tensor:
     """log p(x|z) of each image at K codes of its own, in nats. Shapes: x (N, C, H, W), z (K, N, d) → (K, N)."""
-    return model.likelihood.log_prob(x, model.decode(z.flatten(0, 1)).unflatten(0, z.shape[:2]))
+    return model.likelihood.log_prob(x, model.decode(z.flatten(0, 1)).unflatten(0, (len(z), -1)))
 
 
 def log_importance_weights(fit: Tensor, noise: Tensor, z: Tensor, logvar: Tensor) -> Tensor:

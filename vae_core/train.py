@@ -13,6 +13,7 @@ from torch import Tensor
 from vae_core import device as devices
 from vae_core import gates
 from vae_core.data import Dataset
+from vae_core.distributed import Ranks
 from vae_core.errors import UserError
 from vae_core.evaluate import Evaluation, evaluate, inference, to_unit
 from vae_core.model import VAE, ModelConfig
@@ -176,6 +177,7 @@ class Trainer:
     """Trains one model on one data set. `beta` and `learning_rate` may be changed between two records.
 
     `schedule` is the learning rate's factor after a part of the steps, from 0 to 1.
+    On several `ranks` each process has a trainer, and all take the same steps as one alone would; see `distributed`.
     """
 
     def __init__(
@@ -184,6 +186,7 @@ class Trainer:
         train: TrainConfig,
         dataset: Dataset,
         device: torch.device | None = None,
+        ranks: Ranks | None = None,
         *,
         schedule: Callable[[float], float] = falling,
         adam_epsilon: float = 1e-8,
@@ -205,16 +208,20 @@ class Trainer:
         self.beta = train.beta
         self.optimiser = torch.optim.Adam(self.model.parameters(), lr=self.learning_rate, eps=adam_epsilon, fused=True)
         self.schedule = schedule
-        self.images = torch.from_numpy(dataset.train.images)  # mapped, maybe: no copy is made on the CPU
+        self.ranks = ranks or Ranks()
+        self.count = len(dataset.train)
+        self.images = torch.from_numpy(self.ranks.shard(dataset.train.images))  # mapped, maybe: no copy on the CPU
         if devices.has_room(self.device, self.images.nbytes):
             self.images = self.images.to(self.device)
         self.noise = torch.Generator(device=self.device).manual_seed(train.seed)
-        self.batch_size = min(train.batch_size, len(self.images))
-        self.batches = len(self.images) // self.batch_size
+        self.batch_size = min(train.batch_size, self.count)
+        self.batches = self.count // self.batch_size
         self.epoch = self.batch = 0
         self.seconds = 0.0
         self._first_reconstruction: float | None = None
         self._good = self._weights()
+        self._parallel = self.ranks.parallel(self.model, self._objective)
+        self._steps_a_record = 1
         self._begin_record()
 
     @property
@@ -243,7 +250,7 @@ class Trainer:
             while self.batch < self.batches:
                 self._train_step(order[self.batch * self.batch_size : (self.batch + 1) * self.batch_size])
                 self.batch += 1
-                if time.perf_counter() - self._since >= _REPORT_SECONDS and self.batch < self.batches:
+                if self._record_is_due() and self.batch < self.batches:
                     yield self._record()
                     self._begin_record()
             record = self._record(at_epoch_end=True)
@@ -287,7 +294,14 @@ class Trainer:
 
     def _order(self) -> Tensor:
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.epoch)
-        return torch.randperm(len(self.images), generator=generator).to(self.images.device)
+        order = torch.randperm(self.count, generator=generator)
+        return order.to(self.images.device) if self.ranks.size == 1 else order
+
+    def _record_is_due(self) -> bool:
+        """By the clock; several ranks, which have to agree, count the steps that rank 0 expects to take as long."""
+        if self.ranks.size > 1:
+            return self._steps >= self._steps_a_record
+        return time.perf_counter() - self._since >= _REPORT_SECONDS
 
     def _beta_now(self) -> float:
         return warmed_up(self.beta, self.step / self.batches, self.config.kl_warmup)
@@ -296,14 +310,14 @@ class Trainer:
         return self.learning_rate * self.schedule(self.step / self.total_steps)
 
     def _train_step(self, index: Tensor) -> None:
-        x = to_unit(self.images.index_select(0, index), self.device)
+        x = to_unit(self.ranks.take(self.images, index), self.device)
         if self.config.binarize:
             x = (torch.rand(x.shape, generator=self.noise, device=self.device) < x).to(x.dtype)
         for group in self.optimiser.param_groups:
             group["lr"] = self._learning_rate_now()
-        terms, value = self._objective(x, len(self.images), self.noise)
+        terms, value = self._parallel(self.ranks.spread(self.model, index), x, self.count, self.noise)
         self.optimiser.zero_grad()
-        value.backward()
+        self.ranks.backward(value)
         self.optimiser.step()
         if self._first_reconstruction is None:
             self._first_reconstruction = terms.reconstruction.mean().item()
@@ -313,18 +327,18 @@ class Trainer:
             self._kl += terms.kl.mean(0)
         self._steps += 1
 
-    def _objective(self, x: Tensor, images: int, noise: torch.Generator) -> tuple[Terms, Tensor]:
+    def _objective(self, model: VAE, x: Tensor, images: int, noise: torch.Generator) -> tuple[Terms, Tensor]:
         """The ELBO's terms for a batch out of so many `images`, and what training minimises."""
         beta, train = self._beta_now(), self.config
         if train.objective == "beta-tcvae":
-            terms, correlation = tcvae_terms(self.model, x, images, noise)
+            terms, correlation = tcvae_terms(model, x, images, noise)
             return terms, tcvae_loss(terms, correlation, beta)
         if train.importance_samples > 1:
-            terms, log_weights = multisample_terms(self.model, x, train.importance_samples, noise)
+            terms, log_weights = multisample_terms(model, x, train.importance_samples, noise)
             return terms, iwae_loss(log_weights) if train.objective == "iwae" else loss(terms, beta, train.free_bits)
-        beta_range = self.model.config.beta_range
+        beta_range = model.config.beta_range
         betas = None if beta_range is None else gates.draw(len(x), beta_range, noise)
-        terms = elbo_terms(self.model, x, noise, betas)
+        terms = elbo_terms(model, x, noise, betas)
         return terms, loss(terms, beta if betas is None else beta * betas, train.free_bits)
 
     def _test_loss(self) -> float | None:
@@ -333,9 +347,10 @@ class Trainer:
             return None
         images, noise = self.dataset.test.images, torch.Generator(device=self.device).manual_seed(self.config.seed)
         size = min(self.batch_size, len(images))
+        model = self.ranks.spread(self.model)
         with inference(self.model):
             values = [
-                self._objective(to_unit(images[start : start + size], self.device), len(images), noise)[1]
+                self._objective(model, to_unit(images[start : start + size], self.device), len(images), noise)[1]
                 for start in range(0, len(images) - size + 1, size)
             ]
         return torch.stack(values).mean().item()
@@ -352,6 +367,7 @@ class Trainer:
         kl = tuple((self._kl / self._steps).tolist())
         seconds = time.perf_counter() - self._since
         self.seconds += seconds
+        self._steps_a_record = self.ranks.broadcast(max(1, round(self._steps / seconds * _REPORT_SECONDS)))
         self._check(reconstruction, sum(kl))
         norm = torch.nn.utils.get_total_norm(p.grad for p in self.model.parameters() if p.grad is not None)
         return Progress(
@@ -366,7 +382,7 @@ class Trainer:
             learning_rate=self._learning_rate_now(),
             beta=self._beta_now(),
             seconds=self.seconds,
-            test=evaluate(self.model, self.dataset.test.images) if at_epoch_end else None,
+            test=evaluate(self.ranks.spread(self.model), self.dataset.test.images) if at_epoch_end else None,
             test_loss=self._test_loss() if at_epoch_end else None,
         )
 

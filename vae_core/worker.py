@@ -5,7 +5,9 @@ import json
 import math
 import os
 import signal
+import socket
 import time
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -14,20 +16,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from vae_core import data, hosted, imaging
+from vae_core import data, distributed, hosted, imaging
 from vae_core import device as devices
 from vae_core.checkpoint import Checkpoint, read_tensors, save, write_tensors
 from vae_core.data import Dataset
+from vae_core.distributed import Ranks
 from vae_core.errors import UserError
 from vae_core.evaluate import encode, snapshot, to_unit
 from vae_core.files import write_whole
 from vae_core.rate_distortion import beta_snapshot
-from vae_core.runs import Run
+from vae_core.runs import Run, RunConfig
 from vae_core.train import Diverged, Progress, Trainer
 
 __all__ = [
     "PREVIEW_IMAGES",
     "SNAPSHOT_IMAGES",
+    "assist",
     "read_given",
     "read_preview",
     "train_run",
@@ -47,15 +51,22 @@ _POLL_SECONDS = 0.05
 _TIME_IS_UP = "Stopped: this is as long as a turn may be on this public demo. Resume it to take another turn."
 
 
-def train_run(run: Run, report: Callable[[Progress, Trainer], None] | None = None, device: str | None = None) -> str:
+def train_run(
+    run: Run,
+    report: Callable[[Progress, Trainer], None] | None = None,
+    device: str | None = None,
+    ranks: Ranks | None = None,
+) -> str:
     """Train `run` from where it stands; returns its last status: finished or stopped.
 
-    `report` sees every progress record. Raises UserError for a mistake of the user's (a data set that is not
-    there, a diverging loss); the run's state.json then says 'failed' and why.
+    `report` sees every progress record. Where there are other `ranks`, this is rank 0, and they `assist`. Raises
+    UserError for a mistake of the user's (a data set that is not there, a diverging loss); the run's state.json then
+    says 'failed' and why.
     """
     with run.held():
         try:
-            return _Session(run, report, device).train()
+            with distributed.watched():
+                return _Session(run, report, device, ranks or Ranks()).train()
         except _CalledOffError:
             run.write_state(status="stopped")
             return "stopped"
@@ -66,6 +77,52 @@ def train_run(run: Run, report: Callable[[Progress, Trainer], None] | None = Non
             problem = UserError(f"Training had to stop: {_what_ran_out(error)}")
             _say_failed(run, problem)
             raise problem from error
+
+
+def assist(ranks: Ranks, device: str | None = None) -> None:
+    """Train along with rank 0 as one of the other `ranks`: it says what is to be done, and alone writes the run.
+
+    Raises UserError where the data set is not there, or not the one that rank 0 has.
+    """
+    if (start := ranks.begin()) is None:
+        return
+    config = RunConfig.from_dict(start["config"])
+    try:
+        dataset = _load(config, ranks)
+    except _CalledOffError:
+        return
+    trainer = Trainer(config.model, config.train, dataset, distributed.pick_device(device), ranks)
+    if start["position"]:
+        trainer.restore(ranks.broadcast_tensors(), start["position"])
+    for number in (signal.SIGTERM, signal.SIGINT):  # rank 0 has had it too, and will say stop
+        _handle(number, signal.SIG_IGN)
+    with suppress(Diverged):  # of which rank 0 tells
+        for _ in trainer.run():
+            while (order := ranks.broadcast())["command"] == "wait":
+                pass
+            if order["command"] == "stop":
+                return
+            trainer.beta, trainer.learning_rate = order["beta"], order["learning_rate"]
+
+
+def _load(config: RunConfig, ranks: Ranks, progress: Callable[[float, str], None] | None = None) -> Dataset:
+    """The run's data set. Raises UserError where it differs from that of rank 0, and what `progress` raises there."""
+    try:
+        with ranks.in_turn():
+            dataset = data.load(config.train.dataset, download=ranks.rank > 0, progress=progress)
+    except _CalledOffError:
+        ranks.broadcast(None)
+        raise
+    ours = [len(dataset.train), len(dataset.test), zlib.crc32(dataset.test.images[:PREVIEW_IMAGES].tobytes())]
+    theirs = ranks.broadcast(ours)
+    if theirs is None:
+        raise _CalledOffError
+    if ours != theirs:
+        raise UserError(
+            f"{dataset.name} on the machine {socket.gethostname()} is not what it is on the first one. "
+            "Give every machine the same pictures."
+        )
+    return dataset
 
 
 def _say_failed(run: Run, error: UserError) -> None:
@@ -86,18 +143,25 @@ class _CalledOffError(Exception):
 class _Session:
     """One process's work on one run."""
 
-    def __init__(self, run: Run, report: Callable[[Progress, Trainer], None] | None, device: str | None) -> None:
-        self.run, self.report = run, report
+    def __init__(
+        self, run: Run, report: Callable[[Progress, Trainer], None] | None, device: str | None, ranks: Ranks
+    ) -> None:
+        self.run, self.report, self.ranks = run, report, ranks
         run.write_state(status="starting", message="Loading the images.", pid=os.getpid())
         for left in run.path.glob("**/.*.safetensors.*"):  # of a process that was killed while it wrote
             left.unlink(missing_ok=True)
         self.config = run.config()
+        tensors, header = read_tensors(run.training) if run.training.exists() else ({}, {})
+        position = header.get("position")
+        ranks.begin({"config": self.config.to_dict(), "position": position})
         self.stated = time.monotonic()
-        self.dataset = data.load(self.config.train.dataset, progress=self._loading)
-        self.trainer = Trainer(self.config.model, self.config.train, self.dataset, devices.pick(device))
-        self.tested: dict[str, Any] | None = None
-        if run.training.exists():
-            self._restore()
+        self.dataset = _load(self.config, ranks, self._loading)
+        chosen = distributed.pick_device(device)
+        self.trainer = Trainer(self.config.model, self.config.train, self.dataset, chosen, ranks)
+        self.tested: dict[str, Any] | None = header.get("tested")
+        if header:
+            self._restore(tensors, position)
+            ranks.broadcast_tensors(tensors)
         _cut_metrics(run.path / "metrics.jsonl", self.trainer.step)
         self.began = self.saved = self.stated = time.monotonic()
         self.paused, self.first_step = 0.0, self.trainer.step
@@ -114,7 +178,9 @@ class _Session:
                 write_preview(self.run, self.trainer, 0)
             for progress in self.trainer.run():
                 self._after(progress)
-                if self._obey(epoch_ended=progress.test is not None) == "stop":
+                command = self._obey(epoch_ended=progress.test is not None)
+                self._tell(command)
+                if command == "stop":
                     self._save()
                     self._say("stopped", _TIME_IS_UP if self._time_is_up() else "")
                     return "stopped"
@@ -127,7 +193,7 @@ class _Session:
         finally:
             self.metrics.close()
             for number, handler in previous.items():
-                if handler is not None:
+                if handler is not None and self.ranks.size == 1:  # torchrun's SIGTERM must not cut off the last words
                     _handle(number, handler)
 
     def _loading(self, _: float, text: str) -> None:
@@ -174,10 +240,15 @@ class _Session:
             total_steps=self.trainer.total_steps,
             seconds=self.trainer.seconds,
             seconds_left=self._seconds_left(),
-            device=devices.describe(self.trainer.device),
+            device=self._device(),
             beta=self.trainer.beta,
             learning_rate=self.trainer.learning_rate,
         )
+
+    def _device(self) -> str:
+        """'CPU, 2 threads', or '4 × NVIDIA H200' on several ranks."""
+        several = f"{self.ranks.size} × " if self.ranks.size > 1 else ""
+        return several + devices.describe(self.trainer.device)
 
     def _seconds_left(self) -> float | None:
         """Wall-clock time to the end at this process's pace so far, pauses left out."""
@@ -204,11 +275,17 @@ class _Session:
             since = time.monotonic()
             while control["command"] == "pause" and not self.terminated and not self._time_is_up():
                 time.sleep(_POLL_SECONDS)
+                self._tell("wait")
                 control = self._steered()
             self.paused += time.monotonic() - since
             if control["command"] != "stop" and not self.terminated:
                 self._say("running")
         return "stop" if self.terminated or self._time_is_up() else control["command"]
+
+    def _tell(self, command: str) -> None:
+        """Say to the other ranks what is to be done."""
+        trainer = self.trainer
+        self.ranks.broadcast({"command": command, "beta": trainer.beta, "learning_rate": trainer.learning_rate})
 
     def _steered(self) -> dict[str, Any]:
         control = self.run.control()
@@ -245,20 +322,18 @@ class _Session:
             "seconds": trainer.seconds,
             "images_per_second": trainer.images_per_second,
             "beta": trainer.beta,
-            "device": devices.describe(trainer.device),
+            "device": self._device(),
             "torch": torch.__version__,
             "test": self.tested,
         }
 
-    def _restore(self) -> None:
-        tensors, header = read_tensors(self.run.training)
+    def _restore(self, tensors: dict[str, torch.Tensor], position: dict[str, Any] | None) -> None:
         try:
-            self.trainer.restore(tensors, header["position"])
+            self.trainer.restore(tensors, position)
         except (KeyError, ValueError, TypeError, IndexError, RuntimeError) as error:
             raise UserError(
                 f"{self.run.training.name} does not fit the run {self.run.name}. Delete the run and start it again."
             ) from error
-        self.tested = header.get("tested")
 
 
 def _handle(number: int, handler: Any) -> Any:
