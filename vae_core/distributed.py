@@ -33,7 +33,7 @@ _POLL_SECONDS = 0.05
 
 
 class Lost(UserError):  # noqa: N818 (an end that training may have)
-    """Another process of the training has ended, so that it cannot go on."""
+    """Another process of the training cannot be reached, so that it cannot go on."""
 
 
 def launched() -> bool:
@@ -58,8 +58,10 @@ def joined(device: torch.device) -> Iterator["Ranks"]:
 
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
+    mine = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     with watched():
-        agent = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+        address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        agent = dist.TCPStore(address, port, is_master=mine, wait_for_workers=False)
         store = _met(rank, size, agent)
         dist.init_process_group(backend, store=store, rank=rank, world_size=size)
         yield Ranks(rank, size, agent, store)
@@ -91,7 +93,7 @@ def _met(rank: int, size: int, agent: "Store") -> "TCPStore":
 
 @contextmanager
 def watched() -> Iterator[None]:
-    """Raises Lost for the errors that tell that another process has ended."""
+    """Raises Lost for the errors that tell that another process cannot be reached."""
     try:
         yield
     except RuntimeError as error:
@@ -100,7 +102,7 @@ def watched() -> Iterator[None]:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error):
             raise
         raise Lost(
-            "Another process of this training has ended, so it cannot go on. "
+            "The connection to another process of this training is lost: it has ended, or the network has failed. "
             "Give the same command again: it goes on from what was saved last."
         ) from error
 
