@@ -438,11 +438,12 @@ def _url(picture: np.ndarray) -> str:
     return imaging.data_url(imaging.png_bytes(Image.fromarray(picture.transpose(1, 2, 0))), "image/png")
 
 
-@st.cache_data(max_entries=8, show_spinner="Preparing the replay …")
+@st.cache_resource(max_entries=4, show_spinner="Preparing the replay …")
 def _frames(folder: str, newest: int, theme: str) -> tuple[np.ndarray, list[str]]:  # noqa: ARG001
     return replay.frames(Run(Path(folder)), _LOOKS[theme])
 
 
+@st.fragment
 def _replay(run: Run) -> None:
     previews = run.previews()
     if len(previews) < 2:

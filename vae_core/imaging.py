@@ -16,6 +16,7 @@ MAX_SIDE = 8192
 """Pixels a side that every browser decodes and draws."""
 
 _WEBP_PIXELS = 1_000_000  # above this, lossless WebP takes five times PNG's time and saves nothing on grey
+_SMALL = 100_000  # bytes
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,8 @@ def sprite_sheet(frames: np.ndarray) -> Sheet:
     """Frames (F, C, H, W), as `to_uint8` takes them, in one picture of at most `MAX_SIDE` pixels a side.
 
     The sheet is as wide as allowed, the layout in which PNG compresses best; lossless WebP is taken instead
-    where it is smaller. Colour frames without colour are stored grey.
+    where a large one becomes smaller so: of a small one it takes five times as long to save a twentieth. Colour frames
+    without colour are stored grey.
     Raises UserError where the frames do not fit.
     """
     frames = _without_colour(to_uint8(frames))
@@ -123,7 +125,7 @@ def sprite_sheet(frames: np.ndarray) -> Sheet:
     rows = -(-count // columns)
     picture = Image.fromarray(_tile(frames, columns, gap=0, background=0))
     candidates = [(_encode(picture, format="PNG"), "image/png")]
-    if picture.width * picture.height <= _WEBP_PIXELS:
+    if len(candidates[0][0]) > _SMALL and picture.width * picture.height <= _WEBP_PIXELS:
         candidates.append((_encode(picture, format="WEBP", lossless=True, method=4), "image/webp"))
     data, mime = min(candidates, key=lambda candidate: len(candidate[0]))
     return Sheet(data, mime, columns, rows, width, height, count)
