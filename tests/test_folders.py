@@ -2,6 +2,7 @@
 
 import io
 import json
+import mmap
 import os
 import signal
 import subprocess
@@ -159,18 +160,48 @@ def test_training_on_the_map_is_training_in_memory_bit_for_bit(birds: Path, monk
     with pytest.raises(ValueError, match="read-only"):
         mapped.train.images[0] = 0
     held = data.Dataset("held", *(data.Split(np.array(split.images)) for split in (mapped.train, mapped.test)))
+    assert not folders.wants_reading_ahead(mapped.train.images)
     ends = []
-    for dataset, room in ((mapped, True), (mapped, False), (held, True)):
+    for dataset, room, memory in ((mapped, True, 2**30), (mapped, False, 2**20), (held, True, 2**20)):
         monkeypatch.setattr(train.devices, "has_room", lambda *_, room=room: room)
+        monkeypatch.setattr(os, "sysconf", lambda _, memory=memory: memory // mmap.PAGESIZE)
         trainer = Trainer(
             ModelConfig((3, 32, 32), widths=(16,)), TrainConfig(epochs=2, batch_size=64), dataset, torch.device("cpu")
         )
+        assert trainer.reads_ahead == (not room)
         assert trainer.images.data_ptr() == dataset.train.images.ctypes.data
         tested = [record.test for record in trainer.run()][-1]
         ends.append((tested, list(trainer.model.state_dict().values())))
     for tested, weights in ends[1:]:
         assert tested == ends[0][0]
         assert all(torch.equal(one, other) for one, other in zip(weights, ends[0][1], strict=True))
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MADV_WILLNEED"), reason="this system takes no advice on maps")
+@pytest.mark.parametrize("step", [1, 3])
+def test_reading_ahead_asks_for_the_pages_of_the_rows_and_no_others(tmp_path: Path, step: int) -> None:
+    asked = []
+
+    class Map(mmap.mmap):
+        def madvise(self, *arguments: int) -> None:
+            asked.append(arguments)
+            super().madvise(*arguments)
+
+    before, row, rows = 4099, 3 * 28 * 28, [0, 7, 3, 12]
+    (tmp_path / "file").write_bytes(np.random.default_rng(0).bytes(before + 60 * row))
+    with (tmp_path / "file").open("rb") as file:
+        mapped = Map(file.fileno(), 0, access=mmap.ACCESS_READ)
+    images = np.ndarray((60, 3, 28, 28), np.uint8, mapped, before)[::step]
+    folders.read_ahead(images, rows)
+    needed = {
+        byte // mmap.PAGESIZE for i in rows for byte in range(before + i * step * row, before + (i * step + 1) * row)
+    }
+    assert {advice for advice, _, _ in asked} == {mmap.MADV_WILLNEED}
+    assert {
+        page
+        for _, start, length in asked
+        for page in range(start // mmap.PAGESIZE, -(-(start + length) // mmap.PAGESIZE))
+    } == needed
 
 
 # Made once, whole

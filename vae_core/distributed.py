@@ -135,12 +135,13 @@ class Ranks:
         """
         if self.size == 1:
             return shard.index_select(0, index)
-        own = self._own(index)
+        own = self.own(index)
         batch = shard.new_zeros((len(index), *shard.shape[1:]))
         batch[own] = shard[(index[own] // self.size).to(shard.device)]
         return batch
 
-    def _own(self, index: Tensor) -> Tensor:
+    def own(self, index: Tensor) -> Tensor:
+        """The places in a batch of those images, `index` (B,), that are in this rank's shard."""
         return (index % self.size == self.rank).nonzero()[:, 0]
 
     def spread(self, model: VAE, index: Tensor | None = None) -> "VAE | _Spread":
@@ -148,7 +149,7 @@ class Ranks:
         rank has all rows and there is no `index`, every `size`-th."""
         if self.size == 1:
             return model
-        return _Spread(model, self, None if index is None else self._own(index))
+        return _Spread(model, self, None if index is None else self.own(index))
 
     def parallel(self, model: VAE, objective: Callable[..., Any]) -> Callable[..., Any]:
         """`objective`, whose result depends on the parameters of `model`; `backward` then gives them its gradient."""

@@ -6,6 +6,7 @@ is one stretch of it. What a training run reads of it stays with the system, whi
 
 import hashlib
 import json
+import mmap
 import os
 import shutil
 from array import array
@@ -23,7 +24,7 @@ from vae_core.decoding import CHUNK, Decoded, decode
 from vae_core.downloads import Arrays, Progress
 from vae_core.errors import UserError
 
-__all__ = ["CACHE_BYTES", "Listing", "list_files", "read"]
+__all__ = ["CACHE_BYTES", "Listing", "list_files", "read", "read_ahead", "wants_reading_ahead"]
 
 CACHE_BYTES = 20 * 2**30  # what all caches may take together; the one that is made may take more
 
@@ -151,6 +152,34 @@ def _recall(path: Path, progress: Progress | None) -> tuple[Arrays, tuple[str, .
 def _mapped(path: Path, start: int, about: dict[str, Any]) -> np.ndarray:
     dtype, shape, (begin, _) = _TYPES[about["dtype"]], tuple(about["shape"]), about["data_offsets"]
     return np.asarray(np.memmap(path, dtype, "r", start + begin, shape))
+
+
+def wants_reading_ahead(images: np.ndarray) -> bool:
+    """Whether `images` are mapped from a file that the system will not hold in memory whole: over half of it."""
+    most = os.sysconf("SC_PHYS_PAGES") * mmap.PAGESIZE // 2 if hasattr(mmap, "MADV_WILLNEED") else images.nbytes
+    return images.nbytes > most and _map(images) is not None
+
+
+def read_ahead(images: np.ndarray, index: Iterable[int]) -> None:
+    """Let the system read rows `index` of mapped `images` (N, C, H, W) from disk while other work goes on.
+
+    Read only when they are needed, rows in a random order take their neighbours along, which they are dropped for:
+    many times as much is read, and all of it waited for (bench/README.md).
+    """
+    mapped, row = _map(images), images[0].nbytes
+    start = images.ctypes.data - np.frombuffer(mapped, np.uint8).ctypes.data
+    for i in index:
+        first = start + i * images.strides[0]
+        page = first // mmap.PAGESIZE * mmap.PAGESIZE
+        mapped.madvise(mmap.MADV_WILLNEED, page, first + row - page)
+
+
+def _map(images: np.ndarray) -> mmap.mmap | None:
+    """The map that `images` are a view of."""
+    owner: Any = images
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    return owner if isinstance(owner, mmap.mmap) else None
 
 
 @contextmanager

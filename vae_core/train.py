@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vae_core import device as devices
-from vae_core import gates
+from vae_core import folders, gates
 from vae_core.data import Dataset
 from vae_core.distributed import Ranks
 from vae_core.errors import UserError
@@ -213,6 +213,7 @@ class Trainer:
         self.images = torch.from_numpy(self.ranks.shard(dataset.train.images))  # mapped, maybe: no copy on the CPU
         if devices.has_room(self.device, self.images.nbytes):
             self.images = self.images.to(self.device)
+        self.reads_ahead = self.images.device.type == "cpu" and folders.wants_reading_ahead(dataset.train.images)
         self.noise = torch.Generator(device=self.device).manual_seed(train.seed)
         self.batch_size = min(train.batch_size, self.count)
         self.batches = self.count // self.batch_size
@@ -248,7 +249,10 @@ class Trainer:
         while self.epoch < self.config.epochs:
             order = self._order()
             while self.batch < self.batches:
-                self._train_step(order[self.batch * self.batch_size : (self.batch + 1) * self.batch_size])
+                if self.reads_ahead:
+                    ahead = self._rows(order, self.batch + 1)
+                    folders.read_ahead(self.dataset.train.images, ahead[self.ranks.own(ahead)].tolist())
+                self._train_step(self._rows(order, self.batch))
                 self.batch += 1
                 if self._record_is_due() and self.batch < self.batches:
                     yield self._record()
@@ -302,6 +306,9 @@ class Trainer:
         if self.ranks.size > 1:
             return self._steps >= self._steps_a_record
         return time.perf_counter() - self._since >= _REPORT_SECONDS
+
+    def _rows(self, order: Tensor, batch: int) -> Tensor:
+        return order[batch * self.batch_size : (batch + 1) * self.batch_size]
 
     def _beta_now(self) -> float:
         return warmed_up(self.beta, self.step / self.batches, self.config.kl_warmup)
