@@ -1,13 +1,14 @@
 """Table 1 of Burda et al. 2016 (arXiv 1509.00519), MNIST with one stochastic layer: our column beside the paper's.
 
-    python -m bench.burda --objective vae|iwae --k 1|5|50 [--fraction F | --minutes M | --checkpoint FILE [--ship FILE]]
+    python -m bench.burda --objective vae|iwae --k 1|5|50 [--fraction F | --minutes M | --checkpoint FILE] [--ship FILE]
 
 The recipe: 784-200-200 tanh-50 and back, the output bias from the mean picture, pixels drawn anew each time they are
 shown, batch 20, Adam with ε = 1e-4 and β2 = 0.999, stages of 3^i epochs (i = 0 … 7) at the learning rate
-1e-3 · 10^(−i/7): 3,280 epochs. --fraction shortens all stages alike. --minutes trains the same network for so long
-with a batch and a schedule of our own: Adam at a constant rate, which falls to zero over the last 30 % of the steps.
---checkpoint trains nothing and reads a model that was trained elsewhere; --ship writes it to another file, with what
-was measured in its record and the codes of a few test images only.
+1e-3 · 10^(−i/7): 3,280 epochs. --fraction shortens all stages alike. --minutes trains the same network for about so
+long as a run (in the folder --run, or a temporary one) with a batch and a schedule of our own: Adam at a constant rate,
+which falls to zero over the last 30 % of the steps. --checkpoint trains nothing and reads a model that was trained
+elsewhere. --ship writes a model that has a checkpoint to another file, with what was measured in its record and the
+codes of a few test images only.
 
 Every row is evaluated alike: the importance-weighted estimate of −log p(x) from 5,000 samples an image over the whole
 test set, each pixel drawn once from its grey value with seed 0. Everything runs on the accelerator where there is one.
@@ -15,6 +16,7 @@ test set, each pixel drawn once from its grey value with seed 0. Everything runs
 
 import argparse
 import datetime
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ STAGES = tuple(3**i for i in range(8))  # epochs; 3,280 in all
 SAMPLES = 5000
 OWN_BATCH, OWN_RATE = 100, 2e-3
 SHIPPED_IMAGES = 240  # whose codes ship: with them the file stays under 1.8 MB
-_WARM_STEPS, _TIMED_STEPS = 20, 200
+_STEPS_SHARE = 0.93  # of a run's time; the rest goes into previews and checkpoints
 
 
 def stage_factor(done: float) -> float:
@@ -69,37 +71,56 @@ def recipe(objective: str, k: int, fraction: float, seed: int):
     return Trainer(*configs, data.load("mnist"), schedule=stage_factor, adam_epsilon=1e-4)
 
 
-def own(objective: str, k: int, minutes: float, seed: int):
-    """Our training of the same network: as many whole epochs as `minutes` give at this machine's speed."""
-    from vae_core import data
-    from vae_core.train import Trainer
+def own(objective: str, k: int, minutes: float, seed: int, folder: Path | None) -> tuple[Any, dict[str, Any]]:
+    """Our training of the same network, for as many epochs as `minutes` give at this machine's speed, and what it took.
 
-    mnist = data.load("mnist")
-    trial = Trainer(*_configs(objective, k, 1, OWN_BATCH, OWN_RATE, seed), mnist)
-    began = None
+    The speed is that of an epoch on trial, test evaluation included, after its first tenth.
+    """
+    from vae_core import data, runs
+    from vae_core.checkpoint import load
+    from vae_core.train import Trainer
+    from vae_core.worker import train_run
+
+    trial = Trainer(*_configs(objective, k, 1, OWN_BATCH, OWN_RATE, seed), data.load("mnist"))
+    first = None
     for record in trial.run():
-        if began is None and record.step >= _WARM_STEPS:
-            began = (record.step, time.perf_counter())
-        elif began and record.step >= began[0] + _TIMED_STEPS:
-            break
-    seconds = (time.perf_counter() - began[1]) / (record.step - began[0]) * trial.batches
-    epochs = max(1, int(60 * minutes / seconds))
-    return Trainer(*_configs(objective, k, epochs, OWN_BATCH, OWN_RATE, seed), mnist)
+        if first is None and record.epoch > 0.1:
+            first, began = record, time.perf_counter()
+    seconds = (time.perf_counter() - began) / (1 - first.epoch)
+    epochs = max(1, int(60 * minutes * _STEPS_SHARE / seconds))
+    config = runs.RunConfig(*_configs(objective, k, epochs, OWN_BATCH, OWN_RATE, seed))
+    with tempfile.TemporaryDirectory() as temporary:
+        run = runs.create(config, folder or Path(temporary) / config.name)
+        began = time.perf_counter()
+        train_run(run, _Saying())
+        took = time.perf_counter() - began
+        checkpoint = load(run.checkpoint)
+    return checkpoint, _facts(checkpoint.record["images_per_second"], OWN_BATCH, epochs, took)
+
+
+class _Saying:
+    """Called with each progress record: says once a minute how far the training is."""
+
+    def __init__(self) -> None:
+        self.said = time.perf_counter()
+
+    def __call__(self, record, trainer) -> None:
+        if time.perf_counter() - self.said > 60:
+            self.said = time.perf_counter()
+            print(f"epoch {record.epoch:.1f} of {trainer.config.epochs}, loss {record.loss:.2f} nats", flush=True)
+
+
+def _facts(rate: float, batch: int, epochs: int, seconds: float) -> dict[str, Any]:
+    return {"epochs": epochs, "batch": batch, "images/s": rate, "training, s": seconds}
 
 
 def trained(trainer) -> dict[str, Any]:
-    """Train to the end, saying once a minute how far; what it took."""
-    began = said = time.perf_counter()
+    """Train to the end; what it took."""
+    began, say = time.perf_counter(), _Saying()
     for record in trainer.run():
-        if time.perf_counter() - said > 60:
-            said = time.perf_counter()
-            print(f"epoch {record.epoch:.1f} of {trainer.config.epochs}, loss {record.loss:.2f} nats", flush=True)
-    return {
-        "epochs": trainer.config.epochs,
-        "batch": trainer.batch_size,
-        "images/s": trainer.images_per_second,
-        "training, s": time.perf_counter() - began,
-    }
+        say(record, trainer)
+    took = time.perf_counter() - began
+    return _facts(trainer.images_per_second, trainer.batch_size, trainer.config.epochs, took)
 
 
 def measured(model, images: int) -> dict[str, Any]:
@@ -115,7 +136,7 @@ def measured(model, images: int) -> dict[str, Any]:
     whole = evaluate(model, test, binarize=True)
     return {
         "ours": -found.mean,
-        "standard error": found.standard_error,
+        "standard error": f"{found.standard_error:.4f}",
         "−ELBO": -whole.elbo,
         "active units": whole.active_units,
         "test images": len(found.values),
@@ -130,7 +151,7 @@ def ship(checkpoint, found: dict[str, Any], path: Path) -> None:
     from vae_core.checkpoint import LatentSnapshot, save
 
     rows = {name: row if row is None else row[:SHIPPED_IMAGES] for name, row in vars(checkpoint.snapshot).items()}
-    said = {"value": -found["ours"], "standard_error": found["standard error"]}
+    said = {"value": -found["ours"], "standard_error": float(found["standard error"])}
     said |= {"samples": SAMPLES, "images": found["test images"]}
     record = checkpoint.record | {"log_likelihood": said}
     save(path, replace(checkpoint, record=record, snapshot=LatentSnapshot(**rows)))
@@ -143,7 +164,7 @@ def table(objective: str, k: int, found: dict[str, Any]) -> list[dict[str, Any]]
         ours = found if (name, samples) == (objective, k) else dict.fromkeys(found)
         row = {"row": f"{name.upper()} k = {samples}", "paper": f"{paper:.2f}"}
         row["reproductions"] = REPRODUCTIONS.get((name, samples))
-        rows.append(row | {key: round(value, 3) if isinstance(value, float) else value for key, value in ours.items()})
+        rows.append(row | {key: f"{value:.2f}" if isinstance(value, float) else value for key, value in ours.items()})
     return rows
 
 
@@ -156,6 +177,7 @@ def main() -> None:
     length.add_argument("--fraction", type=float, default=1.0, help="of the recipe's epochs")
     length.add_argument("--minutes", type=float, help="train so long with our own schedule instead")
     length.add_argument("--checkpoint", type=Path, help="a trained model, to be measured only")
+    parser.add_argument("--run", type=Path, help="the run's folder, for --minutes")
     parser.add_argument("--ship", type=Path, help="where to write the measured checkpoint")
     parser.add_argument("--images", type=int, default=10_000, help="test images, fewer for a trial")
     parser.add_argument("--seed", type=int, default=0)
@@ -168,20 +190,17 @@ def main() -> None:
     from vae_core.checkpoint import load
 
     facts = machine("torch") | {"device": device.describe(device.pick()), "date": f"{datetime.date.today()}"}
-    checkpoint = load(arguments.checkpoint, device.pick()) if arguments.checkpoint else None
-    if checkpoint:
-        model, training = checkpoint.model, {}
+    checkpoint, training = None, {}
+    if arguments.checkpoint:
+        checkpoint, how = load(arguments.checkpoint, device.pick()), str(arguments.checkpoint)
+    elif arguments.minutes:
+        checkpoint, training = own(*row, arguments.minutes, arguments.seed, arguments.run)
+        how = f"our schedule, {arguments.minutes:g} minutes"
     else:
-        if arguments.minutes:
-            trainer = own(*row, arguments.minutes, arguments.seed)
-        else:
-            trainer = recipe(*row, arguments.fraction, arguments.seed)
-        training, model = trained(trainer), trainer.model
-    facts["trained"] = str(arguments.checkpoint or "") or (
-        f"{arguments.minutes:g} minutes, our schedule" if arguments.minutes else f"{arguments.fraction:g} recipe"
-    )
-    found = measured(model, arguments.images)
-    emit("burda", facts, table(*row, found | training))
+        trainer = recipe(*row, arguments.fraction, arguments.seed)
+        training, how = trained(trainer), f"the recipe, {arguments.fraction:g} of its epochs"
+    found = measured(checkpoint.model if checkpoint else trainer.model, arguments.images)
+    emit("burda", facts | {"trained": how}, table(*row, found | training))
     if checkpoint and arguments.ship:
         ship(checkpoint, found, arguments.ship)
 

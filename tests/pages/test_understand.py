@@ -167,7 +167,7 @@ def test_a_measured_log_likelihood_is_told_beside_the_paper_s(tmp_path: Path) ->
     for name, said in (("with", record), ("without", {"train": train})):
         save(tmp_path / name, Checkpoint(model, said))
     words = bounds_view.measured_words(Entry("with", tmp_path / "with"))
-    assert "over all 10,000 test images with 5,000 draws" in words
+    assert "over 10,000 test images with 5,000 draws" in words
     assert "**−87.13 nats**, ± 0.010" in words
     assert "report −86.76 nats after" in words
     assert bounds_view.measured_words(Entry("without", tmp_path / "without")) is None
