@@ -173,7 +173,7 @@ def _from_kl(d: Derivation) -> Step:
                 why="Bayes’ theorem again, in logarithms.",
             ),
             Line(
-                _rows(_GAP, r"\quad = " + _mean(rf"\log {_Q} - \log {_JOINT}") + f" + {_EVIDENCE}"),
+                _rows(_GAP, r"\quad = " + _mean(rf"\log {_Q} - \log {_JOINT}"), rf"\qquad + {_EVIDENCE}"),
                 f"{amount(d.encoder)} − {_minus(d.joint)} + {_minus(d.evidence)} = "
                 f"{_bold(d.encoder - d.joint + d.evidence)}",
                 "log p(x) does not depend on z, so it leaves the expectation.",

@@ -208,7 +208,8 @@ def _ends(entry: state.Entry, checkpoint: Checkpoint, points: dict[str, state.Po
     st.subheader("Interpolate", anchor=False)
     with st.container(horizontal=True):
         for end, point in points.items():
-            layout.picture(decoded(entry, checkpoint, point.z), f"{end}: {plain(point.label)}", target=84)
+            name = end if point.label == "z" else f"{end}: {plain(point.label)}"
+            layout.picture(decoded(entry, checkpoint, point.z), name, target=84)
     label = "Interpolate from A to B" if len(points) == 2 else f"Open Interpolate with {next(iter(points))}"
     if st.button(label, icon=":material/linear_scale:", type="primary", key="map_interpolate"):
         state.send("pages/explore/interpolate.py", **{end.lower(): _end(end) for end in points})

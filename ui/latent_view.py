@@ -330,7 +330,7 @@ def class_counts(found: Codes, indices: np.ndarray) -> go.Figure:
         orientation="h",
         marker_color=[theme.class_colour(label) for label in range(len(counts))],
         text=counts,
-        textangle=0,
+        textposition="outside",
         cliponaxis=False,
         hovertemplate="%{y}: %{x} images<extra></extra>",
         showlegend=False,

@@ -121,10 +121,10 @@ class LiveChart {
   }
 
   whole() {
-    const { series, range, bars } = this.data;
-    const xs = series.flatMap((one) => one.x);
+    const { series, marks, range, bars } = this.data;
+    const xs = [...series.flatMap((one) => one.x), ...(bars ? [] : marks.map((mark) => mark.x))];
     const ys = series.flatMap((one) => one.y);
-    if (!xs.length) return { x: [0, 1], y: [0, 1] };
+    if (!ys.length) return { x: [0, 1], y: [0, 1] };
     const x = [Math.min(...xs), Math.max(...xs)];
     const y = [Math.min(...ys), Math.max(...ys)];
     if (bars) return { x: [x[0] - 0.6, x[1] + 0.6], y: [Math.min(0, y[0]), Math.max(y[1] * 1.08, 0.01)] };
@@ -150,7 +150,7 @@ class LiveChart {
     this.context.clearRect(0, 0, width, height);
     this.drawAxes(styles.getPropertyValue("--st-border-color") || "#ccc");
     this.clipped(() => (this.data.bars ? this.drawBars() : this.data.series.forEach((series) => this.drawLine(series))));
-    this.data.marks.forEach((mark) => this.drawMark(mark));
+    this.drawMarks();
     this.drawPointer();
     this.root.dataset.redraws = ++this.redraws;
   }
@@ -248,19 +248,27 @@ class LiveChart {
     }
   }
 
-  drawMark({ x, text }) {
+  // Where the words of two would meet, the later one's stand.
+  drawMarks() {
     const { context, plot, view } = this;
-    if (x < view.x[0] || x > view.x[1]) return;
-    const at = Math.round(this.scaleX(x)) + 0.5;
+    let free = Infinity;
     context.save();
     context.strokeStyle = context.fillStyle = this.ink;
     context.globalAlpha = 0.7;
     context.lineWidth = 1;
     context.setLineDash([2, 3]);
-    this.line(at, plot.top, at, plot.top + plot.height);
     context.textBaseline = "bottom";
-    context.textAlign = at > plot.left + plot.width / 2 ? "right" : "left";
-    context.fillText(text, at + (context.textAlign === "left" ? -2 : 2), plot.top - 2);
+    context.textAlign = "left";
+    for (const { x, text } of [...this.data.marks].reverse()) {
+      if (x < view.x[0] || x > view.x[1]) continue;
+      const at = Math.round(this.scaleX(x)) + 0.5;
+      this.line(at, plot.top, at, plot.top + plot.height);
+      const wide = context.measureText(text).width;
+      const left = at > plot.left + plot.width / 2 ? at + 2 - wide : at - 2;
+      if (left + wide > free) continue;
+      context.fillText(text, left, plot.top - 2);
+      free = left - 6;
+    }
     context.restore();
   }
 
