@@ -142,8 +142,8 @@ def _other_rank(run: Run, job: subprocess.Popen) -> int:
 @pytest.fixture
 def job(tmp_path: Path) -> Iterator[subprocess.Popen]:
     """A job of two processes that torchrun starts once more when one of them is killed."""
-    options = "train --epochs 12 --widths 512 256 --json --run-dir run"
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    options = "train --epochs 12 --widths 512 256 --json"
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "VAE_RUNS": str(tmp_path)}
     process = subprocess.Popen(
         [*TORCHRUN, "--max-restarts", "1", "-m", "vae_core", *options.split()],
         cwd=tmp_path,
@@ -161,24 +161,24 @@ def job(tmp_path: Path) -> Iterator[subprocess.Popen]:
 def test_a_killed_rank_costs_no_more_than_what_was_not_saved(
     job: subprocess.Popen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed while it is paused: it starts again by itself and is still paused, and can be steered. Killed again: it
-    says so and ends.
+    """Killed when it is paused and has been steered: it goes on in the same place by itself, and is still paused.
+    Killed again: it says so and ends.
 
     What one process then makes of the rest is what it would have come to with nothing of all that.
     """
-    run = Run(tmp_path / "run")
-    _until(lambda: run.state()["status"] in ("starting", "running"), job)
+    _until(lambda: list(tmp_path.glob("*/state.json")), job)
+    run = Run(next(tmp_path.glob("*/state.json")).parent)
+    _until(lambda: run.state()["status"] == "starting", job)
     run.step_epoch()
     _until(lambda: run.state()["status"] == "paused", job)
     assert run.state()["device"] == "2 × CPU, 1 thread"
+    run.steer(beta=2.0)
+    _until(lambda: run.metrics().events, job)
     first = run.state()["pid"]
     os.kill(first, signal.SIGKILL)
     _until(lambda: run.state()["status"] == "paused" and run.state()["pid"] != first, job)
-    run.steer(beta=2.0)
-    _until(lambda: run.metrics().events, job)
-    paused = run.state()["epoch"]
     run.step_epoch()
-    _until(lambda: run.state()["status"] == "paused" and run.state()["epoch"] == paused + 1, job)
+    _until(lambda: run.state()["status"] == "paused" and run.state()["epoch"] == 2, job)
     lines = len(run.metrics().records)
     run.go_on()
     _until(lambda: len(run.metrics().records) > lines, job)
@@ -190,12 +190,13 @@ def test_a_killed_rank_costs_no_more_than_what_was_not_saved(
     assert "Give the same command again" in run.state()["message"]
 
     assert worker.train_run(run, device="cpu") == "finished"
-    config, (event,) = run.config(), run.metrics().events
-    assert event["step"] > 11
+    assert [path.name for path in tmp_path.glob("*/config.json")] == ["config.json"]
+    config, (before, steered) = run.config(), run.metrics().events
+    assert before["step"] == 11 < steered["step"]
     monkeypatch.setattr(train, "_REPORT_SECONDS", 0.0)
     whole = Trainer(config.model, config.train, data.load("digits"), CPU)
     for record in whole.run():
-        whole.beta = 2.0 if record.step >= event["step"] else 1.0
+        whole.beta = 2.0 if record.step >= steered["step"] else 1.0
     tests = run.metrics().tests
     assert [test["epoch"] for test in tests] == list(range(1, 13))
     assert tests[-1]["test"]["elbo"] == pytest.approx(record.test.elbo, rel=1e-4)
