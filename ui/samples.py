@@ -13,6 +13,7 @@ __all__ = ["TEMPERATURES", "log_prior", "memorised", "neighbours_in_z", "trainin
 
 TEMPERATURES = np.linspace(0, 2, 41)
 _NEIGHBOURS = 5
+_SEARCHED = 100_000  # training images among which the nearest are looked for: seconds
 _TESTED = 256  # test images whose nearest training image says what is usual
 _RARE = 0.01
 
@@ -35,6 +36,9 @@ def memorised(checkpoint: Checkpoint, picture: np.ndarray) -> None:
     if images is None:
         st.caption("The training images are not at hand, so only neighbours in z can be shown.")
         return
+    if len(images) > _SEARCHED:
+        st.caption(f"Among {_SEARCHED:,} of the {len(images):,} training images.")
+        images = images[:_SEARCHED]
     index, distance = nearest_images(images, picture[None], _NEIGHBOURS)
     _row(images[index[0]], [f"{value:.2f}" for value in distance[0]])
     usual = _usual_distances(

@@ -90,3 +90,15 @@ def test_the_verdict_follows_the_rank_among_test_images(distance, judgement):
     usual = np.linspace(1, 10, 200)
     assert judgement in samples.verdict(distance, usual)
     assert f"Nearest training image: distance {distance:.2f} (" in samples.verdict(distance, usual)
+
+
+def test_of_very_many_training_images_some_are_searched(monkeypatch):
+    monkeypatch.setattr(samples, "_SEARCHED", 300)
+    said = "Among 300 of the 1,500 training images."
+    app = open_page()
+    assert said in captions(app)
+    near = float(captions(app).split("Nearest training image: distance ")[1].split(" ")[0])
+    monkeypatch.setattr(samples, "_SEARCHED", 1500)
+    app = open_page()
+    assert "Among" not in captions(app)
+    assert float(captions(app).split("Nearest training image: distance ")[1].split(" ")[0]) <= near
