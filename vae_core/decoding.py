@@ -1,7 +1,7 @@
 """Many picture files decoded into one flat file, by several processes.
 
-Processes and not threads: the part of the work that holds Python's lock is large (bench/README.md). They are started
-as `python -m vae_core.decoding`, which, unlike `multiprocessing`, runs nothing of the caller's main module.
+Processes and not threads, which wait for each other's hold on Python (bench/README.md). They are started as
+`python -m vae_core.decoding`, which, unlike `multiprocessing`, runs nothing of the caller's main module.
 """
 
 import json

@@ -40,7 +40,7 @@ class Listing:
 
     chunks: the paths inside the folder, a JSON list of `decoding.CHUNK` of them each. directories: the sub-folders,
     and for each file the index of its own, directory_of (N,) int32. stamp: a hash of names, sizes and times of change.
-    A million files take some 40 MB.
+    A million files take 34 MB.
     """
 
     folder: Path
