@@ -341,19 +341,24 @@ def _add_curve(chart: go.Figure, curve: Curve, title: str, colour: str, scale: f
 
 
 def _add_ends(chart: go.Figure, curve: Curve, scale: float) -> None:
-    for i, text, anchor, shift in (
+    ends = (
         (0, "towards the autoencoder, β → 0", "right", (-16, -34)),
         (-1, "towards collapse, R → 0", "left", (20, -14)),
-    ):
-        chart.add_annotation(
-            x=scale * curve.rate[i],
-            y=scale * curve.distortion[i],
-            text=text,
-            xanchor=anchor,
-            ax=shift[0],
-            ay=shift[1],
-            arrowwidth=1,
-        )
+    )
+    chart.update_layout(
+        annotations=[
+            {
+                "x": scale * curve.rate[i],
+                "y": scale * curve.distortion[i],
+                "text": text,
+                "xanchor": anchor,
+                "ax": shift[0],
+                "ay": shift[1],
+                "arrowwidth": 1,
+            }
+            for i, text, anchor, shift in ends
+        ]
+    )
 
 
 def ends_sentence(curve: Curve) -> str:

@@ -190,50 +190,60 @@ def landing(seen: ImagePosterior, snapshot: LatentSnapshot, class_names: Sequenc
     """Where a picture lands in the latent plane, or line: q(z|x) to 1 and 2 σ over the test images' posterior means."""
     if len(seen.mu) == 1:
         return _landing_on_a_line(seen, snapshot)
-    chart = theme.figure("z₁", "z₂", height=_HEIGHT, hovermode="closest", showlegend=False)
+    traces, names = [], []  # handed over at once: the time for each grows with what is there
     mu = snapshot.mu[:_CLOUD]
     labels = np.zeros(len(mu), np.int64) if snapshot.labels is None else snapshot.labels[:_CLOUD]
     for label in np.unique(labels):
         name = str(class_names[label]) if label < len(class_names) else "test image"
         x, y = mu[labels == label].T
-        chart.add_scatter(
-            x=x,
-            y=y,
-            mode="markers",
-            marker={"size": 4, "opacity": 0.45, "color": theme.class_colour(int(label))},
-            name=name,
-            hovertemplate="%{x:.2f}, %{y:.2f}",
+        traces.append(
+            go.Scatter(
+                x=x,
+                y=y,
+                mode="markers",
+                marker={"size": 4, "opacity": 0.45, "color": theme.class_colour(int(label))},
+                name=name,
+                hovertemplate="%{x:.2f}, %{y:.2f}",
+            )
         )
         if label < len(class_names):
-            chart.add_annotation(
-                x=np.median(x),
-                y=np.median(y),
-                text=f"<b>{name}</b>",
-                font={"color": "white", "size": 11},
-                bgcolor=theme.class_colour(int(label)),
-                borderpad=2,
-                opacity=0.8,
-                showarrow=False,
+            names.append(
+                {
+                    "x": np.median(x),
+                    "y": np.median(y),
+                    "text": f"<b>{name}</b>",
+                    "font": {"color": "white", "size": 11},
+                    "bgcolor": theme.class_colour(int(label)),
+                    "borderpad": 2,
+                    "opacity": 0.8,
+                    "showarrow": False,
+                }
             )
     angle = np.linspace(0, 2 * np.pi, 73)
     for sigmas in (1, 2):
-        chart.add_scatter(
-            x=seen.mu[0] + sigmas * seen.sigma[0] * np.cos(angle),
-            y=seen.mu[1] + sigmas * seen.sigma[1] * np.sin(angle),
-            mode="lines",
-            line={"color": _PICTURE_COLOUR, "width": 3 - sigmas},
-            hoverinfo="skip",
+        traces.append(
+            go.Scatter(
+                x=seen.mu[0] + sigmas * seen.sigma[0] * np.cos(angle),
+                y=seen.mu[1] + sigmas * seen.sigma[1] * np.sin(angle),
+                mode="lines",
+                line={"color": _PICTURE_COLOUR, "width": 3 - sigmas},
+                hoverinfo="skip",
+            )
         )
-    chart.add_scatter(
-        x=seen.mu[:1],
-        y=seen.mu[1:],
-        mode="markers",
-        name="this picture",
-        marker={"size": 11, "symbol": "x", "color": _PICTURE_COLOUR, "line": {"color": "white", "width": 1.5}},
-        hovertemplate="%{x:.3f}, %{y:.3f}",
+    traces.append(
+        go.Scatter(
+            x=seen.mu[:1],
+            y=seen.mu[1:],
+            mode="markers",
+            name="this picture",
+            marker={"size": 11, "symbol": "x", "color": _PICTURE_COLOUR, "line": {"color": "white", "width": 1.5}},
+            hovertemplate="%{x:.3f}, %{y:.3f}",
+        )
     )
     everything = np.concatenate([mu, seen.mu[None]])
     reach = 1.05 * np.abs(everything).max()
+    look = {"height": _HEIGHT, "hovermode": "closest", "showlegend": False, "annotations": names}
+    chart = theme.figure("z₁", "z₂", **look).add_traces(traces)
     chart.update_xaxes(range=[-reach, reach], constrain="domain")
     chart.update_yaxes(range=[-reach, reach], constrain="domain", scaleanchor="x")
     return chart
