@@ -2,15 +2,15 @@
 
     python -m bench.load [--visitors 25] [--seconds 120] [--cores 2]
 
-Visitors are real sessions that speak Streamlit's protocol without a browser (`bench.visitor`), each of its own model,
-page and settings; 25 browsers on the same cores would measure browsers. They arrive within ten seconds, on a random
-page, and then think for 2 to 6 s before each act: they change the page, let go of a slider or pad, choose (a model, a
-setting, a picture), or upload a picture of their own, as often as `_ACTS` says. Page time is from the request to the
-server's word that the script has finished, for an upload from the choice of the file. Pictures that a page shows
-are fetched; the app's own scripts and styles, which browsers keep, are not. All of it twice, each time on a new
-server: alone, and beside a run in training that every fifth visitor came to watch. Server, trainer and visitors
-share the cores. Memory is the server's resident set: with one visitor at rest on the home page, with as many more
-beside, and under load.
+Visitors are real sessions that speak Streamlit's protocol without a browser (`bench.visitor`); 25 browsers on the same
+cores would measure browsers. They arrive within ten seconds, on a random page, half of them with the model that the
+app opens with and the others with any that ships, and then think for 2 to 6 s before each act: they change the page,
+let go of a slider or pad, choose (a model, a setting, a picture), or upload a picture of their own, as often as
+`_ACTS` says. Page time is from the request to the server's word that the script has finished, for an upload from the
+choice of the file. Pictures that a page shows are fetched; the app's own scripts and styles, which browsers keep, are
+not. All of it twice, each time on a new server: alone, and beside a run in training that every fifth visitor came to
+watch. Server, trainer and visitors share the cores. Memory is the server's resident set: with one visitor at rest on
+the home page, with as many more beside, and under load.
 """
 
 import argparse
@@ -74,11 +74,12 @@ async def _live(url: str, number: int, end: float, run: Run | None, seen: Seen) 
 
 
 async def _arrive(visitor: Visitor, chance: random.Random, run: Run | None) -> float:
-    model = chance.choice(sorted(path.stem for path in (ROOT / "checkpoints").glob("*.safetensors")))
+    shipped = sorted(path.stem for path in (ROOT / "checkpoints").glob("*.safetensors"))
+    query = f"model={chance.choice(shipped)}" if chance.random() < 0.5 else ""
     if run:
-        return await visitor.open("train", f"model={model}&run={run.name}")
+        return await visitor.open("train", f"{query}&run={run.name}")
     addresses = sorted(path.stem.replace("_", "-") for path in (ROOT / "pages").glob("*/*.py") if path.stem != "home")
-    return await visitor.open(chance.choice(["", *addresses]), f"model={model}")
+    return await visitor.open(chance.choice(["", *addresses]), query)
 
 
 async def _act(visitor: Visitor, chance: random.Random) -> tuple[str, float]:

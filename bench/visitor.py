@@ -280,8 +280,9 @@ class Visitor:
                 self._start(self._fetch(self.url + url))
 
     async def _fetch(self, url: str) -> None:
+        run = self._run
         answer = await asyncio.to_thread(self._http.get, url, timeout=_PATIENCE_SECONDS)
-        if not answer.ok:
+        if not answer.ok and run == self._run:  # a picture goes with the page that showed it
             self.problems.append(f"{self.page or 'home'}: a picture was not there ({answer.status_code})")
 
     def _refresh(self, fragment: str, interval: float) -> None:

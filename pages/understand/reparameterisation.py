@@ -123,7 +123,7 @@ def training_part(subject, pair, names, mu, sigma):
     st.caption(
         "ELBO after the last step: "
         + ", ".join(f"{gradient_view.NAMES[one].lower()} {layout.nats(value)}" for one, value in ends.items())
-        + ". Each is averaged over 64 draws; what lies far below the chart is cut off."
+        + f". Each is averaged over {gradient_view.ELBO_DRAWS} draws; what lies far below the chart is cut off."
     )
 
 
