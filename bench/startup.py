@@ -61,13 +61,10 @@ def _page_changes(opened, rounds: int) -> list[float]:
     return times
 
 
-def _first_record(opened, folder: Path, seed: int) -> float:
+def _first_record(opened, url: str, folder: Path, seed: int) -> float:
     """Start a run of a new seed, when the trainer on standby has had its time; seconds to its first record."""
-    opened.get_by_test_id("stSidebarNavLink").filter(has_text="Train").click()
-    opened.get_by_test_id("stExpander").filter(has_text="New run").wait_for()
+    opened.goto(f"{url}/train")
     opened.wait_for_selector(IDLE, state="attached", timeout=90_000)
-    if not opened.get_by_role("button", name="Start training").is_visible():
-        opened.get_by_text("New run").click()
     opened.get_by_role("spinbutton", name="Seed").fill(str(seed))
     opened.get_by_role("spinbutton", name="Seed").press("Enter")
     opened.wait_for_timeout(_WARMING_MS)
@@ -94,7 +91,7 @@ def main() -> None:
             pairs = [(_imports(), _first_page(blank)) for _ in range(rounds)]
         with app() as url, page(url) as opened:
             changes = _page_changes(opened, rounds)
-            starts = [_first_record(opened, Path(folder), seed) for seed in range(1, rounds + 1)]
+            starts = [_first_record(opened, url, Path(folder), seed) for seed in range(1, rounds + 1)]
     imports, first = (spread(column) for column in zip(*pairs, strict=True))
     ratios = spread([usable / imported for imported, usable in pairs])
     rows = [
