@@ -86,11 +86,23 @@ def begin(process: subprocess.Popen, run: Path, environment: Mapping[str, str]) 
     return True
 
 
+def _warm_up() -> None:
+    """Import what a trainer needs; the optimiser imports half of it at its first step."""
+    import torch
+
+    from vae_core import worker  # noqa: F401
+
+    weight = torch.nn.Parameter(torch.zeros(1))
+    weight.grad = torch.zeros(1)
+    torch.optim.Adam([weight], fused=True).step()
+
+
 def _wait() -> int:
     """Import what a trainer needs, wait for a request, and train; the exit status."""
     with suppress(OSError):  # where only sockets can be waited for
         select.select([sys.stdin], [], [], _QUIET_SECONDS)
-    from vae_core import cli, worker  # noqa: F401 (what takes its time is imported here)
+    _warm_up()
+    from vae_core import cli
 
     text = sys.stdin.read()
     if not text:
