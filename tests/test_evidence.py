@@ -62,6 +62,9 @@ class LinearGaussian(nn.Module):
     def decode(self, z: Tensor) -> Tensor:
         return (z.double() @ self.weight)[:, None, None]
 
+    def affine_maps(self) -> None:
+        """Not a network of affine maps and ReLUs."""
+
     def log_evidence(self, x: Tensor) -> np.ndarray:
         covariance = self.weight.T @ self.weight + self.sigma**2 * torch.eye(3)
         zero = torch.zeros(3, dtype=torch.float64)
@@ -181,17 +184,17 @@ def test_the_three_numbers_add_up(name: str, dataset: str, beta: float | None) -
 
 
 def test_a_hand_moved_q_keeps_the_sum() -> None:
-    """Narrow, wide and far: ELBO and gap change, log p(x) and their sum do not, to 1e-2 nats where q is the prior."""
+    """Narrow, wide and far: ELBO and gap change, log p(x) and their sum do not, to 2e-3 nats."""
     model = load(CHECKPOINTS / "digits-d2.safetensors").model
     posteriors = LatentPlane(model).posteriors(binarise(data.load("digits").test.images[4:5], 0))
     moved = [
         posteriors.against(np.array([mu]), 2 * np.log([sigma]))
         for mu, sigma in (((0, 0), (1, 1)), ((1, -1), (0.2, 0.05)), ((-2, 2), (0.02, 0.6)), ((0.3, 0), (0.5, 0.3)))
     ]
-    assert [abs(found.residual[0]) for found in moved] == pytest.approx([0] * 4, abs=1e-2)
+    assert [abs(found.residual[0]) for found in moved] == pytest.approx([0] * 4, abs=2e-3)
     assert len({found.log_likelihood[0] for found in moved}) == 1
     elbos = [found.elbo[0] for found in moved]
-    assert min(abs(a - b) for a, b in itertools.combinations(elbos, 2)) > 1
+    assert min(abs(a - b) for a, b in itertools.combinations(elbos, 2)) > 0.1
 
 
 class _Folded(LinearGaussian):
@@ -272,3 +275,32 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     save(tmp_path / "d3.safetensors", Checkpoint(build(latent_dim=3)))
     assert main(["evidence", str(tmp_path / "d3.safetensors"), "--limit", "3"]) == 2
     assert "importance samples" in capsys.readouterr().err
+
+
+def test_images_are_the_same_alone_and_among_others_and_when_asked_again() -> None:
+    """To 1e-4 nats (float32 networks round as their points are grouped), although finer parts of the plane are kept."""
+    model = load(CHECKPOINTS / "digits-d2.safetensors").model
+    pictures = binarise(data.load("digits").test.images[:6], 0)
+    plane = LatentPlane(model)
+    alone = evidence(plane, pictures[3:4])
+    for _ in range(2):
+        among = evidence(plane, pictures)
+        for name in ("log_likelihood", "elbo", "kl_to_true_posterior"):
+            assert getattr(among, name)[3] == pytest.approx(getattr(alone, name)[0], abs=1e-4)
+
+
+def test_what_is_kept_stays_within_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With room for the first image alone, the others are as they are with room for all."""
+    model = load(CHECKPOINTS / "digits-d2.safetensors").model
+    pictures = binarise(data.load("digits").test.images[:3], 0)
+    plane, free = LatentPlane(model), LatentPlane(model)
+    evidence(plane, pictures[:1])
+    room = plane.kept_numbers
+    assert room > 0
+    expected = evidence(free, pictures).log_likelihood
+    assert free.kept_numbers > room
+    monkeypatch.setattr("vae_core.evidence._KEPT_OFFSETS", room)
+    for row in range(3):
+        found = evidence(plane, pictures[row : row + 1]).log_likelihood[0]
+        assert found == pytest.approx(expected[row], abs=1e-4)
+        assert plane.kept_numbers <= room

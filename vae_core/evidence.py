@@ -2,18 +2,18 @@
 
 log p(x) = ELBO + KL(q(z|x) ‖ p(z|x)), and each of the three comes from sums of its own over points of its own:
 log p(x) from a lattice over the latent plane, refined where p(x, z) is; the ELBO by Gauss–Hermite quadrature on q; the
-KL from a lattice in units of q's standard deviations, with p(z|x) normalised on a lattice between the points of the
-first. What is left of log p(x) − ELBO − KL, the `residual`, shows the errors of all of them.
+KL from a lattice in units of q's standard deviations, with p(z|x) normalised on a second lattice over the plane. What
+is left of log p(x) − ELBO − KL, the `residual`, shows the errors of all of them.
 
-A decoder with ReLUs has kinks, so that every such sum converges with the square of the step and no faster. A lattice of
-step h falls into 2^d lattices of step 2h, and how far these disagree tells when h is small enough.
+A decoder with ReLUs has kinks, so that every such sum converges with the square of the step and no faster. The points
+of each sum fall into 2^d coarser lattices, and how far the sums over these disagree tells when they are close enough.
 """
 
-import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from functools import cache
+from functools import cache, cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,26 +22,32 @@ from torch.nn import functional as F
 
 from vae_core.errors import UserError
 from vae_core.evaluate import encode, inference, to_unit
+from vae_core.likelihood import Bernoulli
 from vae_core.model import VAE
 from vae_core.objective import kl_standard_normal
+from vae_core.piecewise import PiecewiseAffine
 
 __all__ = ["Evidence", "LatentPlane", "Mode", "TruePosteriors", "evidence", "extent_of"]
 
 _EXTENT = 6.5
 _KEPT_NUMBERS = 2**25  # of the decoded lattice: 128 MB
+_KEPT_OFFSETS = 2**23  # of its finer parts: 64 MB
 _MOST_STEPS = {1: 4001, 2: 201}
-_NUMBERS_AT_ONCE = 2**22  # decoded: 16 MB
+_POINTS_AT_ONCE = 512
 _IMAGES_AT_ONCE = 64
 _CUT = 15.0  # nats below the greatest p(x, z): a Gaussian in the plane has e^−15 of its mass beyond
-_BALL = 18.0  # the same for q in its own lattice, where log p(x|z) may be large and negative
-_TOLERANCE = 8e-4  # nats between means of log p(x, z) over lattices of twice the step; all of it is better still
-_EVIDENCE_TOLERANCE = 2e-3  # the same for sums of p(x, z)
 _SLACK = 0.25  # of the range around a point: how far p(x, z) may rise between the points of a lattice
-_COARSEST, _FINEST = {1: 0, 2: -3}, 14  # halvings of the step of the plane's lattice
 _ENOUGH = 2**17  # points of an image, where its posterior is cut off at the edge of the square
-_STEPS_OF_Q = (0.8, 0.4, 0.2, 0.1, 0.05)
-_ORDERS = {1: (128, 256, 512, 1024), 2: (16, 32, 64, 128, 256, 512, 1024)}
-_SETTLED = 1e-4  # nats that Gauss–Hermite quadrature is expected to be off by
+_MOST_PARTS = 2**10
+_LEAST = 1e-8  # weight of a point, beside the greatest: a Gaussian in the plane has as much of its mass beyond
+_STRETCH = 1.0
+_STEPS_OF_Q = {1: (0.05, 0.01, 0.002), 2: (0.2, 0.16, 0.125, 0.1, 0.08, 0.06, 0.04, 0.03)}
+_ORDERS = {1: (128, 256, 512, 1024), 2: (64, 96, 128, 192, 256, 384, 512, 768)}
+_SPREAD = {
+    1: 1e-5,
+    2: 1.2e-3,
+}  # nats between means over the coarser lattices; that over all of them is ten times better
+_EVIDENCE_SPREAD = {1: 1e-6, 2: 1.2e-3}  # the same for log Σ p(x, z)
 _PROMINENCE = math.log(2)  # nats by which a mode rises above the saddle to a higher one
 
 
@@ -76,21 +82,46 @@ class Mode:
     log_joint: float
 
 
-@dataclass(frozen=True)
-class _Points:
-    """Points of lattices, one a row: whose it is (P,), its whole-number place (P, d), and log p(x, z) there (P,)."""
+class _Rule(NamedTuple):
+    """E[f(t)], t ~ N(0, I), as Σ weight f(t): points t (K, d), weight (K,) and, for each of the 2^d coarser lattices
+    that they fall into, its own weights, share (K, 2^d)."""
+
+    t: Tensor
+    weight: Tensor
+    share: Tensor
+
+
+class _Lattice(NamedTuple):
+    """Cells of the plane's lattice, each cut into parts^d equal parts with a point in the middle: whose a cell is (P,),
+    its whole-number place (P, d), log p(x, z) at its points (P, parts^d)."""
 
     owner: Tensor
-    place: Tensor
+    cell: Tensor
     value: Tensor
+    parts: int
 
-    def where(self, rows: Tensor) -> "_Points":
-        return _Points(self.owner[rows], self.place[rows], self.value[rows])
+    def where(self, rows: Tensor) -> "_Lattice":
+        return _Lattice(self.owner[rows], self.cell[rows], self.value[rows], self.parts)
 
-    def highest(self, images: int) -> Tensor:
-        """The greatest log p(x, z) of each image: (images,), −∞ where no points are."""
-        empty = self.value.new_full((images,), -math.inf)
-        return empty.scatter_reduce(0, self.owner, self.value, "amax")
+    def places(self) -> Tensor:
+        """The points' own whole-number places (P, parts^d, d)."""
+        return self.cell[:, None] * self.parts + _product(torch.arange(self.parts), self.cell.shape[1])
+
+    def matters(self, reach: Tensor) -> Tensor:
+        """Which cells may have points worth summing, if log p(x, z) has the range `reach` (P,) in and around them."""
+        highest = self.value.amax(1)
+        top = _highest(highest, self.owner, int(self.owner.max()) + 1)
+        return highest + _SLACK * reach > top[self.owner] - _CUT
+
+    def log_sums(self, images: int) -> Tensor:
+        """log Σ p(x, z) over the points of each image on each of the 2^d coarser lattices: (images, 2^d)."""
+        d = self.cell.shape[1]
+        if self.parts == 1:
+            of_cells = torch.where(_parity(self.cell)[:, None] == torch.arange(2**d), self.value, -math.inf)
+        else:
+            order = _parity(_product(torch.arange(self.parts), d)).argsort()
+            of_cells = self.value[:, order].unflatten(1, (2**d, -1)).logsumexp(-1)
+        return torch.stack([_log_sums(column, self.owner, images) for column in of_cells.unbind(1)], 1)
 
 
 def extent_of(mu: np.ndarray, logvar: np.ndarray) -> float:
@@ -107,78 +138,66 @@ def _product(axis: Tensor, d: int) -> Tensor:
     return torch.stack(torch.meshgrid(*[axis] * d, indexing="ij"), -1).reshape(-1, d)
 
 
-@cache
-def _gauss_hermite(order: int, d: int) -> tuple[Tensor, Tensor]:
-    """Points (K, d) and weights (K,) of E[f(t)], t ~ N(0, I); those of next to no weight are left out.
+def _parity(place: Tensor) -> Tensor:
+    """Which of the 2^d lattices of twice the step each place (..., d) is on: (...)."""
+    return (place % 2 * 2 ** torch.arange(place.shape[-1])).sum(-1)
 
-    In one dimension they are the eigenvalues of the Hermite polynomials' Jacobi matrix, and the squares of the first
-    components of its eigenvectors. Source: Golub & Welsch 1969.
-    """
+
+def _rule(axis: Tensor, weight: Tensor, d: int) -> _Rule:
+    """The product rule of one in one dimension, without points of next to no weight, neighbours close together."""
+    t, weight = _product(axis, d), _product(weight, d).prod(-1)
+    kind = _parity(_product(torch.arange(len(axis)), d))
+    rows = torch.where(weight > _LEAST * weight.max())[0]
+    rows = rows[_blockwise(torch.floor(t[rows]).long() + 16, 1).argsort()]
+    t, weight, share = t[rows], weight[rows], F.one_hot(kind[rows]) * weight[rows, None]
+    return _Rule(t, weight / weight.sum(), share / share.sum(0))
+
+
+@cache
+def _gauss_hermite(order: int, d: int) -> _Rule:
+    """In one dimension its points are the eigenvalues of the Hermite polynomials' Jacobi matrix, and its weights the
+    squares of the first components of its eigenvectors. Source: Golub & Welsch 1969."""
     beside = torch.arange(1, order, dtype=torch.float64).sqrt()
     nodes, vectors = torch.linalg.eigh(torch.diag(beside, 1) + torch.diag(beside, -1))
-    t, weight = _product(nodes, d), _product(vectors[0].square(), d).prod(-1)
-    heavy = weight > 1e-10
-    return t[heavy], weight[heavy] / weight[heavy].sum()
+    return _rule(nodes, vectors[0].square(), d)
 
 
 @cache
-def _ball(step: float, d: int) -> tuple[Tensor, Tensor, Tensor]:
-    """A lattice (K, d) of that step around 0, N(0, I) on it (K,), and which of its 2^d coarser lattices each is on."""
-    reach = math.ceil(math.sqrt(2 * _BALL) / step)
-    place = _product(torch.arange(-reach, reach + 1), d)
-    place = place[0.5 * step**2 * place.square().sum(-1) <= _BALL]
-    t = step * place.double()
-    return t, torch.softmax(-0.5 * t.square().sum(-1), 0), _parity(place)
+def _lattice(step: float, d: int) -> _Rule:
+    """The trapezoid rule in u, t = sinh(_STRETCH u) / _STRETCH: points are a step apart at 0, and wider where there is
+    less weight."""
+    u = _STRETCH * step * torch.arange(-10 / step, 10 / step + 1, dtype=torch.float64)
+    t = torch.sinh(u) / _STRETCH
+    return _rule(t, torch.exp(-0.5 * t.square()) * torch.cosh(u), d)
 
 
-def _parity(place: Tensor) -> Tensor:
-    return (place % 2 * 2 ** torch.arange(place.shape[-1])).sum(-1)
+def _blockwise(place: Tensor, side: int) -> Tensor:
+    """A number for every place (P, d), by which neighbours come after one another: (P,)."""
+    key = torch.zeros_like(place[:, 0])
+    for column in (place // side).unbind(1):
+        key = (key << 12) + column
+    for column in (place % side).unbind(1):
+        key = key * side + column
+    return key
 
 
 def _log_sums(value: Tensor, group: Tensor, groups: int) -> Tensor:
     """log Σ exp(value) in each group: (P,) and (P,) → (groups,)."""
-    top = value.new_full((groups,), -math.inf).scatter_reduce(0, group, value, "amax")
+    top = _highest(value, group, groups)
     total = torch.zeros_like(top).index_add_(0, group, torch.exp(value - top[group]))
     return top + torch.log(total)
 
 
-def _spread(points: _Points, images: int) -> Tensor:
-    """How far log Σ p(x, z) differs between the 2^d coarser lattices, in nats: (images,), NaN where no points are."""
-    kinds = 2 ** points.place.shape[1]
-    sums = _log_sums(points.value, points.owner * kinds + _parity(points.place), images * kinds).view(images, kinds)
-    return sums.amax(1) - sums.amin(1)
-
-
-def _around(place: Tensor, offsets: Tensor) -> Tensor:
-    """Every place (P, d) moved by every offset (K, d): (P·K, d)."""
-    return (place[:, None] + offsets).flatten(0, 1)
-
-
-def _keys(owner: Tensor, place: Tensor) -> Tensor:
-    key = owner
-    for column in place.unbind(1):
-        key = (key << 20) + column + 1
-    return key
-
-
-def _range_around(points: _Points) -> Tensor:
-    """The greatest less the least value among a point's neighbours and itself: (P,)."""
-    keys, order = torch.sort(_keys(points.owner, points.place))
-    value = points.value[order]
-    high, low = points.value.clone(), points.value.clone()
-    for offset in _product(torch.tensor([-1, 0, 1]), points.place.shape[1]):
-        wanted = _keys(points.owner, points.place + offset)
-        at = torch.searchsorted(keys, wanted).clamp(max=len(keys) - 1)
-        there = keys[at] == wanted
-        high = torch.where(there, torch.maximum(high, value[at]), high)
-        low = torch.where(there, torch.minimum(low, value[at]), low)
-    return high - low
+def _highest(value: Tensor, owner: Tensor, images: int) -> Tensor:
+    """The greatest value (P,) of each image: (images,)."""
+    return value.new_full((images,), -math.inf).scatter_reduce(0, owner, value, "amax")
 
 
 class LatentPlane:
     """The latent line or square [−extent, extent]^d of a model (at its β, see `VAE.at`), decoded once on a lattice.
 
-    It takes up to 128 MB; keep it for as long as the model is looked at. `progress` is called with the fraction done.
+    What log p(x|z) has for every x alike is kept for its finer parts too, once they have been asked for. It takes up to
+    200 MB; keep it for as long as the model is looked at. `progress` is called with the fraction done.
     Raises UserError for a model of more than two latent dimensions.
     """
 
@@ -188,16 +207,19 @@ class LatentPlane:
         room = _KEPT_NUMBERS // math.prod(model.config.image_shape)
         self.model, self.extent, self.d = model, extent, d
         self.steps = min(_MOST_STEPS[d], int(room ** (1 / d)) // 16 * 16 + 1)
-        self.axis = torch.linspace(-extent, extent, self.steps, dtype=torch.float64)
+        axis = torch.linspace(-extent, extent, self.steps, dtype=torch.float64)
         self.step = 2 * extent / (self.steps - 1)
-        z = _product(self.axis, d)
-        self._prior = _log_prior(z)
-        pieces, parts = z.split(self._at_once), []
+        self._kept: dict[int, tuple[Tensor, Tensor]] = {}
         with inference(model):
+            maps = model.affine_maps()
+            self._decoder = PiecewiseAffine(maps) if maps else None
+            z = _product(axis, d)
+            pieces, parts = z.split(_POINTS_AT_ONCE), []
             for done, piece in enumerate(pieces, 1):
-                parts.append([part.cpu() for part in model.likelihood.affine(self._decode(piece))])
+                parts.append(self._affine(piece))
                 if progress:
                     progress(done / len(pieces))
+        self._prior = _log_prior(z)
         self._slope, self._offset = (torch.cat(column) for column in zip(*parts, strict=True))
 
     @staticmethod
@@ -210,28 +232,94 @@ class LatentPlane:
                 "log p(x) by importance samples (evaluate --iwae-samples 5000)."
             )
 
-    @property
-    def _at_once(self) -> int:
-        return max(1, _NUMBERS_AT_ONCE // math.prod(self.model.config.image_shape))
-
-    def _decode(self, z: Tensor) -> Tensor:
-        return self.model.decode(z.to(next(self.model.parameters())))
+    def _affine(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """log p(x|z) at z (K, d) as an affine function of x: see `Bernoulli.affine`."""
+        z = z.to(next(self.model.parameters()))
+        if self._decoder is None:
+            params = self.model.decode(z)
+        else:
+            params = self._decoder(z).unflatten(1, self.model.config.image_shape)
+        slope, offset = self.model.likelihood.affine(params)
+        return slope.cpu(), offset.cpu()
 
     def log_joint(self, x: Tensor) -> Tensor:
         """log p(x, z) on the lattice, in nats. Shapes: x (N, C, H, W) in [0, 1] → (N, steps, …, steps) float64."""
-        rows = zip(self._slope.split(self._at_once), self._offset.split(self._at_once), strict=True)
         with inference(self.model):
-            fit = torch.cat([self.model.likelihood.from_affine(x.cpu(), slope, offset) for slope, offset in rows], 1)
+            fit = self.model.likelihood.from_affine(x, self._slope, self._offset)
         return (fit + self._prior).view(len(x), *[self.steps] * self.d)
 
-    def log_likelihood_at(self, x: Tensor, z: Tensor, owner: Tensor) -> Tensor:
-        """log p(x_owner|z) at any points, in nats. Shapes: x (N, C, H, W), z (P, d), owner (P,) → (P,) float64."""
-        parts = [z.new_zeros(0)]
-        with inference(self.model) as (device, model):
-            x, owner = x.to(device), owner.to(device)
-            for points, whose in zip(z.split(self._at_once), owner.split(self._at_once), strict=True):
-                parts.append(model.likelihood.log_prob(x[whose], self._decode(points)).cpu().double())
-        return torch.cat(parts)
+    def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
+        """log p(x|z) of each image at points of its own, in nats; quickest where neighbours in z are close together.
+
+        Shapes: x (N, C, H, W) in [0, 1], z (N, K, d) → (N, K) float64.
+        """
+        from_affine = self.model.likelihood.from_affine
+        with inference(self.model):
+            rows = [
+                [from_affine(image[None], *self._affine(piece))[0] for piece in points.split(_POINTS_AT_ONCE)]
+                for image, points in zip(x, z, strict=True)
+            ]
+        return torch.stack([torch.cat(row) for row in rows])
+
+    def points(self, place: Tensor, parts: int) -> Tensor:
+        """z at the middles of the parts^d equal parts of cells around points `place` (P, d) of the lattice, or of such
+        parts themselves, numbered through: (P, d)."""
+        return self.step * ((place.double() + 0.5) / parts - 0.5) - self.extent
+
+    def on_parts(self, x: Tensor, owner: Tensor, cell: Tensor, parts: int) -> Tensor:
+        """log p(x, z) of images `owner` (P,) in the parts of their cells (P, d): (P, parts^d) float64, in nats."""
+        inside = _product(torch.arange(parts), self.d)
+        keys, which = torch.unique(_blockwise(cell, 4), return_inverse=True)
+        place = torch.empty(len(keys), self.d, dtype=torch.long).index_copy_(0, which, cell)
+        z = self.points(place[:, None] * parts + inside, parts)
+        value = torch.empty(len(owner), len(inside), dtype=torch.float64)
+        order = torch.argsort(which)
+        with inference(self.model):
+            fits = self._fits(x, keys, z, parts)
+            at_once = max(1, 2 * _POINTS_AT_ONCE // len(inside))
+            starts = torch.arange(0, len(keys), at_once)
+            pieces = order.tensor_split(torch.searchsorted(which[order], starts[1:]))
+            for start, rows in zip(starts.tolist(), pieces, strict=True):
+                images, image = torch.unique(owner[rows], return_inverse=True)
+                found = fits(images, slice(start, start + at_once)).view(len(images), -1, len(inside))
+                value[rows] = found[image, which[rows] - start]
+        return value + _log_prior(z)[which]
+
+    def _fits(self, x: Tensor, keys: Tensor, z: Tensor, parts: int) -> Callable[[Tensor, slice], Tensor]:
+        """log p(x|z) of some images in some cells, as a function: (n,), rows of z (U, parts^d, d) → (n, points)."""
+        from_affine = self.model.likelihood.from_affine
+        if self._decoder is None or not isinstance(self.model.likelihood, Bernoulli):
+            return lambda images, rows: from_affine(x[images], *self._affine(z[rows].flatten(0, 1)))
+        offset = self._offsets(keys, z, parts)
+        weight, bias = self._decoder.maps[-1]
+        flat = x.flatten(1).to(weight)
+        units, constant = flat @ weight.T, flat @ bias
+
+        def fits(images: Tensor, rows: slice) -> Tensor:
+            hidden = self._decoder.hidden(z[rows].flatten(0, 1).to(weight))
+            return (torch.addmm(constant[images, None], units[images], hidden.T)).cpu() + offset[rows].flatten()
+
+        return fits
+
+    def _offsets(self, keys: Tensor, z: Tensor, parts: int) -> Tensor:
+        """What log p(x|z) has for every x alike, in cells that are `keys` (U,), in rising order: (U, parts^d)."""
+        known, kept = self._kept.get(parts, (keys[:0], z[:0, :, 0]))
+        new = torch.where(~torch.isin(keys, known))[0]
+        if len(new):
+            pieces = z[new].flatten(0, 1).split(_POINTS_AT_ONCE)
+            added = torch.cat([self._affine(piece)[1] for piece in pieces]).view(len(new), -1)
+            known, order = torch.sort(torch.cat([known, keys[new]]))
+            kept = torch.cat([kept, added])[order]
+            if self.kept_numbers + added.numel() > _KEPT_OFFSETS:
+                self._kept = {}
+            if kept.numel() <= _KEPT_OFFSETS:
+                self._kept = self._kept | {parts: (known, kept)}
+        return kept[torch.searchsorted(known, keys)]
+
+    @property
+    def kept_numbers(self) -> int:
+        """How many numbers of finer parts are kept, of 8 bytes each."""
+        return sum(kept.numel() for _, kept in self._kept.values())
 
     def posteriors(self, images: np.ndarray) -> "TruePosteriors":
         """p(z|x) of uint8 images (N, C, H, W): some 64 at a time, for memory. Raises UserError for other shapes."""
@@ -249,100 +337,85 @@ class TruePosteriors:
 
     def __init__(self, plane: LatentPlane, x: Tensor) -> None:
         self._plane, self._x = plane, x
-        self._on_plane = plane.log_joint(x)
-        self._points, self._step, self._log_likelihood = self._resolve()
-        self._normaliser: Tensor | None = None
+        self._lattices, log_likelihood = self._resolve()
+        self.log_likelihood = log_likelihood.numpy()
         beyond = plane.d * math.erfc(plane.extent / math.sqrt(2))  # the prior's mass outside the square, at most
-        fit = _Points(self._points.owner, self._points.place, self._points.value - _log_prior(self._z(self._points)))
-        self.outside = torch.log1p(beyond * torch.exp(fit.highest(len(x)) - self._log_likelihood)).numpy()
+        most = torch.stack([self._most_likely(lattice) for lattice in self._lattices]).amax(0)
+        self.outside = torch.log1p(beyond * torch.exp(most - log_likelihood)).numpy()
 
-    @property
-    def log_likelihood(self) -> np.ndarray:
-        """log p(x) of each image (N,), in nats."""
-        return self._log_likelihood.numpy()
+    def _resolve(self) -> tuple[list[_Lattice], Tensor]:
+        """Lattices that resolve p(x, z), and log p(x) by them (N,).
 
-    def _z(self, points: _Points) -> Tensor:
-        return -self._plane.extent + self._step[points.owner, None] * points.place
-
-    def _joint_at(self, z: Tensor, owner: Tensor) -> Tensor:
-        return self._plane.log_likelihood_at(self._x, z, owner) + _log_prior(z)
-
-    def _resolve(self) -> tuple[_Points, Tensor, Tensor]:
-        """Lattices that resolve p(x, z), their points that matter, their steps (N,), and log p(x) (N,).
-
-        Begins with the plane's own lattice, in two dimensions with every eighth of its rows and columns, and halves the
-        step until the coarser lattices agree.
+        Begins with the plane's own lattice, and halves the step until the coarser lattices agree, with one another and
+        with the lattice before.
         """
-        count, d, step = len(self._x), self._plane.d, self._plane.step
-        everywhere = self._on_plane.flatten(1).logsumexp(1) + d * math.log(step)
-        steps, log_likelihood, found = everywhere.new_full((count,), step), everywhere.clone(), []
-        points, open_ = None, torch.ones(count, dtype=torch.bool)
-        for level in range(_COARSEST[d], _FINEST + 1):
-            size = step * 2.0**-level
-            points = self._sample(open_, 2**-level) if level <= 0 else self._halve(points, size)
-            value = _log_sums(points.value, points.owner, count) + d * math.log(size)
-            agreed = _spread(points, count) < _EVIDENCE_TOLERANCE
-            if level < 0:
-                agreed &= (value - everywhere).abs() < _EVIDENCE_TOLERANCE
-            enough = torch.bincount(points.owner, minlength=count) > _ENOUGH
-            settled = open_ & (agreed | enough | (level == _FINEST))
-            steps[settled] = size
-            if level > 0:
-                log_likelihood[settled] = value[settled]
-            found.append(points.where(settled[points.owner]))
+        count, d = len(self._x), self._plane.d
+        log_likelihood = torch.full((count,), math.inf, dtype=torch.float64)
+        open_ = torch.ones(count, dtype=torch.bool)
+        now, reach = self._on_plane()
+        found = []
+        while True:
+            sums = now.log_sums(count)
+            total = sums.logsumexp(1) + d * math.log(self._plane.step / now.parts)
+            spread = torch.maximum(sums.amax(1) - sums.amin(1), (total - log_likelihood).abs())
+            agreed = spread < _EVIDENCE_SPREAD[d]
+            enough = torch.bincount(now.owner, minlength=count) * now.value.shape[1] * 2**d > _ENOUGH
+            settled = open_ & (agreed | enough | (now.parts == _MOST_PARTS))
+            log_likelihood[open_] = total[open_]
+            now = now.where(now.matters(reach))
+            if settled.any():
+                found.append(now.where(settled[now.owner]))
             open_ &= ~settled
-            points = points.where(open_[points.owner])
             if not open_.any():
-                break
-        columns = ([getattr(part, field.name) for part in found] for field in fields(_Points))
-        return _Points(*map(torch.cat, columns)), steps, log_likelihood
+                return found, log_likelihood
+            now = self._cut(now.where(open_[now.owner]), 2 * now.parts)
+            reach = now.value.amax(1) - now.value.amin(1)
 
-    def _sample(self, images: Tensor, stride: int) -> _Points:
-        """The points that matter of every `stride`-th of the plane's lattice, for `images` (N,)."""
-        d = self._plane.d
-        values = self._on_plane[(images, *[slice(None, None, stride)] * d)]
-        pool = (F.max_pool1d, F.max_pool2d)[d - 1]
-        reach = pool(values[:, None], 3, 1, 1)[:, 0] + pool(-values[:, None], 3, 1, 1)[:, 0]
-        matters = values + _SLACK * reach > values.flatten(1).amax(1).view(-1, *[1] * d) - _CUT
-        row, *place = torch.where(matters)
-        return _Points(torch.where(images)[0][row], torch.stack(place, 1), values[matters])
+    def _cut(self, lattice: _Lattice, parts: int) -> _Lattice:
+        """The same cells cut into parts^d equal parts each."""
+        owner, cell = lattice.owner, lattice.cell
+        return _Lattice(owner, cell, self._plane.on_parts(self._x, owner, cell, parts), parts)
 
-    def _halve(self, points: _Points, size: float) -> _Points:
-        """The lattice of half the step, around the points that matter; only new points are decoded."""
-        d, last = self._plane.d, round(2 * self._plane.extent / size)
-        slack = _SLACK * _range_around(points)
-        points = points.where(points.value + slack > points.highest(len(self._x))[points.owner] - _CUT)
-        offsets = _product(torch.tensor([-1, 0, 1]), d)
-        offsets = offsets[offsets.any(1)]
-        rows = torch.cat([points.owner.repeat_interleave(len(offsets))[:, None], _around(2 * points.place, offsets)], 1)
-        owner, *place = torch.unique(rows[((rows >= 0) & (rows <= last))[:, 1:].all(1)], dim=0).unbind(1)
-        place = torch.stack(place, 1)
-        value = self._joint_at(-self._plane.extent + size * place.double(), owner)
-        return _Points(
-            torch.cat([points.owner, owner]),
-            torch.cat([2 * points.place, place]),
-            torch.cat([points.value, value]),
-        )
-
+    @cached_property
     def _log_normaliser(self) -> Tensor:
-        """log ∫ p(x, z) dz once more (N,): from the points half a step off those of the lattices."""
-        if self._normaliser is None:
-            count, d = len(self._x), self._plane.d
-            points = self._points.where(self._points.value > self._points.highest(count)[self._points.owner] - _CUT)
-            corners = _product(torch.tensor([0, 1]), d)
-            rows = torch.cat([points.owner.repeat_interleave(2**d)[:, None], _around(points.place, corners)], 1)
-            owner, *place = torch.unique(rows, dim=0).unbind(1)
-            z = -self._plane.extent + self._step[owner, None] * (torch.stack(place, 1) - 0.5)
-            self._normaliser = _log_sums(self._joint_at(z, owner), owner, count) + d * torch.log(self._step)
-        return self._normaliser
+        """log ∫ p(x, z) dz once more (N,), from a lattice of a somewhat smaller step."""
+        total, d = torch.empty(len(self._x), dtype=torch.float64), self._plane.d
+        for lattice in self._lattices:
+            finer = self._cut(lattice, lattice.parts + max(1, lattice.parts // 4))
+            owner, volume = finer.owner.unique(), d * math.log(self._plane.step / finer.parts)
+            total[owner] = _log_sums(finer.value.logsumexp(1), finer.owner, len(total))[owner] + volume
+        return total
+
+    def _on_plane(self) -> tuple[_Lattice, Tensor]:
+        """The plane's points that may matter, and the range of log p(x, z) around each of them (P,)."""
+        joint, d = self._plane.log_joint(self._x), self._plane.d
+        pool = (F.max_pool1d, F.max_pool2d)[d - 1]
+        reach = pool(joint[:, None], 3, 1, 1)[:, 0] + pool(-joint[:, None], 3, 1, 1)[:, 0]
+        matters = joint + _SLACK * reach > joint.amax(tuple(range(1, d + 1)), keepdim=True) - _CUT
+        owner, *place = torch.where(matters)
+        return _Lattice(owner, torch.stack(place, 1), joint[matters][:, None], 1), reach[matters]
+
+    def _most_likely(self, lattice: _Lattice) -> Tensor:
+        """At least the greatest log p(x|z) of each image on this lattice (N,), by the prior at their cells' ends."""
+        corner = self._plane.points(lattice.cell, 1).abs() + self._plane.step / 2
+        return _highest(lattice.value.amax(1) - _log_prior(corner), lattice.owner, len(self._x))
+
+    def _points(self, row: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Those of image `row` that matter, the likeliest first: whole-number places and z (P, d), log p(x, z) (P,)."""
+        lattice = next(lattice for lattice in self._lattices if (lattice.owner == row).any())
+        lattice = lattice.where(lattice.owner == row)
+        value, order = lattice.value.flatten().sort(descending=True)
+        place = lattice.places().flatten(0, 1)[order[value > value[0] - _CUT]]
+        return place, self._plane.points(place, lattice.parts), value[: len(place)]
 
     def against(self, mu: np.ndarray, logvar: np.ndarray) -> Evidence:
         """The ELBO and the gap of any diagonal Gaussians N(mu, diag exp(logvar)), one an image: both (N, d)."""
         mu, logvar = (torch.as_tensor(np.array(part), dtype=torch.float64) for part in (mu, logvar))
-        sigma = torch.exp(0.5 * logvar)
+        sigma, d = torch.exp(0.5 * logvar), self._plane.d
         entropy = 0.5 * (logvar + 1 + math.log(2 * math.pi)).sum(1)
-        gap = self._log_normaliser() - entropy - self._mean_log_joint(mu, sigma)
-        reconstruction, kl = -self._mean_log_likelihood(mu, sigma), kl_standard_normal(mu, logvar).sum(1)
+        gap = self._log_normaliser - entropy - self._mean(self._log_joint, mu, sigma, _lattice, _STEPS_OF_Q[d])
+        reconstruction = -self._mean(self._plane.log_likelihood, mu, sigma, _gauss_hermite, _ORDERS[d])
+        kl = kl_standard_normal(mu, logvar).sum(1)
         return Evidence(
             log_likelihood=self.log_likelihood,
             elbo=-(reconstruction + kl).numpy(),
@@ -352,68 +425,40 @@ class TruePosteriors:
             outside=self.outside,
         )
 
-    def _mean_log_likelihood(self, mu: Tensor, sigma: Tensor) -> Tensor:
-        """E_q[log p(x|z)] (N,) by Gauss–Hermite quadrature, its order doubled until little more is to be expected.
+    def _log_joint(self, x: Tensor, z: Tensor) -> Tensor:
+        return self._plane.log_likelihood(x, z) + _log_prior(z)
 
-        Since errors fall with the square of the order, a quarter of the last change is one estimate of what is left,
-        and a quarter of the estimate before is another. The larger counts, from the third order on: a change may be
-        small by chance.
+    def _mean(
+        self,
+        function: Callable[[Tensor, Tensor], Tensor],
+        mu: Tensor,
+        sigma: Tensor,
+        rule: Callable[[float, int], _Rule],
+        sizes: Sequence[float],
+    ) -> Tensor:
+        """E_q[function(x, z)] (N,) by the first of the rules whose coarser lattices agree.
+
+        Errors fall with the number of points: rules with too few of them are passed over, as the last one tells.
         """
-        mean, off = mu.new_full((len(mu),), math.inf), mu.new_full((len(mu),), math.inf)
-        for order in _ORDERS[self._plane.d]:
-            open_ = torch.where(~(off < _SETTLED))[0]
-            if not len(open_):
+        mean, wanted = torch.empty_like(mu[:, 0]), torch.ones_like(mu[:, 0])
+        for size in sizes:
+            t, weight, share = rule(size, self._plane.d)
+            enough = math.inf if size == sizes[-1] else 1.5 * len(t)
+            rows = torch.where((wanted > 0) & (wanted <= enough))[0]
+            if not len(rows):
+                continue
+            value = function(self._x[rows], mu[rows, None] + sigma[rows, None] * t)
+            mean[rows], parts = value @ weight, value @ share
+            needed = (parts.amax(1) - parts.amin(1)) / _SPREAD[self._plane.d]
+            wanted[rows] = torch.where(needed > 1, len(t) * needed, 0)
+            if not wanted.any():
                 break
-            t, weight = _gauss_hermite(order, self._plane.d)
-            z = mu[open_, None] + sigma[open_, None] * t
-            fit = self._plane.log_likelihood_at(self._x, z.flatten(0, 1), open_.repeat_interleave(len(t)))
-            now = fit.view(len(open_), -1) @ weight
-            change, before = (now - mean[open_]).abs(), off[open_]
-            off[open_] = torch.where(before.isinf(), change.clamp(min=2 * _SETTLED), torch.maximum(change, before) / 4)
-            mean[open_] = now
         return mean
-
-    def _mean_log_joint(self, mu: Tensor, sigma: Tensor) -> Tensor:
-        """E_q[log p(x, z)] (N,) by the trapezoid rule: on the plane's lattice where q is wide, else on q's own."""
-        mean, spread = self._mean_on_plane(mu, sigma)
-        open_ = torch.where(~(spread < _TOLERANCE))[0]
-        for step in _STEPS_OF_Q:
-            if not len(open_):
-                break
-            t, weight, kind = _ball(step, self._plane.d)
-            z = mu[open_, None] + sigma[open_, None] * t
-            joint = self._joint_at(z.flatten(0, 1), open_.repeat_interleave(len(t))).view(len(open_), -1)
-            mean[open_] = joint @ weight
-            shares = F.one_hot(kind) * weight[:, None]
-            parts = joint @ (shares / shares.sum(0))
-            open_ = open_[parts.amax(1) - parts.amin(1) >= _TOLERANCE]
-        return mean
-
-    def _mean_on_plane(self, mu: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        """E_q[log p(x, z)] by the plane's lattice, and how far its coarser lattices differ: two (N,).
-
-        The difference is infinite where q is narrow beside the step, or reaches beyond the square.
-        """
-        plane = self._plane
-        exponents = -0.5 * ((plane.axis - mu[..., None]) / sigma[..., None]).square()
-        log_q = exponents[:, 0] if plane.d == 1 else exponents[:, 0, :, None] + exponents[:, 1, None, :]
-
-        def mean(every: tuple[slice, ...]) -> Tensor:
-            weight = torch.softmax(log_q[:, *every].flatten(1), 1)
-            return (weight * self._on_plane[:, *every].flatten(1)).sum(1)
-
-        parts = torch.stack(
-            [mean(every) for every in itertools.product((slice(0, None, 2), slice(1, None, 2)), repeat=plane.d)]
-        )
-        fits = (sigma.amin(1) > 2 * plane.step) & (mu.abs() + 5.5 * sigma < plane.extent).all(1)
-        spread = torch.where(fits, parts.amax(0) - parts.amin(0), math.inf)
-        return mean((slice(None),) * plane.d), spread
 
     def log_joint(self, row: int, *axes: np.ndarray) -> np.ndarray:
         """log p(x, z) of image `row` over the lattice with these axes, one a dimension (n,), (m,): (n, m), in nats."""
         z = torch.cartesian_prod(*(torch.as_tensor(axis, dtype=torch.float64) for axis in axes)).view(-1, len(axes))
-        value = self._joint_at(z, torch.full((len(z),), row))
-        return value.view(*map(len, axes)).numpy()
+        return self._log_joint(self._x[row, None], z[None]).view(*map(len, axes)).numpy()
 
     def density(self, row: int, *axes: np.ndarray) -> np.ndarray:
         """p(z|x) of image `row` over the lattice with these axes: (n, m). It integrates to 1 over the plane."""
@@ -421,8 +466,8 @@ class TruePosteriors:
 
     def moments(self, row: int) -> tuple[np.ndarray, np.ndarray]:
         """Mean (d,) and covariance (d, d) of p(z|x) of image `row`."""
-        points = self._points.where(self._points.owner == row)
-        z, weight = self._z(points), torch.softmax(points.value, 0)
+        _, z, value = self._points(row)
+        weight = torch.softmax(value, 0)
         mean = weight @ z
         return mean.numpy(), ((z - mean).T @ ((z - mean) * weight[:, None])).numpy()
 
@@ -432,9 +477,8 @@ class TruePosteriors:
         A peak counts where one must go down by log 2 nats or more before going up to a higher one; each point belongs
         to the peak that it leads up to, lesser peaks to the one that they merge with.
         """
-        points = self._points.where(self._points.owner == row)
-        points = points.where(torch.argsort(points.value, descending=True))
-        places, values = [tuple(place) for place in points.place.tolist()], points.value.tolist()
+        place, z, value = self._points(row)
+        places, values = [tuple(one) for one in place.tolist()], value.tolist()
         offsets = [tuple(offset) for offset in _product(torch.tensor([-1, 0, 1]), self._plane.d).tolist()]
         at = {place: i for i, place in enumerate(places)}
         peak: list[int] = []  # of each point: the highest point of its basin, once small basins have been joined
@@ -451,11 +495,11 @@ class TruePosteriors:
             for lower in basins[1:]:
                 if values[lower] - values[i] < _PROMINENCE:
                     peak[lower] = basins[0]
-        z, mass = self._z(points).numpy(), torch.softmax(points.value, 0).tolist()
+        mass = torch.softmax(value, 0).tolist()
         share: dict[int, float] = {}
         for i in range(len(places)):
             share[root(i)] = share.get(root(i), 0.0) + mass[i]
-        return sorted((Mode(z[i], part, values[i]) for i, part in share.items()), key=lambda mode: -mode.mass)
+        return sorted((Mode(z[i].numpy(), part, values[i]) for i, part in share.items()), key=lambda mode: -mode.mass)
 
 
 def evidence(plane: LatentPlane, images: np.ndarray, *, progress: Callable[[float], None] | None = None) -> Evidence:

@@ -3,6 +3,7 @@
 import copy
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -135,6 +136,21 @@ class _MLPDecoder(nn.Module):
             h = self.activation(gate(layer(h), phi))
         return self.head(h).unflatten(-1, self.image_shape)
 
+    def affine_maps(self, phi: Tensor | None) -> list[tuple[Tensor, Tensor]]:
+        """The maps between the ReLUs, phi (1, 4): weights (inputs, outputs) and biases (outputs,)."""
+
+        def affine(function: Callable[[Tensor], Tensor], layer: nn.Linear) -> tuple[Tensor, Tensor]:
+            inputs = torch.eye(layer.in_features + 1, layer.in_features).roll(1, 0).to(layer.weight)
+            bias, *columns = function(inputs)
+            return torch.stack(columns) - bias, bias
+
+        first, *others = self.hidden
+        between = [
+            affine(lambda h, layer=layer, gate=gate: gate(layer(h), phi), layer)
+            for layer, gate in zip(others, self.gates, strict=True)
+        ]
+        return [affine(lambda z: first(z, phi), first), *between, affine(self.head, self.head)]
+
 
 def _coarse_size(config: ModelConfig) -> tuple[int, int]:
     halvings = 2 ** len(config.widths)
@@ -252,6 +268,12 @@ class VAE(nn.Module):
     def decode_mean(self, z: Tensor, beta: float | Tensor | None = None) -> Tensor:
         """The mean picture E[x|z] in [0, 1]. Shapes: z (B, d) → (B, C, H, W); see `encode`."""
         return self.likelihood.mean(self.decode(z, beta))
+
+    def affine_maps(self) -> list[tuple[Tensor, Tensor]] | None:
+        """`decode` as weights (inputs, outputs) and biases (outputs,) with ReLUs between; None where it is not so."""
+        if (self.config.arch, self.config.activation) != ("mlp", "relu"):
+            return None
+        return self.decoder.affine_maps(self._features(None, self.decoder.head.weight[:1]))
 
     def _features(self, beta: float | Tensor | None, rows: Tensor) -> Tensor | None:
         """What the responses to β take, (B, 4); None for a model of one β."""
