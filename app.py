@@ -5,7 +5,7 @@ from pathlib import Path
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from ui import caching, garbage, state, visitor
+from ui import caching, cores, garbage, state, visitor
 
 SECTIONS = {
     "": (
@@ -59,7 +59,8 @@ def main() -> None:
         state.beta_picker()
         st.caption(f"Computing on {caching.compute_device()}")
     try:
-        page.run()
+        with cores.shared():
+            page.run()
     finally:
         garbage.exempt_modules()
 
