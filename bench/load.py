@@ -236,8 +236,8 @@ def _further(seen: Seen, count: int) -> float:
     return (seen.megabytes["at rest"] - seen.megabytes["one visitor"]) / count
 
 
-def _percentile(values: list[float], part: int) -> float:
-    return float(np.percentile(values, part)) if values else float("nan")
+def _percentile(values: list[float], part: int) -> float | None:
+    return float(np.percentile(values, part)) if values else None
 
 
 def main() -> None:

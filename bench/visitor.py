@@ -277,10 +277,9 @@ class Visitor:
         for url in urls - self._fetched:
             self._fetched.add(url)
             if url.startswith("/"):
-                self._start(self._fetch(self.url + url))
+                self._start(self._fetch(self.url + url, self._run))
 
-    async def _fetch(self, url: str) -> None:
-        run = self._run
+    async def _fetch(self, url: str, run: str) -> None:
         answer = await asyncio.to_thread(self._http.get, url, timeout=_PATIENCE_SECONDS)
         if not answer.ok and run == self._run:  # a picture goes with the page that showed it
             self.problems.append(f"{self.page or 'home'}: a picture was not there ({answer.status_code})")
