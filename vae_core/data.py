@@ -191,12 +191,13 @@ def save_upload(dataset: Dataset) -> str:
 
 @functools.lru_cache(maxsize=1)
 def _digits() -> Dataset:
-    """scikit-learn's digits as `train_test_split` with 297 test images, stratified, seed 0, puts them: in a file of our
-    own, for importing scikit-learn takes longer than all else that a trainer does before its first step."""
-    with np.load(Path(__file__).with_name("digits.npz"), allow_pickle=False) as stored:
-        images, labels = stored["images"], stored["labels"].astype(np.int64)
-    images = np.round(images * (255 / 16)).astype(np.uint8)[:, None]
-    train, test = slice(None, -297), slice(-297, None)
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+
+    bunch = load_digits()
+    images = np.round(bunch.images * (255 / 16)).astype(np.uint8)[:, None]
+    train, test = train_test_split(np.arange(len(images)), test_size=297, random_state=0, stratify=bunch.target)
+    labels = bunch.target.astype(np.int64)
     return Dataset(
         "digits",
         Split(images[train], labels[train]),

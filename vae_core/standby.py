@@ -87,14 +87,15 @@ def begin(process: subprocess.Popen, run: Path, environment: Mapping[str, str]) 
 
 
 def _warm_up() -> None:
-    """Import what a trainer needs; the optimiser imports half of it at its first step."""
+    """Import what a trainer needs; the optimiser imports half of it at its first step, the digits scikit-learn."""
     import torch
 
-    from vae_core import worker  # noqa: F401
+    from vae_core import data, worker  # noqa: F401
 
     weight = torch.nn.Parameter(torch.zeros(1))
     weight.grad = torch.zeros(1)
     torch.optim.Adam([weight], fused=True).step()
+    data.load("digits")
 
 
 def _wait() -> int:
