@@ -67,7 +67,7 @@ def test_start_is_the_encoder() -> None:
     torch.testing.assert_close(first.q.sigma, torch.exp(0.5 * logvar))
     reconstruction, kl = per_image_terms(model, pictures, samples=400)
     found = elbo(model, pictures, first.q, 400)
-    np.testing.assert_allclose(found.kl, kl.sum(1), rtol=1e-5)
+    np.testing.assert_allclose(found.kl, kl.sum(1), rtol=1e-4)
     np.testing.assert_allclose(found.reconstruction, reconstruction, atol=0.05)
 
 

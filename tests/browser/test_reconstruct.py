@@ -77,7 +77,7 @@ def test_a_link_opens_every_source(app, open_page, source, look):
 def test_pictures_stand_at_whole_multiples(app, open_page):
     for look in (LOOKS["light"], PHONE):
         page = open_page(f"{app}/reconstruct?model=mnist-d2", **look)
-        expect(page.get_by_test_id("stImage").locator("img")).to_have_count(4)
+        expect(page.get_by_test_id("stImage").locator("img")).to_have_count(4, timeout=60_000)
         widths = (
             page.get_by_test_id("stImage")
             .locator("img")
