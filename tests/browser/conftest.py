@@ -26,6 +26,7 @@ _FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+_PATIENCE = 20_000  # milliseconds that a page may take to show what is expected, beside other tests on two cores
 _IDLE = '[data-testid="stApp"][data-test-script-state="notRunning"][data-test-connection-state="CONNECTED"]'
 
 
@@ -76,6 +77,7 @@ def browser():
     path = next(filter(None, map(shutil.which, _BROWSERS)), None)
     if path is None:
         pytest.skip(f"no browser found: looked for {', '.join(_BROWSERS)}")
+    api.expect.set_options(timeout=_PATIENCE)
     with api.sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=path, args=_FLAGS)
         yield running
