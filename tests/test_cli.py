@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.waiting import PATIENCE, until
 from vae_core import cli, data
 from vae_core.checkpoint import Checkpoint, load, save
 from vae_core.evaluate import encode, evaluate
@@ -410,13 +410,16 @@ def test_help_is_instant_and_says_the_defaults() -> None:
         assert text in " ".join(done.stdout.split())
 
 
-def test_ctrl_c_saves_and_resume_goes_on(runs_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c_saves_and_resume_goes_on(
+    runs_folder: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest
+) -> None:
     """Status 130, one line that names the next command, a checkpoint; pause and stop reach the process that goes on."""
     folder = runs_folder.parent / "interrupted"
     process = _process("train", "--epochs", 100_000, "--widths", 16, "--run", folder)
-    _until(lambda: Run(folder).metrics().tests, process)
+    request.addfinalizer(process.kill)
+    until(lambda: Run(folder).metrics().tests, process)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert out == ""
     assert err == f"Stopped and saved. Go on with: python -m vae_core resume {folder}\n"
@@ -425,19 +428,12 @@ def test_ctrl_c_saves_and_resume_goes_on(runs_folder: Path, capsys: pytest.Captu
     assert epoch >= 1
 
     process = _process("resume", folder, "--json")
-    _until(lambda: Run(folder).state()["epoch"] > epoch, process)
+    request.addfinalizer(process.kill)
+    until(lambda: Run(folder).state()["epoch"] > epoch, process)
     assert _values(capsys, "pause", folder)["status"] == "paused"
     assert _values(capsys, "stop", folder)["status"] == "stopped"
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, err) == (0, "")
     values = json.loads(out.splitlines()[-1])
     assert values["status"] == "stopped"
     assert values["test"]["elbo"] == load(Run(folder).checkpoint).record["test"]["elbo"]
-
-
-def _until(condition: object, process: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)

@@ -9,8 +9,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import pytest
 import torch
 
 from tests.toys import blobs
+from tests.waiting import PATIENCE, until
 from vae_core import data, distributed, evaluate, train, worker
 from vae_core.distributed import Ranks
 from vae_core.model import ModelConfig
@@ -27,7 +27,6 @@ from vae_core.train import Progress, TrainConfig, Trainer
 CPU = torch.device("cpu")
 ROOT = Path(__file__).resolve().parent.parent
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-WAIT_SECONDS = 120.0
 STEPS = 20
 CASES = {  # of the model, and of the training
     "mlp": ({}, {}),
@@ -94,7 +93,7 @@ def _program(path: str) -> None:
 @pytest.fixture(scope="module")
 def apart(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, float]]:
     path = tmp_path_factory.mktemp("ranks") / "apart.json"
-    subprocess.run([*TORCHRUN, "-m", "tests.test_distributed", str(path)], cwd=ROOT, check=True, timeout=WAIT_SECONDS)
+    subprocess.run([*TORCHRUN, "-m", "tests.test_distributed", str(path)], cwd=ROOT, check=True, timeout=PATIENCE)
     return json.loads(path.read_text())
 
 
@@ -120,14 +119,6 @@ def test_ranks_share_the_images_and_every_batch() -> None:
     assert torch.equal(sum(parts), images[index])
     assert torch.equal(Ranks().take(Ranks().shard(images), index), images[index])
     assert (sum((part.flatten(1) > 0).any(1).int() for part in parts) == 1).all()
-
-
-def _until(condition: Callable[[], object], job: subprocess.Popen) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        assert job.poll() is None, "the job has ended"
-        time.sleep(0.02)
 
 
 def _other_rank(run: Run, job: subprocess.Popen) -> int:
@@ -166,24 +157,24 @@ def test_a_killed_rank_costs_no_more_than_what_was_not_saved(
 
     What one process then makes of the rest is what it would have come to with nothing of all that.
     """
-    _until(lambda: list(tmp_path.glob("*/state.json")), job)
+    until(lambda: list(tmp_path.glob("*/state.json")), job)
     run = Run(next(tmp_path.glob("*/state.json")).parent)
-    _until(lambda: run.state()["status"] == "starting", job)
+    until(lambda: run.state()["status"] == "starting", job)
     run.step_epoch()
-    _until(lambda: run.state()["status"] == "paused", job)
+    until(lambda: run.state()["status"] == "paused", job)
     assert run.state()["device"] == "2 × CPU, 1 thread"
     run.steer(beta=2.0)
-    _until(lambda: run.metrics().events, job)
+    until(lambda: run.metrics().events, job)
     first = run.state()["pid"]
     os.kill(first, signal.SIGKILL)
-    _until(lambda: run.state()["status"] == "paused" and run.state()["pid"] != first, job)
+    until(lambda: run.state()["status"] == "paused" and run.state()["pid"] != first, job)
     run.step_epoch()
-    _until(lambda: run.state()["status"] == "paused" and run.state()["epoch"] == 2, job)
+    until(lambda: run.state()["status"] == "paused" and run.state()["epoch"] == 2, job)
     lines = len(run.metrics().records)
     run.go_on()
-    _until(lambda: len(run.metrics().records) > lines, job)
+    until(lambda: len(run.metrics().records) > lines, job)
     os.kill(_other_rank(run, job), signal.SIGKILL)
-    _, errors = job.communicate(timeout=WAIT_SECONDS)
+    _, errors = job.communicate(timeout=PATIENCE)
     assert job.returncode != 0
     assert "The connection to another process of this training is lost" in errors
     assert run.state()["status"] == "failed"

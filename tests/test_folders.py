@@ -16,6 +16,7 @@ import safetensors.numpy
 import torch
 from PIL import Image
 
+from tests.waiting import PATIENCE
 from vae_core import data, decoding, folders, pictures, train
 from vae_core.errors import UserError
 from vae_core.model import ModelConfig
@@ -219,7 +220,7 @@ dataset = data.load({str(birds)!r}, progress=lambda *report: told.append(report)
 print(dataset.train.images.sum() + dataset.test.images.sum(), dataset.class_names, [text[:8] for _, text in told])
 """
     process = in_python(code)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=PATIENCE)
     assert out == f"{images.sum()} ('owl', 'wren') ['Left out']\n"
     assert path.stat().st_ino == before
     monkeypatch.setattr(folders, "decode", None)
@@ -279,7 +280,15 @@ def stop_at(fraction: float, then: Callable[[], None]) -> Callable[[float, str],
     return report
 
 
-@pytest.mark.usefixtures("three_processes")
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C raises KeyboardInterrupt, in a job in the background, too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("three_processes", "interruptible")
 @pytest.mark.parametrize("fraction", [0.1, 0.9, 0.95])
 def test_ctrl_c_leaves_nothing(birds: Path, cache: Path, fraction: float, monkeypatch: pytest.MonkeyPatch) -> None:
     workers = []
@@ -301,7 +310,7 @@ os.cpu_count = lambda: 2
 data.load({str(birds)!r}, progress=lambda done, _: done > 0.3 and os.kill(os.getpid(), signal.SIGKILL))
 """
     process = in_python(code)
-    process.wait(timeout=60)
+    process.wait(timeout=PATIENCE)
     process.stdout.close()
     assert process.returncode == -signal.SIGKILL
     left = {path.suffix for path in cache.iterdir()}
@@ -325,7 +334,7 @@ def slowly(*arguments, decode=folders.decode):
 folders.decode = slowly
 print(data.load({str(birds)!r}).train.images.sum())
 """
-    outs = [process.communicate(timeout=60)[0].split() for process in [in_python(code), in_python(code)]]
+    outs = [process.communicate(timeout=PATIENCE)[0].split() for process in [in_python(code), in_python(code)]]
     assert sorted(len(out) for out in outs) == [1, 2]
     assert outs[0][-1] == outs[1][-1]
 
@@ -483,7 +492,12 @@ def test_fifty_thousand_pictures_take_no_more_memory_than_five_thousand(many: Ca
     """64 MB more suffice to read, keep and train on pictures of 154 MB, and to list their files."""
     arguments = [str(many(5_000)), str(many(50_000)), str(64 * 2**20)]
     done = subprocess.run(
-        [sys.executable, "-c", FLAT, *arguments], cwd=ROOT, capture_output=True, text=True, check=False, timeout=300
+        [sys.executable, "-c", FLAT, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
     )
     assert done.stderr == ""
     assert done.stdout == f"50000 {50_000 * 3 * 32 * 32}\n"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE, until
 from vae_core import hosted, runs
 from vae_core.errors import UserError
 from vae_core.files import read_json, write_json
@@ -24,10 +25,11 @@ ROOT = Path(__file__).resolve().parents[1]
 WAITER = """
 import sys
 from pathlib import Path
-from vae_core.queue import wait_then_train
-wait_then_train(Path(sys.argv[1]), [sys.executable, "-c", sys.argv[2], sys.argv[1]])
+from vae_core.queue import Ticket, wait_then_train
+run = Path(sys.argv[1])
+wait_then_train(run, Ticket.take(run), [sys.executable, "-c", sys.argv[2], sys.argv[1]])
 """
-TRAINER = "import sys, time, pathlib; pathlib.Path(sys.argv[1], 'trains').touch(); time.sleep(60)"
+TRAINER = "import sys, time, pathlib; pathlib.Path(sys.argv[1], 'trains').touch(); time.sleep(600)"
 
 
 def config(**changes) -> RunConfig:
@@ -40,15 +42,6 @@ def demo(monkeypatch, tmp_path):
     monkeypatch.setenv("VAE_HOSTED", "1")
     monkeypatch.setenv("VAE_RUNS", str(tmp_path / "runs"))
     return tmp_path / "runs"
-
-
-def eventually(condition, seconds: float = 30.0) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.02)
-    return False
 
 
 @pytest.fixture
@@ -166,7 +159,7 @@ def three_in_line(waiters) -> tuple[list[Run], subprocess.Popen, subprocess.Pope
     processes = []
     for place, run in enumerate(line):
         processes.append(waiters(run))
-        assert eventually(lambda run=run, place=place: run.state().get("ahead") == place if place else trains(run))
+        until(lambda run=run, place=place: run.state().get("ahead") == place if place else trains(run))
     return line, *processes[:2]
 
 
@@ -177,33 +170,33 @@ def test_one_trains_and_the_others_wait_their_turn_even_if_the_first_crashes(wai
 
     trainer.send_signal(signal.SIGKILL)
     trainer.wait()
-    assert eventually(lambda: trains(second))
+    until(lambda: trains(second))
     assert not trains(third)
-    assert eventually(lambda: third.state().get("ahead") == 1)
+    until(lambda: third.state().get("ahead") == 1)
     waiting.send_signal(signal.SIGKILL)
     waiting.wait()
-    assert eventually(lambda: trains(third))
+    until(lambda: trains(third))
 
 
 def test_a_waiting_run_that_is_killed_reads_as_interrupted_and_holds_nobody_up(waiters):
     (_, second, third), trainer, waiting = three_in_line(waiters)
     waiting.kill()
     waiting.wait()
-    assert eventually(lambda: third.state().get("ahead") == 1)
+    until(lambda: third.state().get("ahead") == 1)
     assert second.state()["status"] == "interrupted"
     trainer.kill()
     trainer.wait()
-    assert eventually(lambda: trains(third))
+    until(lambda: trains(third))
 
 
 def test_a_waiting_run_can_be_called_off(waiters):
     first, second = runs.create(config(seed=1)), runs.create(config(seed=2))
     waiters(first)
-    assert eventually(lambda: trains(first))
+    until(lambda: trains(first))
     waiting = waiters(second)
-    assert eventually(lambda: second.state()["status"] == "queued" and "ahead" in second.state())
+    until(lambda: second.state()["status"] == "queued" and "ahead" in second.state())
     second.stop()
-    assert waiting.wait(timeout=30) == 0
+    assert waiting.wait(PATIENCE) == 0
     assert second.state()["status"] == "stopped"
     assert not trains(second)
 
@@ -213,18 +206,21 @@ def test_waiting_imports_no_torch():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
-def test_two_launched_runs_train_one_after_the_other():
+def test_two_launched_runs_train_in_their_order_however_slowly_the_first_process_starts(monkeypatch, tmp_path):
     first, second = runs.create(config(seed=1)), runs.create(config(seed=2))
-    runs.launch(first)
+    (tmp_path / "sitecustomize.py").write_text("import time; time.sleep(2)")
+    with monkeypatch.context() as slowly:
+        slowly.setenv("PYTHONPATH", str(tmp_path))
+        runs.launch(first)
     runs.launch(second)
-    assert eventually(lambda: second.state()["status"] == "finished", 120)
+    until(lambda: second.state()["status"] == "finished")
     assert first.state()["status"] == "finished"
     assert first.training.stat().st_mtime < (second.path / "previews" / "epoch_000.png").stat().st_mtime
 
 
 def test_a_turn_ends_when_its_time_is_up_and_says_so(monkeypatch):
     monkeypatch.setattr(hosted, "LIMITS", replace(hosted.LIMITS, seconds=0.0))
-    run = runs.create(config(epochs=50))
+    run = runs.create(config(epochs=3))
     assert train_run(run) == "stopped"
     assert "as long as a turn may be" in run.state()["message"]
     monkeypatch.setattr(hosted, "LIMITS", replace(hosted.LIMITS, seconds=600.0))
@@ -237,7 +233,7 @@ def test_a_paused_run_gives_its_turn_back_when_its_time_is_up(monkeypatch):
     run.pause()
     began = time.monotonic()
     assert train_run(run) == "stopped"
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < PATIENCE
 
 
 def fill(run: Run, size: int, age: float) -> None:
@@ -286,10 +282,10 @@ def test_nothing_is_cleaned_up_on_ones_own_machine(monkeypatch, tmp_path):
 def test_a_state_from_before_the_queue_is_kept_when_waiting_begins(waiters):
     first, second = runs.create(config(seed=1)), runs.create(config(seed=2))
     waiters(first)
-    assert eventually(lambda: trains(first))
+    until(lambda: trains(first))
     created = second.state()["created"]
     waiters(second)
-    assert eventually(lambda: second.state().get("ahead") == 1)
+    until(lambda: second.state().get("ahead") == 1)
     assert read_json(second.path / "state.json")["created"] == created
     write_json(second.path / "control.json", {"command": "stop"})
-    assert eventually(lambda: second.state()["status"] == "stopped")
+    until(lambda: second.state()["status"] == "stopped")

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from tests.toys import blobs, build
+from tests.waiting import until
 from ui import latent_view as view
 from ui.components.latent_map import ByClass, ByValue
 from ui.tsne_job import TsneJobs
@@ -194,13 +195,6 @@ def test_the_csv_holds_the_map_and_the_codes(found):
 # ---- t-SNE in the background ----------------------------------------------------------------------------------
 
 
-def wait_until(condition, seconds: float = 60.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "took too long"
-        time.sleep(0.01)
-
-
 def test_a_job_begins_with_a_picture_and_is_shared(found):
     jobs = TsneJobs()
     job = jobs.get("a", lambda: found.mu, 10, 0)
@@ -225,9 +219,9 @@ def test_a_job_moves_only_while_it_is_watched_and_ends(found):
     assert job.running
     assert job.seconds_left is None
     job.watch()
-    wait_until(lambda: job.step.iteration > 0)
+    until(lambda: job.step.iteration > 0)
     assert job.seconds_left > 0
-    wait_until(lambda: job.finished)
+    until(lambda: job.finished)
     assert not job.running
     assert view.tsne_projection(found, job).place(found.mu[:2]).shape == (2, 2)
 
@@ -235,18 +229,18 @@ def test_a_job_moves_only_while_it_is_watched_and_ends(found):
 def test_a_stopped_job_keeps_its_picture_and_goes_on_where_it_was(found):
     job = TsneJobs().get("a", lambda: found.mu, 10, 0)
     job.watch()
-    wait_until(lambda: job.step.iteration > 0)
+    until(lambda: job.step.iteration > 0)
     job.stop()
-    wait_until(lambda: not job._thread.is_alive())
+    until(lambda: not job._thread.is_alive())
     stopped_at = job.step.iteration
     assert not job.running
     time.sleep(0.1)
     assert job.step.iteration == stopped_at
     job.resume()
-    wait_until(lambda: job.finished)
+    until(lambda: job.finished)
     straight = TsneJobs().get("b", lambda: found.mu, 10, 0)
     straight.watch()
-    wait_until(lambda: straight.finished)
+    until(lambda: straight.finished)
     np.testing.assert_array_equal(job.step.map, straight.step.map)
 
 
@@ -258,11 +252,11 @@ def test_one_job_at_a_time_moves(found):
         time.sleep(0.3)
         assert second.waiting
         assert second.step.iteration == 0
-    wait_until(lambda: second.step.iteration > 0)
+    until(lambda: second.step.iteration > 0)
     assert not second.waiting
     second.stop()
     first.watch()
-    wait_until(lambda: first.finished)
+    until(lambda: first.finished)
 
 
 def test_a_job_that_nobody_watches_pauses(found, monkeypatch):
@@ -283,7 +277,7 @@ def test_a_job_that_fails_says_so_and_keeps_its_picture(found):
 
     job._rest = broken()
     job.watch()
-    wait_until(lambda: job.error is not None)
+    until(lambda: job.error is not None)
     assert not job.running
     assert job.step.map.shape == (120, 2)
 

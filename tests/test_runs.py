@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ from filelock import FileLock
 from PIL import Image
 
 from tests.toys import blobs
+from tests.waiting import until
 from vae_core import data, runs, worker
 from vae_core.checkpoint import load, read_tensors
 from vae_core.errors import UserError
@@ -24,18 +25,10 @@ from vae_core.train import Diverged, TrainConfig, Trainer
 from vae_core.worker import read_preview, train_run
 
 MODEL = ModelConfig((1, 8, 8), widths=(16,))
-WAIT_SECONDS = 60.0
 
 
 def _config(**train: object) -> RunConfig:
     return RunConfig(MODEL, TrainConfig(**({"epochs": 2} | train)))
-
-
-def _until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.02)
 
 
 @pytest.fixture(autouse=True)
@@ -265,22 +258,22 @@ def test_a_live_process_is_steered_paused_stepped_and_stopped(kill: list[Run]) -
     kill.append(run)
     launch(run)
     assert run.state()["status"] in ("starting", "running")
-    _until(lambda: run.state()["status"] == "running" and run.metrics().tests)
+    until(lambda: run.state()["status"] == "running" and run.metrics().tests)
     run.steer(beta=0.5)
-    _until(lambda: run.metrics().records[-1]["beta"] == 0.5)
+    until(lambda: run.metrics().records[-1]["beta"] == 0.5)
     assert run.metrics().events[-1]["beta"] == 0.5
     run.pause()
-    _until(lambda: run.state()["status"] == "paused")
+    until(lambda: run.state()["status"] == "paused")
     state, lines = run.state(), len(run.metrics().records)
     time.sleep(0.5)
     assert len(run.metrics().records) == lines
     run.step_epoch()
-    _until(lambda: run.state()["status"] == "paused" and run.state()["epoch"] == state["epoch"] + 1)
+    until(lambda: run.state()["status"] == "paused" and run.state()["epoch"] == state["epoch"] + 1)
     assert run.metrics().records[-1]["test"]
     run.go_on()
-    _until(lambda: len(run.metrics().records) > lines + 5)
+    until(lambda: len(run.metrics().records) > lines + 5)
     run.stop()
-    _until(lambda: run.state()["status"] == "stopped" and not run.is_held())
+    until(lambda: run.state()["status"] == "stopped" and not run.is_held())
     tensors, header = read_tensors(run.training)
     assert header["position"]["epoch"] >= state["epoch"] + 1
     assert torch.equal(tensors["model.decoder.head.bias"], load(run.checkpoint).model.decoder.head.bias)
@@ -292,7 +285,7 @@ def _paused_in_mid_epoch(run: Run) -> bool:
     run.go_on()
     time.sleep(0.1)
     run.pause()
-    _until(lambda: run.state()["status"] == "paused")
+    until(lambda: run.state()["status"] == "paused")
     return bool(read_tensors(run.training)[1]["position"]["batch"])
 
 
@@ -305,12 +298,12 @@ def test_killed_and_resumed_equals_uninterrupted(kill: list[Run], moment: str) -
     kill.append(run)
     launch(run)
     if moment == "running":
-        _until(run.training.exists)
+        until(run.training.exists)
         time.sleep(0.3)
     else:
-        _until(lambda: _paused_in_mid_epoch(run))
+        until(lambda: _paused_in_mid_epoch(run))
     os.kill(run.state()["pid"], signal.SIGKILL)
-    _until(lambda: not run.is_held())
+    until(lambda: not run.is_held())
     assert run.state()["status"] == "interrupted"
     position = read_tensors(run.training)[1]["position"]
     assert position["epoch"] + position["batch"] > 0

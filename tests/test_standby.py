@@ -4,12 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.waiting import until
 from vae_core import standby
 from vae_core.model import ModelConfig
 from vae_core.runs import Run, RunConfig, create, launch
@@ -17,14 +17,6 @@ from vae_core.train import TrainConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = RunConfig(ModelConfig((1, 8, 8), widths=(16,)), TrainConfig(epochs=2))
-WAIT_SECONDS = 60.0
-
-
-def _until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.02)
 
 
 def _alive(pid: int) -> bool:
@@ -51,9 +43,9 @@ def test_it_is_one_process_and_trains_one_run() -> None:
     launch(run)
     assert run.state()["pid"] == kept
     assert standby.claim() is None
-    _until(lambda: run.state()["status"] == "finished")
+    until(lambda: run.state()["status"] == "finished")
     assert len(run.metrics().tests) == CONFIG.train.epochs
-    _until(lambda: run.name in (run.path / "log.txt").read_text())
+    until(lambda: run.name in (run.path / "log.txt").read_text())
 
 
 def test_where_it_was_killed_a_run_starts_all_the_same() -> None:
@@ -64,7 +56,7 @@ def test_where_it_was_killed_a_run_starts_all_the_same() -> None:
     run = create(CONFIG)
     launch(run)
     assert run.state()["pid"] != process.pid
-    _until(lambda: run.state()["status"] == "finished")
+    until(lambda: run.state()["status"] == "finished")
 
 
 def test_a_request_that_nobody_can_read_is_refused() -> None:
@@ -101,11 +93,11 @@ def test_it_ends_with_its_keeper_only_while_it_is_idle(training: bool) -> None:
         keeper.send_signal(signal.SIGKILL)
         keeper.communicate()
         if training:
-            _until(lambda: run.metrics().records)
+            until(lambda: run.metrics().records)
             assert run.state()["status"] == "running"
             assert run.state()["pid"] == pid
         else:
-            _until(lambda: not _alive(pid))
+            until(lambda: not _alive(pid))
     finally:
         if _alive(pid):
             os.kill(pid, signal.SIGKILL)

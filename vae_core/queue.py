@@ -1,7 +1,8 @@
 """Waiting for one's turn on a public demo, where one run trains at a time. Imports no torch, to wait cheaply.
 
-Each run that waits or trains holds a lock on a numbered ticket. The system lets go of the lock when the process ends,
-however it ends, so a turn is never lost: the lowest ticket that is still held is the run that trains.
+Each run that waits or trains holds a lock on a numbered ticket. Whoever launches the run takes the ticket and hands it
+to the run's process, so that runs train in the order in which they were launched. The system lets go of the lock when
+the process ends, however it ends, so a turn is never lost: the lowest ticket that is still held is the run that trains.
 """
 
 import fcntl
@@ -24,30 +25,43 @@ _SIGN_OF_LIFE_SECONDS = 20.0
 
 
 class Ticket:
-    """A place in the queue, taken on creation and held until the process, and what it turns into, has ended."""
+    """A place in the queue, held until every process that it was given to, or what they turn into, has ended.
 
-    def __init__(self, folder: Path, name: str) -> None:
-        self._folder = folder
+    path: its file, in the queue's folder. handle: that file, open and locked.
+    """
+
+    def __init__(self, path: Path, handle: int) -> None:
+        self.path, self.handle = path, handle
+
+    @classmethod
+    def take(cls, run: Path) -> "Ticket":
+        """The last place in the queue of the folder that `run` is in."""
+        folder = run.parent / ".queue"
         folder.mkdir(parents=True, exist_ok=True)
-        with self._door():
+        with _door(folder):
             number = max((int(path.name.partition("-")[0]) for path in _tickets(folder)), default=0) + 1
-            self.path = folder / f"{number:012d}-{name}"
-            self._handle = os.open(self.path, os.O_CREAT | os.O_RDWR, 0o600)
-            fcntl.flock(self._handle, fcntl.LOCK_EX)
-        os.set_inheritable(self._handle, True)
-
-    def _door(self) -> FileLock:
-        return FileLock(self._folder / "door")
+            path = folder / f"{number:012d}-{run.name}"
+            handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        return cls(path, handle)
 
     def ahead(self) -> int:
         """How many come first. Tickets that nobody holds any more are swept away."""
-        with self._door():
-            return sum(_held(path) for path in _tickets(self._folder) if path.name < self.path.name)
+        with _door(self.path.parent):
+            return sum(_held(path) for path in _tickets(self.path.parent) if path.name < self.path.name)
+
+    def let_go(self) -> None:
+        """Hold it no longer in this process; whoever was given it keeps it."""
+        os.close(self.handle)
 
     def give_up(self) -> None:
         """Leave the queue."""
         self.path.unlink(missing_ok=True)
-        os.close(self._handle)
+        self.let_go()
+
+
+def _door(folder: Path) -> FileLock:
+    return FileLock(folder / "door")
 
 
 def _tickets(folder: Path) -> list[Path]:
@@ -83,12 +97,11 @@ def _called_off(run: Path) -> bool:
     return not run.is_dir()
 
 
-def wait_then_train(run: Path, command: Sequence[str]) -> None:
+def wait_then_train(run: Path, ticket: Ticket, command: Sequence[str]) -> None:
     """Wait until no run is ahead, then become `command` in this very process, which keeps the ticket.
 
     Meanwhile the run's state.json says 'queued' and its place; a 'stop' in control.json ends the waiting.
     """
-    ticket = Ticket(run.parent / ".queue", run.name)
     said, when = -1, 0.0
     while ahead := ticket.ahead():
         if _called_off(run):
@@ -101,9 +114,10 @@ def wait_then_train(run: Path, command: Sequence[str]) -> None:
             said, when = ahead, time.monotonic()
         time.sleep(_POLL_SECONDS)
     _say(run, status="starting", message="", ahead=0)
+    os.set_inheritable(ticket.handle, True)
     os.execv(command[0], list(command))
 
 
 if __name__ == "__main__":
-    path = Path(sys.argv[1])
-    wait_then_train(path, [sys.executable, "-m", "vae_core", "resume", str(path)])
+    path, place, handle = sys.argv[1:]
+    wait_then_train(Path(path), Ticket(Path(place), int(handle)), [sys.executable, "-m", "vae_core", "resume", path])

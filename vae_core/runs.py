@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -308,26 +308,42 @@ def launch(run: Run, *, in_turn: bool = False) -> None:
     queued = in_turn or hosted.active()
     run.write_state(status="queued" if queued else "starting", message="", pid=None)
     environment = os.environ | {"VAE_RUNS": str(runs_folder().resolve())}
-    if not queued and _handed_over(run, environment):
+    if queued:
+        process = _start_in_turn(run, environment)
+    elif _handed_over(run, environment):
         return
+    else:
+        process = _start(run, ["vae_core", "resume", str(run.path.resolve())], environment)
+        run.write_state(pid=process.pid)
+    standby.give_way(process.pid)
+
+
+def _start_in_turn(run: Run, environment: Mapping[str, str]) -> subprocess.Popen:
+    """A process that waits for the run's turn; it is given its place in the queue now."""
+    from vae_core.queue import Ticket
+
+    ticket = Ticket.take(run.path.resolve())
+    try:
+        arguments = ["vae_core.queue", str(run.path.resolve()), str(ticket.path), str(ticket.handle)]
+        return _start(run, arguments, environment, pass_fds=[ticket.handle])
+    finally:
+        ticket.let_go()
+
+
+def _start(
+    run: Run, arguments: Sequence[str], environment: Mapping[str, str], pass_fds: Sequence[int] = ()
+) -> subprocess.Popen:
     with (run.path / "log.txt").open("ab") as log:
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                *(["vae_core.queue"] if queued else ["vae_core", "resume"]),
-                str(run.path.resolve()),
-            ],
+        return subprocess.Popen(
+            [sys.executable, "-m", *arguments],
             cwd=Path(__file__).resolve().parent.parent,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
+            pass_fds=pass_fds,
         )
-    if not queued:
-        run.write_state(pid=process.pid)
-    standby.give_way(process.pid)
 
 
 def _handed_over(run: Run, environment: Mapping[str, str]) -> bool:

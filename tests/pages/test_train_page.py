@@ -1,12 +1,12 @@
 """The Train page, run as Streamlit runs it, with trainers of its own."""
 
 import os
-import time
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from tests.waiting import until
 from ui import caching, state
 from vae_core import data, hosted, runs
 from vae_core.errors import UserError
@@ -27,7 +27,7 @@ def folder(monkeypatch, tmp_path):
     yield tmp_path / "runs"
     for run in runs.list_runs():
         run.stop()
-        eventually(lambda run=run: run.state()["status"] not in runs.LIVE, 30)
+        until(lambda run=run: run.state()["status"] not in runs.LIVE)
 
 
 def open_page(**query: str) -> AppTest:
@@ -35,15 +35,6 @@ def open_page(**query: str) -> AppTest:
     for name, value in query.items():
         app.query_params[name] = value
     return app.switch_page(PAGE).run()
-
-
-def eventually(condition, seconds: float = 90.0) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():
-            return True
-        time.sleep(0.1)
-    return False
 
 
 def only_run() -> Run:
@@ -103,7 +94,7 @@ def test_the_objective_is_chosen_and_named_and_what_does_not_go_with_it_is_said(
     assert not app.error
     start(app, 2)
     run = only_run()
-    assert eventually(lambda: run.state()["status"] == "finished")
+    until(lambda: run.state()["status"] == "finished")
     train = caching.read_header(run.checkpoint)["record"]["train"]
     assert (train["objective"], train["beta"]) == ("beta-tcvae", 4)
     assert " · β-TCVAE · β = 4" in state.title(state.Entry("run", run.checkpoint, run.name))
@@ -122,7 +113,7 @@ def test_iwae_asks_for_its_samples_instead_of_a_beta():
     app.number_input("train_samples").set_value(3).run()
     start(app, 2)
     run = only_run()
-    assert eventually(lambda: run.state()["status"] == "finished")
+    until(lambda: run.state()["status"] == "finished")
     train = caching.read_header(run.checkpoint)["record"]["train"]
     assert (train["objective"], train["importance_samples"], train["beta"]) == ("iwae", 3, 1)
     assert " · IWAE, K = 3 · run" in state.title(state.Entry("run", run.checkpoint, run.name))
@@ -182,7 +173,7 @@ def test_training_to_the_end_shows_curves_numbers_and_the_replay():
     app = start(open_page(), 3)
     run = only_run()
     assert app.query_params["run"] == run.name
-    assert eventually(lambda: run.state()["status"] == "finished")
+    until(lambda: run.state()["status"] == "finished")
     app.run()
     assert not app.exception
     assert not app.error
@@ -212,7 +203,7 @@ def test_a_run_of_a_range_of_beta_says_so():
 def test_asking_for_what_exists_shows_it_at_once():
     app = start(open_page(), 2)
     run = only_run()
-    assert eventually(lambda: run.state()["status"] == "finished")
+    until(lambda: run.state()["status"] == "finished")
     before = run.state()["updated"]
     again = start(open_page(), 2)
     assert only_run().state()["updated"] == before
@@ -223,22 +214,22 @@ def test_asking_for_what_exists_shows_it_at_once():
 def test_a_run_is_paused_stepped_steered_and_stopped():
     app = start(open_page(), 100_000)
     run = only_run()
-    assert eventually(lambda: run.state()["status"] == "running")
+    until(lambda: run.state()["status"] == "running")
     app.run()
     app.button("train_do_Pause").click().run()
-    assert eventually(lambda: run.state()["status"] == "paused")
+    until(lambda: run.state()["status"] == "paused")
     epoch = run.state()["epoch"]
     app.run()
     app.select_slider(f"train_steer_beta_{run.name}").set_value(4.0).run()
     app.button("train_do_Step one epoch").click().run()
-    assert eventually(lambda: run.state()["epoch"] == epoch + 1 and run.state()["status"] == "paused")
+    until(lambda: run.state()["epoch"] == epoch + 1 and run.state()["status"] == "paused")
     assert run.metrics().events[-1]["beta"] == 4.0
     app.run()
     app.button("train_do_Resume").click().run()
-    assert eventually(lambda: run.state()["status"] == "running")
+    until(lambda: run.state()["status"] == "running")
     app.run()
     app.button("train_do_Stop").click().run()
-    assert eventually(lambda: run.state()["status"] == "stopped")
+    until(lambda: run.state()["status"] == "stopped")
     assert "Resume" in labels(app.run())
     assert not app.exception
 
@@ -249,7 +240,7 @@ def test_an_interrupted_run_says_so_and_is_resumed():
     app = open_page(run=run.name)
     assert "ended without a word" in texts(app.warning)
     app.button("train_do_Resume").click().run()
-    assert eventually(lambda: run.state()["status"] == "finished")
+    until(lambda: run.state()["status"] == "finished")
 
 
 def test_a_failed_run_says_why():
@@ -264,7 +255,7 @@ def test_a_failed_run_says_why():
 def test_a_diverging_run_says_what_to_try():
     run = runs.create(config(learning_rate=1.0, epochs=50))
     runs.launch(run)
-    assert eventually(lambda: run.state()["status"] == "failed")
+    until(lambda: run.state()["status"] == "failed")
     app = open_page(run=run.name)
     assert "learning rate below" in texts(app.error)
 
@@ -313,7 +304,7 @@ class TestHosted:
         app = start(open_page(), 1)
         run = only_run()
         assert hosted.owns(run, app.session_state["visitor_token"])
-        assert eventually(lambda: run.state()["status"] == "finished")
+        until(lambda: run.state()["status"] == "finished")
         assert "someone else’s" not in texts(app.run().caption)
         assert app.session_state["visitor_token"] not in str(app.query_params)
 
