@@ -116,21 +116,20 @@ def test_both_estimates_of_a_trained_network_are_the_exact_evidence() -> None:
 
 @pytest.mark.skipif(not data.available("mnist"), reason="MNIST is not downloaded")
 def test_where_the_bound_is_far_too_low_few_draws_count() -> None:
-    """What the module says of mnist-d2, on the first 24 images, binarised: L_4096 misses 0.8 nats or more only where
-    fewer than 100 draws count, while its standard error stays below 1; from 500 on it misses less than 0.1."""
+    """What `bounds` says of mnist-d2, on the first 24 images, binarised: L_4096 misses next to nothing in most, and
+    much where few draws count, which its standard error does not show, or none reaches a mode."""
     model = load(CHECKPOINTS / "mnist-d2.safetensors").model
     images = binarise(data.load("mnist").test.images[:24], 0)
     exact = LatentPlane(model).posteriors(images).log_likelihood
     weights = importance_weights(model, images, 4096)
     curve, effective = bound_curve(weights, [4096]), effective_samples(weights)
     missing = exact - curve.values[0]
-    low = missing > 0.8
-    assert low.sum() >= 3
+    low, few = missing > 0.8, effective < 200
+    assert np.median(np.abs(missing)) < 0.05
     assert missing.max() > 5
-    assert (effective[low] < 100).all()
+    assert (low & few).sum() >= 3
+    assert (low & ~few).any()
     assert (curve.standard_errors[0, low] < 1).all()
-    assert (effective > 500).any()
-    assert (np.abs(missing[effective > 500]) < 0.1).all()
 
 
 def test_images_do_not_depend_on_how_many_fit_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

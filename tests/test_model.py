@@ -1,14 +1,18 @@
 """The networks: every shape, every parameter, every image for itself."""
 
+import json
+from dataclasses import replace
+
 import pytest
 import torch
+from torch.distributions import Normal
 from torch.nn import functional as F
 
 from tests.toys import build, images
 from vae_core.errors import UserError
 from vae_core.evaluate import to_unit
 from vae_core.likelihood import LIKELIHOODS
-from vae_core.model import ARCHITECTURES, ModelConfig, _Upsample, default_widths
+from vae_core.model import ACTIVATIONS, ARCHITECTURES, ModelConfig, _Upsample, default_widths
 from vae_core.objective import elbo_terms, loss
 
 SHAPES = [(1, 8, 8), (1, 28, 28), (3, 32, 32), (1, 27, 5)]
@@ -91,15 +95,24 @@ def test_log_variance_is_bounded_smoothly() -> None:
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_config_survives_json(arch: str, likelihood: str) -> None:
     config = ModelConfig((1, 27, 5), 7, arch, likelihood, sigma=0.3)
-    assert ModelConfig(**config.to_dict()) == config
+    values = json.loads(json.dumps(config.to_dict()))
+    assert ModelConfig.from_dict(values) == config
     assert config.widths == default_widths(arch, (1, 27, 5))
-    assert "activation" not in config.to_dict()  # as in the files from before there was a choice
+    assert config.activation == {"mlp": "gelu", "conv": "silu"}[arch]
+    del values["activation"]  # as in the files from before there was a choice
+    assert ModelConfig.from_dict(values) == replace(config, activation={"mlp": "relu", "conv": "silu"}[arch])
+
+
+def test_gelu_is_x_times_the_normal_distribution_function() -> None:
+    """Source: Hendrycks & Gimpel 2016. The function itself, not the approximation by tanh."""
+    x = torch.linspace(-6, 6, 97, dtype=torch.float64)
+    torch.testing.assert_close(ACTIVATIONS["gelu"](x), x * Normal(0.0, 1.0).cdf(x), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("beta_range", [None, (0.1, 10.0)])
 def test_a_tanh_network_is_one(beta_range: tuple[float, float] | None) -> None:
-    """Its hidden layers are odd: with biases of zero, mu of −x is −mu of x; not so with ReLU. It keeps its name."""
-    for activation in ("tanh", "relu"):
+    """Its hidden layers are odd: with biases of zero, mu of −x is −mu of x; not so with the others."""
+    for activation in ACTIVATIONS:
         model = build(latent_dim=3, widths=(16, 8), activation=activation, beta_range=beta_range)
         with torch.no_grad():
             for name, parameter in model.named_parameters():
@@ -109,8 +122,6 @@ def test_a_tanh_network_is_one(beta_range: tuple[float, float] | None) -> None:
         odd = torch.allclose(model.encode(-x)[0], -model.encode(x)[0], atol=1e-6)
         z = torch.randn(4, 3)
         assert odd == torch.allclose(model.decode(-z), -model.decode(z), atol=1e-6) == (activation == "tanh")
-    config = ModelConfig((1, 8, 8), activation="tanh")
-    assert ModelConfig(**config.to_dict()) == config
     loss(elbo_terms(build(latent_dim=3, activation="tanh"), x), beta=1.0).backward()
 
 
@@ -131,7 +142,7 @@ def test_a_tanh_network_is_one(beta_range: tuple[float, float] | None) -> None:
         ({"widths": (0,)}, "0"),
         ({"widths": (1,) * 9}, "1"),
         ({"sigma": 0.0}, "0.0"),
-        ({"activation": "gelu"}, "gelu"),
+        ({"activation": "sine"}, "sine"),
         ({"arch": "conv", "activation": "tanh"}, "tanh"),
         ({"sigma": float("nan")}, "nan"),
     ],

@@ -59,9 +59,6 @@ class LinearGaussian(nn.Module):
     def decode(self, z: Tensor) -> Tensor:
         return (z.double() @ self.weight)[:, None, None]
 
-    def affine_maps(self) -> None:
-        """Not a network of affine maps and ReLUs."""
-
     def log_evidence(self, x: Tensor) -> Tensor:
         weight = self.weight.detach()
         covariance = weight.T @ weight + self.sigma**2 * torch.eye(weight.shape[1])

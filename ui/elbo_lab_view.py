@@ -18,15 +18,18 @@ from vae_core.evaluate import encode
 from vae_core.evidence import Evidence, LatentPlane, TruePosteriors
 from vae_core.imaging import to_uint8
 
-__all__ = ["STEPS", "Lab", "exact", "gap_sentence", "improved", "look", "pad_view", "worst"]
+__all__ = ["LOOKED_THROUGH", "STEPS", "Lab", "exact", "gap_sentence", "improved", "look", "pad_view", "worst"]
 
 STEPS = 200
 """Steps of `improved`."""
 
+LOOKED_THROUGH = 200
+"""Images that `worst` takes."""
+
 _WINDOW_STEPS = 81
 _SIDE = 15
 _EVERY = 4  # a point of the walk for so many steps
-_LOOKED_THROUGH, _FOUND = 48, 12
+_FOUND, _AT_ONCE = 12, 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,12 +115,12 @@ def gap_sentence(encoder: Evidence, best: Evidence) -> str:
 
 def worst(plane: LatentPlane, images: np.ndarray, progress: Callable[[float], object]) -> tuple[np.ndarray, np.ndarray]:
     """Of the first test images, those with the largest gap: their numbers and gaps, the largest first."""
-    images = images[:_LOOKED_THROUGH]
+    images = images[:LOOKED_THROUGH]
     gaps = []
-    for start in range(0, len(images), 4):
-        piece = images[start : start + 4]
+    for start in range(0, len(images), _AT_ONCE):
+        piece = images[start : start + _AT_ONCE]
         gaps.append(plane.posteriors(piece).against(*encode(plane.model, piece)).kl_to_true_posterior)
-        progress(min(1.0, (start + 4) / len(images)))
+        progress(min(1.0, (start + _AT_ONCE) / len(images)))
     gap = np.concatenate(gaps)
     order = np.argsort(-gap)[:_FOUND]
     return order, gap[order]

@@ -171,7 +171,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
 def _build(header: dict[str, Any], tensors: dict[str, torch.Tensor], name: str) -> VAE:
     weights = {key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")}
     try:
-        config = ModelConfig(**header["model"])
+        config = ModelConfig.from_dict(header["model"])
         with torch.device("meta"):  # shapes are compared before any memory is asked for
             expected = {key: (value.shape, value.dtype) for key, value in VAE(config).state_dict().items()}
         if expected != {key: (value.shape, value.dtype) for key, value in weights.items()}:

@@ -99,7 +99,8 @@ def _add_training(add: Callable[..., argparse.ArgumentParser]) -> None:
     likelihoods = ("bernoulli", "gaussian", "gaussian-optimal")
     option("--likelihood", default="bernoulli", choices=likelihoods, help="the observation model p(x|z)")
     option("--sigma", default=0.1, type=float, help="the fixed σ of the gaussian likelihood; pixels are in [0, 1]")
-    option("--activation", default="relu", choices=("relu", "tanh"), help="of the hidden layers of an mlp")
+    activations = ("gelu", "relu", "tanh")
+    option("--activation", choices=activations, help="of the hidden layers of an mlp (gelu)")
     objectives = ("beta-vae", "beta-tcvae", "iwae")
     weighed = "whether β weighs the KL or its total correlation, or the importance-weighted bound instead"
     option("--objective", default="beta-vae", choices=objectives, help=weighed)

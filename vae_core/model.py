@@ -3,7 +3,6 @@
 import copy
 import itertools
 import math
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,7 +16,7 @@ from vae_core.errors import UserError
 __all__ = ["ACTIVATIONS", "ARCHITECTURES", "MAX_LATENT_DIM", "VAE", "ModelConfig", "default_widths"]
 
 ARCHITECTURES = ("mlp", "conv")
-ACTIVATIONS = {"relu": F.relu, "tanh": torch.tanh}
+ACTIVATIONS = {"gelu": F.gelu, "relu": F.relu, "tanh": torch.tanh}
 MAX_LATENT_DIM = 128
 _LOGVAR_BOUND = 10.0
 _CONV_HIDDEN = 128
@@ -42,7 +41,7 @@ class ModelConfig:
     image_shape is (C, H, W); widths see `default_widths` (None takes that default); sigma is the fixed
     σ of the 'gaussian' likelihood, in units of the pixel range [0, 1]. beta_range is the lowest and highest β
     that the model is trained for; None is a model of one β, which does not know of it. activation is that of the
-    hidden layers of an 'mlp', one of ACTIVATIONS; convolutions use SiLU.
+    hidden layers of an 'mlp', one of ACTIVATIONS, None being 'gelu'; convolutions have 'silu' and no choice.
     """
 
     image_shape: tuple[int, int, int]
@@ -52,15 +51,18 @@ class ModelConfig:
     widths: tuple[int, ...] | None = None
     sigma: float = 0.1
     beta_range: tuple[float, float] | None = None
-    activation: str = "relu"
+    activation: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "image_shape", tuple(self.image_shape))
         _check_choice("network", self.arch, ARCHITECTURES)
         _check_choice("likelihood", self.likelihood, likelihood.LIKELIHOODS)
-        _check_choice("activation", self.activation, tuple(ACTIVATIONS))
-        if self.arch == "conv" and self.activation != "relu":
+        choices = ("silu",) if self.arch == "conv" else tuple(ACTIVATIONS)
+        if self.activation is None:
+            object.__setattr__(self, "activation", choices[0])
+        if self.arch == "conv" and self.activation in ACTIVATIONS:
             raise UserError(f"The activation {self.activation!r} is for MLPs. Leave it out, or choose the network mlp.")
+        _check_choice("activation", self.activation, choices)
         shape = self.image_shape
         if len(shape) != 3 or shape[0] not in (1, 3) or not all(_is_whole(n, 1, 512) for n in shape):
             raise UserError(
@@ -84,12 +86,22 @@ class ModelConfig:
         """The β that is meant where none is named: 1, or the nearest that the model was trained for."""
         return 1.0 if self.beta_range is None else gates.clip(1.0, self.beta_range)
 
+    @property
+    def smooth(self) -> bool:
+        """Whether the network has no kinks: no ReLUs."""
+        return self.activation != "relu"
+
     def to_dict(self) -> dict[str, Any]:
-        """The config as JSON values; what came later than the first files is left out where it is at its default."""
-        return {name: value for name, value in asdict(self).items() if (name, value) not in _LATER}
+        """The config as JSON values, from which `from_dict` makes it again."""
+        return asdict(self)
 
-
-_LATER = (("beta_range", None), ("activation", "relu"))
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "ModelConfig":
+        """The config that `to_dict` gave; the MLPs of files that name no activation have ReLUs."""
+        values = dict(values)
+        if values.get("arch") == "mlp":
+            values.setdefault("activation", "relu")
+        return cls(**values)
 
 
 def _is_whole(value: object, low: int, high: int) -> bool:
@@ -135,21 +147,6 @@ class _MLPDecoder(nn.Module):
         for layer, gate in zip(others, self.gates, strict=True):
             h = self.activation(gate(layer(h), phi))
         return self.head(h).unflatten(-1, self.image_shape)
-
-    def affine_maps(self, phi: Tensor | None) -> list[tuple[Tensor, Tensor]]:
-        """The maps between the ReLUs, phi (1, 4): weights (inputs, outputs) and biases (outputs,)."""
-
-        def affine(function: Callable[[Tensor], Tensor], layer: nn.Linear) -> tuple[Tensor, Tensor]:
-            inputs = torch.eye(layer.in_features + 1, layer.in_features).roll(1, 0).to(layer.weight)
-            bias, *columns = function(inputs)
-            return torch.stack(columns) - bias, bias
-
-        first, *others = self.hidden
-        between = [
-            affine(lambda h, layer=layer, gate=gate: gate(layer(h), phi), layer)
-            for layer, gate in zip(others, self.gates, strict=True)
-        ]
-        return [affine(lambda z: first(z, phi), first), *between, affine(self.head, self.head)]
 
 
 def _coarse_size(config: ModelConfig) -> tuple[int, int]:
@@ -268,12 +265,6 @@ class VAE(nn.Module):
     def decode_mean(self, z: Tensor, beta: float | Tensor | None = None) -> Tensor:
         """The mean picture E[x|z] in [0, 1]. Shapes: z (B, d) → (B, C, H, W); see `encode`."""
         return self.likelihood.mean(self.decode(z, beta))
-
-    def affine_maps(self) -> list[tuple[Tensor, Tensor]] | None:
-        """`decode` as weights (inputs, outputs) and biases (outputs,) with ReLUs between; None where it is not so."""
-        if (self.config.arch, self.config.activation) != ("mlp", "relu"):
-            return None
-        return self.decoder.affine_maps(self._features(None, self.decoder.head.weight[:1]))
 
     def _features(self, beta: float | Tensor | None, rows: Tensor) -> Tensor | None:
         """What the responses to β take, (B, 4); None for a model of one β."""

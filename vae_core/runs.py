@@ -107,8 +107,8 @@ class RunConfig:
     def from_dict(cls, values: dict[str, Any]) -> "RunConfig":
         """The config that `to_dict` wrote. Raises UserError where something is missing or out of range."""
         try:
-            return cls(ModelConfig(**values["model"]), TrainConfig(**values["train"]))
-        except (KeyError, TypeError) as error:
+            return cls(ModelConfig.from_dict(values["model"]), TrainConfig(**values["train"]))
+        except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"The run's config cannot be read: {error}. Delete the run and start it again.") from error
 
 

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from ui import elbo_lab_view, layout, own_pictures, state, understand
+from ui import elbo_lab_view, layout, own_pictures, posterior_line, state, understand
 from ui.components.picture_grid import picture_grid
 from ui.components.posterior_pad import posterior_pad
 from ui.true_posterior import latent_plane
@@ -13,17 +13,18 @@ PARTS = ("Around the posterior", "Whole plane")
 
 layout.head(
     "ELBO lab",
-    "With two latent dimensions nothing is intractable: log p(x) and the true posterior p(z|x) are sums over the "
-    "plane. Move q(z|x) by hand: log p(x) = ELBO + KL(q(z|x) ‖ p(z|x)), whatever q is.",
+    "With one or two latent dimensions nothing is intractable: log p(x) and the true posterior p(z|x) are sums over "
+    "all z. Move q(z|x) by hand: log p(x) = ELBO + KL(q(z|x) ‖ p(z|x)), whatever q is.",
 )
 entry, checkpoint = state.selected()
-if checkpoint.model.config.latent_dim != 2:
+latent_dim = checkpoint.model.config.latent_dim
+if latent_dim > 2:
     st.info(
-        f"This model has {checkpoint.model.config.latent_dim} latent dimensions, and the lab draws the plane of two. "
-        "With more, log p(x) cannot be summed over all z, only estimated. Choose a model with two:",
+        f"This model has {latent_dim} latent dimensions, and the lab draws the line of one or the plane of two. "
+        "With more, log p(x) cannot be summed over all z, only estimated. Choose a model with one or two:",
         icon=":material/info:",
     )
-    for one in state.with_latent_dim(2):
+    for one in [*state.with_latent_dim(1), *state.with_latent_dim(2)]:
         st.button(state.title(one), on_click=state.choose, args=(one.id,), key=f"elbo_model_{one.id}")
     st.stop()
 
@@ -42,8 +43,8 @@ def begin_from(q, walk=None) -> None:
     st.session_state["elbo_version"] += 1
 
 
-with after:
-    st.subheader(own_pictures.plain(subject.name), anchor=False)
+def on_the_plane():
+    """q over the true posterior of two dimensions, moved by hand: returns where it was left."""
     part = st.segmented_control(
         "Part of the plane",
         PARTS,
@@ -55,17 +56,23 @@ with after:
         label_visibility="collapsed",
     )
     view = elbo_lab_view.pad_view(lab, checkpoint, wide=part == PARTS[1], walk=walk, version=version)
-    q = posterior_pad(view, start, lab.encoder, key="elbo_pad")
+    left = posterior_pad(view, start, lab.encoder, key="elbo_pad")
     st.caption(
         "Shade: p(z|x). Thick ellipses: q to 1 and 2 σ, with draws from it; dashed: the encoder’s q to 1 σ. "
         "Thin circles: the prior, every quarter of a σ. Numbers beside it are read off a grid while q moves."
     )
+    return left
+
+
+with after:
+    st.subheader(own_pictures.plain(subject.name), anchor=False)
+    q = on_the_plane() if latent_dim == 2 else posterior_line.moved(lab, start, version)
 
 exact, of_encoder = elbo_lab_view.exact(lab, q), elbo_lab_view.exact(lab, lab.encoder)
 st.subheader("The three numbers, each by a sum of its own", anchor=False)
 with st.container(horizontal=True, gap="large"):
     for label, value, about in (
-        ("log p(x)", exact.log_likelihood, "A sum over the latent plane, refined where the posterior is."),
+        ("log p(x)", exact.log_likelihood, "A sum over all z, refined where the posterior is."),
         ("ELBO", exact.elbo, "−(reconstruction + KL) at β = 1, by Gauss–Hermite quadrature on q."),
         ("Gap", exact.kl_to_true_posterior, "KL(q(z|x) ‖ p(z|x)), on a lattice around q."),
     ):
@@ -103,10 +110,12 @@ images = state.held_out(checkpoint)
 if images is None:
     st.caption("The data set is not at hand, so its pictures cannot be looked through.")
     st.stop()
-if st.button("Look through 48 test images", icon=":material/search:"):
+if st.button(f"Look through {elbo_lab_view.LOOKED_THROUGH} test images", icon=":material/search:"):
     bar = st.progress(0.0, "Integrating …")
     plane = latent_plane(entry, checkpoint)
-    pictures = images if checkpoint.model.config.likelihood != "bernoulli" else binarise(images[:48], 0)
+    pictures = images[: elbo_lab_view.LOOKED_THROUGH]
+    if checkpoint.model.config.likelihood == "bernoulli":
+        pictures = binarise(pictures, 0)
     try:
         st.session_state["elbo_worst"] = (
             (entry.id, checkpoint.model.beta),

@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from tests.toys import build
 from ui.components.posterior_pad import Gaussian, PadView, posterior_pad_props, read_gaussian
-from vae_core.checkpoint import load
+from vae_core import data
+from vae_core.checkpoint import Checkpoint, load, save
+from vae_core.evaluate import snapshot
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKPOINTS = sorted((ROOT / "checkpoints").glob("*.safetensors"))
@@ -53,6 +56,24 @@ def test_improving_q_closes_the_amortisation_gap_and_keeps_the_sum() -> None:
     assert any("amortisation gap" in text.value for text in app.markdown)
     next(button for button in app.button if button.label.startswith("Back")).click().run()
     assert metric(app, "Gap") == before["Gap"]
+
+
+def test_one_latent_dimension_is_a_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Moved by its sliders and improved, q changes the ELBO and the gap, and their sum stays."""
+    model = build(latent_dim=1).eval()
+    save(tmp_path / "line.safetensors", Checkpoint(model, {}, snapshot(model, data.load("digits").test, 40)))
+    monkeypatch.setattr("ui.state.SHIPPED", tmp_path)
+    app = open_page("line")
+    gaps = [metric(app, "Gap")]
+    mu, sigma = (next(one for one in app.slider if one.label == label) for label in ("μ of q", "σ of q"))
+    mu.set_value(mu.value + 0.1 * sigma.value).run()
+    gaps.append(metric(app, "Gap"))
+    next(button for button in app.button if button.label == "Improve q").click().run()
+    assert not app.exception
+    gaps.append(metric(app, "Gap"))
+    assert len(set(gaps)) == 3
+    assert gaps[2] < gaps[1]
+    assert metric(app, "log p(x)") == pytest.approx(metric(app, "ELBO") + gaps[2], abs=5e-3)
 
 
 VIEW = PadView("a", (-1, 1, -1, 1), np.arange(9.0).reshape(3, 3), -4.0, np.zeros((4, 1, 2, 2), np.uint8))

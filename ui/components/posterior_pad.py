@@ -21,10 +21,10 @@ _SMALLEST, _LARGEST = 1e-3, 20.0
 
 @dataclass(frozen=True)
 class Gaussian:
-    """q(z|x) with independent dimensions: mu and sigma, two numbers each."""
+    """q(z|x) with independent dimensions: mu and sigma, a number for each (in the pad, two)."""
 
-    mu: tuple[float, float]
-    sigma: tuple[float, float]
+    mu: tuple[float, ...]
+    sigma: tuple[float, ...]
 
 
 @dataclass(frozen=True, eq=False)

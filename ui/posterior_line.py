@@ -1,0 +1,65 @@
+"""The ELBO lab of one latent dimension: p(z|x), q and the prior as curves, and q moved by two sliders."""
+
+import numpy as np
+import plotly.graph_objects as go
+import streamlit as st
+
+from ui import theme
+from ui.components.posterior_pad import Gaussian
+from ui.elbo_lab_view import Lab
+
+__all__ = ["curves", "moved"]
+
+_POINTS = 801
+
+
+def moved(lab: Lab, start: Gaussian, version: int) -> Gaussian:
+    """Draw the curves and the sliders, and return the q that the visitor left there: `start` in a new version."""
+    centres, spreads = _shapes(lab)
+    reach = 6 * float(max(spreads))
+    low, high = min(centres) - reach, max(centres) + reach
+    place = st.container()
+    mu_slider, sigma_slider = st.columns(2, gap="medium")
+    key = f"{version}_{lab.id}"
+    mu = mu_slider.slider(
+        "μ of q", min(low, start.mu[0]), max(high, start.mu[0]), start.mu[0], reach / 600, "%.3f", key=f"elbo_mu_{key}"
+    )
+    narrow, wide = 0.1 * float(min(spreads)), max(4 * float(max(spreads)), start.sigma[0])
+    sigma = sigma_slider.slider(
+        "σ of q", min(narrow, start.sigma[0]), wide, start.sigma[0], narrow / 10, "%.4f", key=f"elbo_sigma_{key}"
+    )
+    q = Gaussian((mu,), (sigma,))
+    place.plotly_chart(curves(lab, q, (low, high)), config=theme.CHART_CONFIG, key="elbo_line")
+    return q
+
+
+def _shapes(lab: Lab) -> tuple[list[float], list[float]]:
+    mean, covariance = lab.posteriors.moments(0)
+    return [float(mean[0]), lab.encoder.mu[0]], [float(covariance[0, 0]) ** 0.5, lab.encoder.sigma[0]]
+
+
+def curves(lab: Lab, q: Gaussian, window: tuple[float, float]) -> go.Figure:
+    """The densities of p(z|x), q, the encoder's q and the prior over the window."""
+    z = np.linspace(*window, _POINTS)
+    chart = theme.figure("z", "density, 1 / unit of z", height=360)
+    for colour, (name, density, look) in enumerate(
+        (
+            ("p(z|x)", lab.posteriors.density(0, z), {"width": 3}),
+            ("q", _normal(z, q), {"width": 3}),
+            ("the encoder’s q", _normal(z, lab.encoder), {"width": 2, "dash": "dash"}),
+            ("the prior", _normal(z, Gaussian((0.0,), (1.0,))), {"width": 2, "dash": "dot"}),
+        )
+    ):
+        chart.add_scatter(
+            x=z,
+            y=density,
+            mode="lines",
+            name=name,
+            line=look | {"color": theme.class_colour(colour)},
+            hovertemplate="%{y:.3g}",
+        )
+    return chart.update_xaxes(hoverformat=".3f")
+
+
+def _normal(z: np.ndarray, q: Gaussian) -> np.ndarray:
+    return np.exp(-0.5 * ((z - q.mu[0]) / q.sigma[0]) ** 2) / (q.sigma[0] * np.sqrt(2 * np.pi))
