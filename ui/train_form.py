@@ -1,9 +1,7 @@
 """The form that asks what to train: the data, the network, the objective, the optimiser."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -11,6 +9,7 @@ import torch
 from PIL import Image
 
 from ui import layout, own_pictures
+from ui.background import in_background
 from ui.own_pictures import plain
 from vae_core import data, hosted, imaging
 from vae_core.data import Dataset
@@ -32,6 +31,7 @@ RATE_FALLS = "It falls to zero over the last 30 % of the training."
 
 _BATCH_SIZES = (16, 32, 64, 128, 256, 512, 1024)
 _OWN, _FOLDER = "own", "folder"
+_LOADING = "train_loading"
 _NETWORKS = {"mlp": "MLP", "conv": "Convolutional"}
 _LIKELIHOODS = {
     "bernoulli": "Bernoulli",
@@ -129,21 +129,12 @@ def _dataset(kind: str) -> Dataset | None:
     if data.available(kind):
         return data.load(kind)
     st.info(f"{data.title(kind)} is not on this computer yet.", icon=":material/cloud_download:")
-    if st.button(f"Download {data.title(kind)}", key=f"train_download_{kind}", icon=":material/download:"):
-        return _with_progress(lambda report: data.load(kind, download=True, progress=report))
-    return None
-
-
-def _with_progress(work: Callable[[Progress], Any]) -> Any:
-    """Run `work(report)` under a progress bar; any other click, Cancel for one, ends it."""
-    place = st.empty()
-    with place.container():
-        bar = st.progress(0.0, "Starting …")
-        st.button("Cancel", key="train_cancel")
-    try:
-        return work(lambda fraction, text: bar.progress(min(max(fraction, 0.0), 1.0), plain(text)))
-    finally:
-        place.empty()
+    return in_background(
+        lambda report: data.load(kind, download=True, progress=report),
+        of=kind,
+        key=_LOADING,
+        start=f"Download {data.title(kind)}",
+    )
 
 
 def _folder() -> Dataset | None:
@@ -152,7 +143,8 @@ def _folder() -> Dataset | None:
     side = _size(size)
     if not folder:
         return None
-    return _with_progress(lambda report: data.load(data.folder_name(folder, side), progress=report))
+    name = data.folder_name(folder, side)
+    return in_background(lambda report: data.load(name, progress=report), of=name, key=_LOADING)
 
 
 _CLASSES = "PNG, JPEG and most other formats, of any size, cropped to squares; sub-folders are classes."
@@ -181,7 +173,7 @@ def _own_pictures() -> Dataset | None:
     for problem in st.session_state.get("train_upload_problems", ()):
         st.warning(plain(problem), icon=":material/warning:")
     name = st.session_state.get("train_upload")
-    if not name:
+    if not files and not name:
         st.caption(f"{_CLASSES} {_sizes()}")
     return data.load(name) if name else None
 
@@ -201,12 +193,19 @@ def _receive(files, side: int) -> None:
     st.session_state.pop("train_upload", None)
     st.session_state["train_upload_problems"] = []
     hosted.check_pictures(len(files), sum(file.size for file in files))
-    named = [(file.name, file.getvalue()) for file in files]
-    dataset, problems = _with_progress(lambda report: data.from_uploads(named, side, report))
-    hosted.check_pictures(len(dataset.train) + len(dataset.test), 0)
-    st.session_state["train_upload"] = data.save_upload(dataset)
+    made = in_background(lambda report: _keep(files, side, report), of=wanted, key=_LOADING)
+    if made is None:
+        return
+    st.session_state["train_upload"], problems = made
     st.session_state["train_upload_of"] = wanted
     st.session_state["train_upload_problems"] = _summary(problems)
+
+
+def _keep(files, side: int, report: Progress) -> tuple[str, list[str]]:
+    """The name of the data set of these uploads, and a sentence for each file that was left out."""
+    dataset, problems = data.from_uploads([(file.name, file.getvalue()) for file in files], side, report)
+    hosted.check_pictures(len(dataset.train) + len(dataset.test), 0)
+    return data.save_upload(dataset), problems
 
 
 def _summary(problems: list[str], most: int = 3) -> list[str]:

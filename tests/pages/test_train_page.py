@@ -1,6 +1,8 @@
 """The Train page, run as Streamlit runs it, with trainers of its own."""
 
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -163,9 +165,40 @@ def test_a_download_that_fails_is_said_in_a_sentence(monkeypatch, tmp_path):
     app = open_page()
     app.selectbox("train_data").set_value("mnist").run()
     monkeypatch.setattr(data, "load", fail)
-    app.button("train_download_mnist").click().run()
+    app.button("train_loading_start").click().run()
     assert "could not be downloaded" in texts(app.error)
     assert "Cancel" not in labels(app)
+    assert not app.exception
+
+
+def test_a_folder_that_takes_long_shows_progress_is_cancelled_and_started_again(monkeypatch, tmp_path):
+    working, ended = threading.Event(), threading.Event()
+
+    def slow(name, *, progress):  # noqa: ARG001
+        working.set()
+        try:
+            while True:
+                progress(0.25, "Reading pictures: 2 of 8")
+                time.sleep(0.01)
+        finally:
+            ended.set()
+
+    app = open_page()
+    app.selectbox("train_data").set_value("folder").run()
+    monkeypatch.setattr(data, "load", slow)
+    app.text_input("train_folder").set_value(str(tmp_path)).run()
+    assert working.is_set()
+    assert not ended.is_set()
+    assert [bar.value for bar in app.get("progress")] == [25]
+    assert app.button("train_start").disabled
+    app.button("train_loading_cancel").click().run()
+    assert ended.wait(10)
+    assert "Cancel" not in labels(app)
+    assert not app.get("progress")
+    monkeypatch.setattr(data, "load", lambda *_, **__: data._digits())
+    app.button("train_loading_start").click().run()
+    assert "1,500 pictures to train on" in texts(app.caption)
+    assert not app.button("train_start").disabled
     assert not app.exception
 
 
