@@ -2,6 +2,7 @@
 
 import io
 import re
+import socket
 import zipfile
 from pathlib import Path
 
@@ -216,6 +217,26 @@ def test_ones_own_pictures_are_uploaded_and_trained(app, open_page):
     expect(page.get_by_text("broken.png")).to_be_visible()
     start(page)
     page.get_by_text(DONE).wait_for(timeout=120_000)
+
+
+@pytest.fixture
+def silent(tmp_path):
+    """An app without data sets, in a network that takes up every connection and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+        places = {"VAE_RUNS": str(tmp_path / "runs"), "VAE_DATA": str(tmp_path / "data")}
+        with serve("app.py", https_proxy=address, http_proxy=address, no_proxy="localhost", **places) as url:
+            yield url
+
+
+def test_a_download_that_hangs_shows_progress_and_is_cancelled_at_once(silent, open_page):
+    page = open_page(f"{silent}/train?train_data=MNIST")
+    button(page, "Download MNIST").click()
+    expect(page.get_by_text("Starting …")).to_be_visible()
+    button(page, "Cancel").click()
+    expect(button(page, "Cancel")).to_have_count(0)  # what hangs is given up only after half a minute
+    expect(page.get_by_test_id("stProgress")).to_have_count(0)
+    expect(button(page, "Download MNIST")).to_be_enabled()
 
 
 def test_runs_are_compared_downloaded_and_deleted(app, open_page, tmp_path):
