@@ -5,7 +5,7 @@ from pathlib import Path
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from ui import caching, cores, garbage, state, visitor
+from ui import ahead, caching, cores, garbage, state, visitor
 
 SECTIONS = {
     "": (
@@ -63,6 +63,7 @@ def main() -> None:
             page.run()
     finally:
         garbage.exempt_modules()
+        ahead.import_libraries()
 
 
 if __name__ == "__main__":

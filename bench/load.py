@@ -49,12 +49,18 @@ _FOR_RECONSTRUCT = "Where the picture comes from"
 
 @dataclass
 class Seen:
-    """What one period of load showed: seconds by kind of act, problems, megabytes, and shares of a core's time."""
+    """What one period of load showed: seconds by kind of act and by page, problems, megabytes, and cores' time."""
 
     seconds: dict[str, list[float]] = field(default_factory=lambda: {kind: [] for kind in (*_TIMED, "refresh")})
+    by_page: dict[str, list[float]] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     megabytes: dict[str, float] = field(default_factory=dict)
     cores: dict[str, float] = field(default_factory=dict)
+
+    def add(self, kind: str, visitor: Visitor, took: float) -> None:
+        """An act of `kind` that ended on the page where the visitor is now."""
+        self.seconds[kind].append(took)
+        self.by_page.setdefault(visitor.page or "home", []).append(took)
 
 
 async def _live(url: str, number: int, end: float, run: Run | None, seen: Seen) -> None:
@@ -63,11 +69,11 @@ async def _live(url: str, number: int, end: float, run: Run | None, seen: Seen) 
     visitor.problems, visitor.refreshed = seen.problems, seen.seconds["refresh"]
     await asyncio.sleep(chance.uniform(0, _ARRIVAL_SECONDS))
     try:
-        seen.seconds["arrival"].append(await _arrive(visitor, chance, run if number % 5 == 0 else None))
+        seen.add("arrival", visitor, await _arrive(visitor, chance, run if number % 5 == 0 else None))
         while time.monotonic() < end:
             await asyncio.sleep(chance.uniform(*_THINK_SECONDS))
             kind, took = await _act(visitor, chance)
-            seen.seconds[kind].append(took)
+            seen.add(kind, visitor, took)
         await visitor.close()
     except (BrokenVisitError, OSError) as error:
         seen.problems.append(f"a visitor was lost: {error}")
@@ -221,6 +227,10 @@ def _rows(count: int, periods: dict[str, Seen]) -> list[dict[str, object]]:
         for part in (50, 95, 100):
             text = f"{kind}: {'longest' if part == 100 else f'p{part}'} (s{goal if part == 95 else ''})"
             rows.append(row(text, lambda seen, kind=kind, part=part: _percentile(times(seen, kind), part)))
+    for page in sorted(set().union(*(seen.by_page for seen in periods.values()))):
+        for part in (50, 95):
+            text = f"on {page}: p{part} (s)"
+            rows.append(row(text, lambda seen, page=page, part=part: _percentile(seen.by_page.get(page, []), part)))
     rows.append(row("problems (goal 0)", lambda seen: len(seen.problems)))
     rows.append(row("memory, one visitor at rest (MB, goal ≤ 1,000)", lambda seen: seen.megabytes["one visitor"]))
     further = row("memory, each further visitor at rest (MB, goal ≤ 10)", lambda seen: _further(seen, count))

@@ -8,7 +8,7 @@ import plotly.colors
 import plotly.graph_objects as go
 import streamlit as st
 
-from ui import caching, layout, state, theme
+from ui import caching, layout, state, theme, turns
 from ui.components.beta_strip import BetaStripContent
 from ui.decoded import stacked
 from ui.state import Entry
@@ -49,6 +49,7 @@ _PARTS = 9  # lines of equal D + βR on either side of the tangent
 
 
 @st.cache_resource(max_entries=8, show_spinner="Measuring rate and distortion at each β …")
+@turns.in_turn
 def _taken(path: str, modified: int, _checkpoint: Checkpoint, _images: np.ndarray) -> BetaSnapshot:  # noqa: ARG001
     return rate_distortion.beta_snapshot(_checkpoint.model, _images)
 
@@ -165,6 +166,7 @@ def strip_content(entry: Entry, checkpoint: Checkpoint, seed: int) -> BetaStripC
 
 
 @st.cache_resource(max_entries=6, show_spinner="Decoding at each β …")
+@turns.in_turn
 def _content(
     path: str,  # noqa: ARG001
     modified: int,  # noqa: ARG001

@@ -1,5 +1,6 @@
 """What is loaded once for all visitors: models and data sets, bounded, never changed in place."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ def _checkpoint(path: str, modified: int) -> Checkpoint:
     return checkpoint.load(Path(path), device.pick())
 
 
-@st.cache_data(max_entries=512, show_spinner=False)
+@functools.lru_cache(maxsize=512)  # asked for dozens of times a page, and a millisecond each from `st.cache_data`
 def _header(path: str, modified: int) -> dict:
     return checkpoint.read_header(Path(path))
 
@@ -42,7 +43,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def read_header(path: Path) -> dict:
-    """The header of the checkpoint at `path`, read once a version. Raises UserError where it cannot be read."""
+    """The header of the checkpoint at `path`, read once a version; never change it. Raises UserError where it cannot be
+    read."""
     return _header(str(path), modified(path))
 
 

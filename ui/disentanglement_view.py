@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 import streamlit as st
 from plotly.subplots import make_subplots
 
-from ui import caching, layout, state, theme
+from ui import caching, layout, state, theme, turns
 from ui.beta_view import Seen, measured
 from ui.components.film_strip import film_strip, film_strip_index
 from ui.decoded import stacked
@@ -75,6 +75,7 @@ def _open(key: str) -> None:
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
+@turns.in_turn
 def _scores(path: str, modified: int, beta: float, _checkpoint: Checkpoint) -> Disentanglement:  # noqa: ARG001
     model = _checkpoint.model
     dataset = data.load(_checkpoint.record["train"]["dataset"])
@@ -219,6 +220,7 @@ def _traversals(seen: Seen) -> None:
 
 
 @st.cache_resource(max_entries=4, show_spinner="Decoding traversals at each β …")
+@turns.in_turn
 def _traversal_frames(
     path: str,  # noqa: ARG001
     modified: int,  # noqa: ARG001

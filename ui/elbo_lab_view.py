@@ -7,7 +7,7 @@ import numpy as np
 import streamlit as st
 import torch
 
-from ui import caching
+from ui import caching, turns
 from ui.components.posterior_pad import Gaussian, PadView
 from ui.components.sheets import content_digest
 from ui.state import Entry
@@ -15,10 +15,10 @@ from ui.true_posterior import true_posterior
 from vae_core import amortisation, latent
 from vae_core.checkpoint import Checkpoint
 from vae_core.evaluate import encode
-from vae_core.evidence import Evidence, LatentPlane, TruePosteriors
+from vae_core.evidence import Evidence, LatentPlane, Mode, TruePosteriors
 from vae_core.imaging import to_uint8
 
-__all__ = ["LOOKED_THROUGH", "STEPS", "Lab", "exact", "gap_sentence", "improved", "look", "pad_view", "worst"]
+__all__ = ["LOOKED_THROUGH", "STEPS", "Lab", "exact", "gap_sentence", "improved", "look", "modes", "pad_view", "worst"]
 
 STEPS = 200
 """Steps of `improved`."""
@@ -55,6 +55,7 @@ def look(entry: Entry, checkpoint: Checkpoint, image: np.ndarray) -> Lab:
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
+@turns.in_turn
 def _exact(name: str, q: Gaussian, _lab: Lab) -> Evidence:  # noqa: ARG001
     return _lab.against(q)
 
@@ -64,6 +65,16 @@ def exact(lab: Lab, q: Gaussian) -> Evidence:
     return _exact(lab.id, q, lab)
 
 
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _modes(name: str, _lab: Lab) -> list[Mode]:  # noqa: ARG001
+    return _lab.posteriors.modes(0)
+
+
+def modes(lab: Lab) -> list[Mode]:
+    """The peaks of the true posterior, the one with most mass first, found once."""
+    return _modes(lab.id, lab)
+
+
 def pad_view(lab: Lab, checkpoint: Checkpoint, *, wide: bool, walk: np.ndarray | None, version: int) -> PadView:
     """The part of the plane around posterior and q, or the whole of it; a new `version` gives q back to Python."""
     window, grid, pictures = _window(lab.id, wide, lab, checkpoint)
@@ -71,6 +82,7 @@ def pad_view(lab: Lab, checkpoint: Checkpoint, *, wide: bool, walk: np.ndarray |
 
 
 @st.cache_resource(max_entries=16, show_spinner="Decoding …")
+@turns.in_turn
 def _window(name: str, wide: bool, _lab: Lab, _checkpoint: Checkpoint) -> tuple:  # noqa: ARG001
     if wide:
         centre, reach = np.zeros(2), 4.0
@@ -119,7 +131,8 @@ def worst(plane: LatentPlane, images: np.ndarray, progress: Callable[[float], ob
     gaps = []
     for start in range(0, len(images), _AT_ONCE):
         piece = images[start : start + _AT_ONCE]
-        gaps.append(plane.posteriors(piece).against(*encode(plane.model, piece)).kl_to_true_posterior)
+        with turns.turn():
+            gaps.append(plane.posteriors(piece).against(*encode(plane.model, piece)).kl_to_true_posterior)
         progress(min(1.0, (start + _AT_ONCE) / len(images)))
     gap = np.concatenate(gaps)
     order = np.argsort(-gap)[:_FOUND]

@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from ui import beta_view, caching, layout, state, theme
+from ui import beta_view, caching, layout, state, theme, turns
 from ui import latent_view as view
 from ui.components.latent_map import Atlas, Background, ByClass, Mark, latent_map_props
 from ui.decoded import decoded
@@ -109,6 +109,7 @@ def _shown(entry: Entry, checkpoint: Checkpoint, snapshot: LatentSnapshot, beta:
 
 
 @st.cache_data(max_entries=32, show_spinner="Looking for holes …")
+@turns.in_turn
 def _examined(path: str, modified: int, beta: float, _snapshot: LatentSnapshot) -> Symptoms:  # noqa: ARG001
     return failures.examine(_snapshot, beta)
 
@@ -184,6 +185,7 @@ def _colour(shown: Shown) -> ByClass:
 
 
 @st.cache_resource(max_entries=12, show_spinner=False)
+@turns.in_turn
 def _hatched(version: str, plane: tuple[int, ...], _codes: LatentSnapshot) -> Background:  # noqa: ARG001
     """The square ±3.5 of the plane, hatched where it lies in a hole, no more than 3 σ from the prior's middle."""
     middles = _EXTENT * (2 * np.arange(_CELLS) + 1 - _CELLS) / _CELLS

@@ -9,7 +9,7 @@ import streamlit as st
 import torch
 from PIL import Image
 
-from ui import latent_view, layout, samples, theme
+from ui import latent_view, layout, samples, theme, turns
 from ui.beta_view import Seen
 from ui.components.latent_map import Background, ByClass, Mark, latent_map, latent_map_props, read_selection, send_atlas
 from ui.information_view import codes
@@ -17,7 +17,7 @@ from vae_core import latent
 from vae_core.checkpoint import LatentSnapshot
 from vae_core.holes import HOLE_NATS, fresh_share, hole_depth, prior_share
 from vae_core.imaging import to_uint8
-from vae_core.information import log_aggregate
+from vae_core.information import log_density
 from vae_core.objective import kl_standard_normal
 
 __all__ = ["deepest_hole", "log_ratio", "show", "verdict"]
@@ -110,6 +110,7 @@ def _dimensions(found: LatentSnapshot) -> tuple[int, int]:
 
 
 @st.cache_data(max_entries=32, show_spinner="Adding up the posteriors …")
+@turns.in_turn
 def log_ratio(values: np.ndarray, mu: np.ndarray, logvar: np.ndarray) -> np.ndarray:
     """log q(z) − log p(z), in nats, where two dimensions take `values` each.
 
@@ -157,7 +158,7 @@ def _legend() -> None:
     ramp = np.broadcast_to(np.linspace(0, 1, _BAR[0]), _BAR[::-1])
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(f"{_LOW:g}".replace("-", "−"), width="content")
-        st.image(Image.fromarray(_shades(ramp)), width=_BAR[0], output_format="PNG")
+        layout.drawing(Image.fromarray(_shades(ramp)))
         st.caption(f"{_HIGH:+g} nats, log q(z) − log p(z)", width="content")
 
 
@@ -180,7 +181,7 @@ def _place(plane: _Plane, place: tuple[float, float]) -> None:
     flat = z.shape[1] == 2
     st.markdown(f"**Decoded at {names}**".replace("-", "−") + ("" if flat else ", all others 0"))
     layout.picture(to_uint8(latent.decode(plane.checkpoint.model, z))[0], target=168)
-    joint = log_aggregate(z.astype(float), plane.found.mu.astype(float), plane.found.logvar.astype(float))[0][0]
+    joint = log_density(z, plane.found.mu, plane.found.logvar)[0]
     with st.container(horizontal=True, gap="large"):
         st.metric("log q(z)", layout.nats(joint, 2), width="content")
         st.metric("log p(z)", layout.nats(samples.log_prior(z[0]), 2), width="content")

@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
-from ui import caching, layout, state, theme
+from ui import caching, layout, state, theme, turns
 from ui.beta_view import Seen, comparable, is_ranged, measured
 from ui.stepwise import stepwise
 from vae_core import checkpoint as checkpoints
@@ -50,6 +50,7 @@ def _codes(snapshot: LatentSnapshot, taken: BetaSnapshot | None, beta: float) ->
 
 
 @st.cache_data(max_entries=512, show_spinner=False)
+@turns.in_turn
 def _split(path: str, modified: int, beta: float, _codes: LatentSnapshot) -> RateSplit:  # noqa: ARG001
     return split_rate(_codes.mu, _codes.logvar)
 

@@ -95,7 +95,7 @@ def _group(entry: state.Entry, checkpoint: Checkpoint, found: Codes, indices: np
     scale = layout.whole_scale(shown.shape[-1], 28)
     grid = imaging.grid(shown, columns=12 if shown.shape[-1] * scale <= 32 else 6, scale=scale, gap=1)
     more = f"the first {_LASSO_PICTURES} of them" if len(indices) > _LASSO_PICTURES else "all of them"
-    st.image(grid, caption=more, width=grid.width, output_format="PNG")
+    layout.drawing(grid, more)
     mean = found.mu[indices].mean(0)
     with st.container(horizontal=True, vertical_alignment="center"):
         layout.picture(decoded(entry, checkpoint, mean), "their mean, decoded", target=112)
@@ -172,12 +172,7 @@ def _neighbours(checkpoint: Checkpoint, found: Codes, z: np.ndarray, leave_out: 
     shown, _ = state.pictures(checkpoint, near)
     grid = imaging.grid(shown, columns=_NEIGHBOURS, scale=layout.whole_scale(shown.shape[-1], 52), gap=1)
     names = ", ".join(found.class_name(i) for i in near) if found.labels is not None else ""
-    st.image(
-        grid,
-        caption="nearest test images in latent space" + (f": {names}" if names else ""),
-        width=grid.width,
-        output_format="PNG",
-    )
+    layout.drawing(grid, "nearest test images in latent space" + (f": {names}" if names else ""))
 
 
 def _end(end: str) -> str | None:

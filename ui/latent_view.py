@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 import streamlit as st
 import torch
 
-from ui import caching, layout, state, theme
+from ui import caching, layout, state, theme, turns
 from ui.components.latent_map import Atlas, Background, ByClass, ByValue, Plane, build_atlas
 from ui.components.sheets import content_digest
 from ui.tsne_job import TsneJob
@@ -127,6 +127,7 @@ def codes(entry: state.Entry, checkpoint: Checkpoint, *, whole: bool) -> Codes:
 
 
 @st.cache_resource(max_entries=6, show_spinner="Encoding the test images …")
+@turns.in_turn
 def _codes(key: str, _checkpoint: Checkpoint, whole: bool) -> Codes:
     record = _checkpoint.record
     snapshot = _encode(_checkpoint) if whole else _checkpoint.snapshot
@@ -259,12 +260,14 @@ def _ramp() -> list[str]:
 
 
 @st.cache_resource(max_entries=4, show_spinner="Preparing thumbnails …")
+@turns.in_turn
 def atlas(key: str, _checkpoint: Checkpoint, count: int) -> Atlas:  # noqa: ARG001
     """Thumbnails of the first `count` held-out images, or of what is decoded for them; see `state.pictures`."""
     return build_atlas(state.pictures(_checkpoint, np.arange(count))[0])
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
+@turns.in_turn
 def manifold(key: str, _checkpoint: Checkpoint, _projection: Projection) -> Background:  # noqa: ARG001
     """What the decoder makes of the map as one picture: of its square, or of latent places only the prior's ±3 σ."""
     _, height, width = _checkpoint.model.config.image_shape
@@ -282,6 +285,7 @@ def plane(key: str, projection: Projection) -> Plane:
 
 
 @st.cache_resource(max_entries=8, show_spinner="Decoding the plane …")
+@turns.in_turn
 def plane_atlas(key: str, _checkpoint: Checkpoint, _projection: Projection) -> Atlas:
     """What the decoder makes of the places of the map, for blending between them."""
     pictures = _decode_square(_checkpoint, _projection, _projection.square, _PLANE_PICTURES)

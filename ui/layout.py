@@ -2,10 +2,11 @@
 
 import numpy as np
 import streamlit as st
+from PIL import Image
 
 from vae_core import imaging
 
-__all__ = ["dimension_name", "head", "nats", "picture", "whole_scale"]
+__all__ = ["dimension_name", "drawing", "head", "nats", "picture", "whole_scale"]
 
 
 def dimension_name(dimension: int) -> str:
@@ -32,5 +33,10 @@ def whole_scale(side: int, target: int) -> int:
 def picture(image: np.ndarray, caption: str | None = None, *, target: int = 140) -> None:
     """A picture (C, H, W), uint8 or float in [0, 1], hard pixels, its longer side about `target` screen pixels."""
     scale = whole_scale(max(image.shape[-2:]), target)
-    drawn = imaging.grid(image[None], columns=1, scale=scale, gap=0)
-    st.image(drawn, caption=caption, width=drawn.width, output_format="PNG")
+    drawing(imaging.grid(image[None], columns=1, scale=scale, gap=0), caption)
+
+
+def drawing(drawn: Image.Image, caption: str | None = None, *, alt: str | None = None) -> None:
+    """A picture at its own size. It travels with the page: files beside a page go when it runs again, at times before a
+    slow browser has asked for them."""
+    st.image(imaging.data_url(imaging.png_bytes(drawn), "image/png"), caption, width=drawn.width, alt=alt)

@@ -3,7 +3,8 @@
 import numpy as np
 import streamlit as st
 
-from ui import caching, layout, state
+from ui import caching, layout, state, turns
+from ui.components.sheets import content_digest
 from vae_core import imaging, latent
 from vae_core.checkpoint import Checkpoint
 from vae_core.evaluate import rank
@@ -39,11 +40,10 @@ def memorised(checkpoint: Checkpoint, picture: np.ndarray) -> None:
     if len(images) > _SEARCHED:
         st.caption(f"Among {_SEARCHED:,} of the {len(images):,} training images.")
         images = images[:_SEARCHED]
-    index, distance = nearest_images(images, picture[None], _NEIGHBOURS)
+    name, shape = checkpoint.record["train"]["dataset"], checkpoint.model.config.image_shape
+    index, distance = _nearest(name, shape, content_digest(picture), images, picture)
     _row(images[index[0]], [f"{value:.2f}" for value in distance[0]])
-    usual = _usual_distances(
-        checkpoint.record["train"]["dataset"], checkpoint.model.config.image_shape, images, state.held_out(checkpoint)
-    )
+    usual = _usual_distances(name, shape, images, state.held_out(checkpoint))
     st.caption(verdict(float(distance[0, 0]), usual))
 
 
@@ -63,7 +63,13 @@ def verdict(distance: float, usual: np.ndarray) -> str:
     )
 
 
+@st.cache_data(max_entries=2048, show_spinner=False)
+def _nearest(name: str, image_shape: tuple, digest: str, _images: np.ndarray, _picture: np.ndarray) -> tuple:  # noqa: ARG001
+    return nearest_images(_images, _picture[None], _NEIGHBOURS)
+
+
 @st.cache_data(max_entries=16, show_spinner="Measuring how near test images come to training images …")
+@turns.in_turn
 def _usual_distances(name: str, image_shape: tuple, _images: np.ndarray, _tests: np.ndarray) -> np.ndarray:  # noqa: ARG001
     return nearest_distances(_images, _tests[:_TESTED])
 
@@ -85,5 +91,4 @@ def _row(pictures: np.ndarray, captions: list[str]) -> None:
     scale = layout.whole_scale(pictures.shape[-1], 56)
     with st.container(horizontal=True, gap="xsmall"):
         for picture, caption in zip(pictures, captions, strict=True):
-            drawn = imaging.grid(picture[None], columns=1, scale=scale, gap=0)
-            st.image(drawn, caption=caption, width=drawn.width, output_format="PNG")
+            layout.drawing(imaging.grid(picture[None], columns=1, scale=scale, gap=0), caption)

@@ -218,7 +218,7 @@ def _describe(dataset: Dataset) -> None:
     thumbnails = dataset.test.images[:_THUMBNAILS] if len(dataset.test) >= _THUMBNAILS else dataset.train.images
     scale = layout.whole_scale(width, 40)
     picture = _strip(thumbnails[:_THUMBNAILS], scale)
-    st.image(picture, width=picture.width, output_format="PNG", alt="Pictures of the data set")
+    layout.drawing(picture, alt="Pictures of the data set")
     classes = f", {len(dataset.class_names)} classes" if dataset.class_names else ""
     st.caption(
         f"{len(dataset.train):,} pictures to train on, {len(dataset.test):,} to test, "

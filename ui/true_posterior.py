@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import streamlit as st
 
-from ui import caching
+from ui import caching, turns
 from ui.state import Entry
 from vae_core.checkpoint import Checkpoint
 from vae_core.evidence import LatentPlane, TruePosteriors, extent_of
@@ -21,7 +21,8 @@ class _Held:
         self.posterior = functools.lru_cache(maxsize=16)(self._posterior)
 
     def _posterior(self, shape: tuple[int, int, int], pixels: bytes) -> TruePosteriors:
-        return self.plane.posteriors(np.frombuffer(pixels, np.uint8).reshape(1, *shape))
+        with turns.turn():
+            return self.plane.posteriors(np.frombuffer(pixels, np.uint8).reshape(1, *shape))
 
 
 def latent_plane(entry: Entry, checkpoint: Checkpoint) -> LatentPlane:
@@ -38,10 +39,12 @@ def true_posterior(entry: Entry, checkpoint: Checkpoint, image: np.ndarray) -> T
 
 def _held(entry: Entry, checkpoint: Checkpoint) -> _Held:
     LatentPlane.check(checkpoint.model)
-    return _plane(str(entry.path), caching.modified(entry.path), checkpoint.model.beta, checkpoint)
+    with turns.aside():
+        return _plane(str(entry.path), caching.modified(entry.path), checkpoint.model.beta, checkpoint)
 
 
 @st.cache_resource(max_entries=2, show_spinner="Decoding the latent plane …")
+@turns.in_turn
 def _plane(path: str, modified: int, beta: float, _checkpoint: Checkpoint) -> _Held:  # noqa: ARG001
     snapshot = _checkpoint.snapshot
     return _Held(LatentPlane(_checkpoint.model, extent_of(snapshot.mu, snapshot.logvar)))

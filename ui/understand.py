@@ -2,15 +2,17 @@
 
 import threading
 import time
+import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import streamlit as st
 
-from ui import caching, layout, own_pictures, picture_source, reconstruction, state
+from ui import caching, layout, own_pictures, picture_source, reconstruction, state, turns
 from ui.components.sheets import content_digest
 from ui.state import Entry
 from ui.true_posterior import latent_plane
@@ -130,37 +132,60 @@ def result_key(what: str, entry: Entry, beta: float, images: np.ndarray, *settin
     return (what, str(entry.path), caching.modified(entry.path), beta, content_digest(images), *settings)
 
 
+class _Results:
+    """What was computed last, by its key, and who computes what now."""
+
+    def __init__(self) -> None:
+        self.lock, self.found = threading.Lock(), OrderedDict()
+        self._computing: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
+
+    @contextmanager
+    def alone(self, key: Hashable, tell: Callable[[], None]) -> Iterator[None]:
+        """Nobody else computes what `key` names meanwhile; `tell` is called while someone still does."""
+        with self.lock:
+            mine = self._computing.setdefault(key, threading.Lock())
+        while not mine.acquire(timeout=_BAR_AFTER_SECONDS):
+            tell()
+        try:
+            yield
+        finally:
+            mine.release()
+
+
 @st.cache_resource(show_spinner=False)
-def _results() -> tuple[OrderedDict, threading.Lock]:
-    return OrderedDict(), threading.Lock()
+def _results() -> _Results:
+    return _Results()
 
 
 def peek(key: Hashable) -> Any | None:
     """The result kept under `key` by any visitor, or None."""
-    found, lock = _results()
-    with lock:
-        if key in found:
-            found.move_to_end(key)
-        return found.get(key)
+    results = _results()
+    with results.lock:
+        if key in results.found:
+            results.found.move_to_end(key)
+        return results.found.get(key)
 
 
 def kept(key: Hashable, compute: Callable[[Callable[[float, str], None]], Any], text: str) -> Any:
     """The result of `compute(progress)`, kept for all visitors, the last 256; never change it.
 
-    A bar says `text` and the seconds left once it takes a moment; its Stop button, or any other widget, ends the
-    computation, whose `progress` (a fraction, and a text in place of `text`) is called often.
+    Who asks for what is being computed waits for it, and computations take turns (`ui.turns`). A bar says `text` and
+    the seconds left once it takes a moment; its Stop button, or any other widget, ends the computation, whose
+    `progress` (a fraction, and a text in place of `text`) is called often.
     """
     result = peek(key)
     if result is not None:
         return result
-    place = st.empty()
-    result = compute(_Bar(place, text))
+    results, place = _results(), st.empty()
+    with results.alone(key, lambda: place.caption(f"{text}: another visitor is about to have it …")):
+        if (result := peek(key)) is None:
+            with turns.turn(lambda: place.caption(f"{text}: other visitors’ computations come first …")):
+                result = compute(_Bar(place, text))
+            with results.lock:
+                results.found[key] = result
+                while len(results.found) > _KEPT:
+                    results.found.popitem(last=False)
     place.empty()
-    found, lock = _results()
-    with lock:
-        found[key] = result
-        while len(found) > _KEPT:
-            found.popitem(last=False)
     return result
 
 
@@ -172,6 +197,7 @@ class _Bar:
         self.began = self.drawn = time.monotonic()
 
     def __call__(self, done: float, text: str = "") -> None:
+        turns.pass_on()
         now = time.monotonic()
         if now - self.drawn < _BAR_AFTER_SECONDS:
             return

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from vae_core.information import log_aggregate
+from vae_core.information import log_density
 from vae_core.latent import sample_prior
 from vae_core.objective import log_normal
 
@@ -21,9 +21,9 @@ def hole_depth(z: np.ndarray, mu: np.ndarray, logvar: np.ndarray) -> np.ndarray:
     Shapes: z (M, d), mu, logvar (N, d) → (M,). Exact for these N images. On average over the prior it is
     KL(p(z) ‖ q(z)).
     """
-    points, centres, spreads = (np.asarray(part, np.float64) for part in (z, mu, logvar))
-    prior = log_normal(torch.from_numpy(points), torch.zeros(()), torch.zeros(())).sum(1).numpy()
-    return prior - log_aggregate(points, centres, spreads)[0]
+    points = torch.from_numpy(np.asarray(z, np.float64))
+    prior = log_normal(points, torch.zeros(()), torch.zeros(())).sum(1).numpy()
+    return prior - log_density(z, mu, logvar)
 
 
 def prior_share(mu: np.ndarray, logvar: np.ndarray, seed: int = 0) -> float:

@@ -11,7 +11,7 @@ from torch import Tensor
 from vae_core.errors import UserError
 from vae_core.objective import kl_standard_normal, log_normal, reparameterise
 
-__all__ = ["RateSplit", "log_aggregate", "split_rate"]
+__all__ = ["RateSplit", "log_aggregate", "log_density", "split_rate"]
 
 _PAIRS_AT_ONCE = 2**21  # of a draw and a posterior: 8 MB a tensor
 
@@ -53,6 +53,20 @@ def log_aggregate(z: np.ndarray, mu: np.ndarray, logvar: np.ndarray) -> tuple[np
     parts = [_log_mixture(piece, centres, spreads) for piece in torch.as_tensor(z).split(rows)]
     joint, marginals = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
     return joint, marginals
+
+
+def log_density(z: np.ndarray, mu: np.ndarray, logvar: np.ndarray) -> np.ndarray:
+    """log q(z) alone of `log_aggregate`, several times as fast: exponents are linear in z and z², one matrix product.
+
+    Shapes: z (M, d), mu, logvar (N, d) → (M,) float64, in nats.
+    """
+    points, centres, spreads = (torch.as_tensor(np.asarray(part, np.float64)) for part in (z, mu, logvar))
+    precision = torch.exp(-spreads)
+    linear = torch.cat([centres * precision, -0.5 * precision], dim=1)
+    constant = -0.5 * (centres.square() * precision + spreads + math.log(2 * math.pi)).sum(1)
+    pieces = points.split(max(1, _PAIRS_AT_ONCE // len(centres)))
+    sums = [_log_sum(torch.addmm(constant, torch.cat([piece, piece.square()], 1), linear.T)) for piece in pieces]
+    return (torch.cat(sums) - math.log(len(centres))).numpy()
 
 
 def _log_sum(value: Tensor) -> Tensor:

@@ -152,7 +152,8 @@ for grid, caption in (
     (means, "mean pictures of p(x|z), one for each z"),
     (draws, "pictures x ~ p(x|z), for the same z"),
 ):
-    row.container(width=grid.width).image(grid, caption, width=grid.width, output_format="PNG")
+    with row.container(width=grid.width):
+        layout.drawing(grid, caption)
 with row.container():
     st.markdown(
         f"{DRAWS} codes z are drawn from q(z|x). For each, the decoder says what to expect of every pixel: the mean "

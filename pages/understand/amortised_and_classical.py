@@ -35,8 +35,7 @@ def chosen_images():
     index = np.arange(first, min(first + amortised_view.IMAGES, len(checkpoint.snapshot)))
     images = understand.images_of(checkpoint, index)
     scale = layout.whole_scale(images.shape[-1], 56)
-    shown = imaging.grid(images, columns=ROW, scale=scale, gap=1)
-    st.image(shown, width=shown.width, output_format="PNG")
+    layout.drawing(imaging.grid(images, columns=ROW, scale=scale, gap=1))
     return index, images, asked
 
 

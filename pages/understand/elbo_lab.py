@@ -98,7 +98,7 @@ if improve:
     st.rerun()
 if walk is not None:
     st.markdown(elbo_lab_view.gap_sentence(of_encoder, elbo_lab_view.exact(lab, start)))
-modes = [mode for mode in lab.posteriors.modes(0) if mode.mass > 0.01]
+modes = [mode for mode in elbo_lab_view.modes(lab) if mode.mass > 0.01]
 if len(modes) > 1:
     shares = ", ".join(f"{mode.mass:.0%}" for mode in modes)
     st.markdown(f"This posterior has **{len(modes)} peaks**, with {shares} of its mass: one Gaussian must fail here.")

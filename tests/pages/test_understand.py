@@ -1,6 +1,8 @@
 """Bounds, Reparameterisation, Amortised and classical, run as Streamlit runs them, with every shipped model."""
 
 import re
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -216,6 +218,26 @@ def test_results_are_kept_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         understand.kept(key, compute, "…")
     assert understand.peek("a") is None
     assert understand.peek("d") == 4
+
+
+def test_who_asks_for_what_is_being_computed_waits_for_it() -> None:
+    begun, go_on, found = threading.Event(), threading.Event(), []
+
+    def compute(_: object) -> list:
+        begun.set()
+        assert go_on.wait(20)
+        return ["computed"]
+
+    threads = [threading.Thread(target=lambda: found.append(understand.kept("same", compute, "…"))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    assert begun.wait(20)
+    time.sleep(0.05)  # for the other to ask
+    assert found == []
+    go_on.set()
+    for thread in threads:
+        thread.join(20)
+    assert found[0] is found[1]
 
 
 def test_start_keeps_to_the_dimensions_that_carry_most() -> None:

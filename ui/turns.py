@@ -1,0 +1,115 @@
+"""Whose turn it is to compute: what takes long runs one after another, so that pages that compute little stay quick."""
+
+import functools
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+__all__ = ["aside", "in_turn", "pass_on", "turn"]
+
+_SLICE = 0.25  # seconds for which a turn is kept, where others wait
+_TELL_EVERY = 0.5  # seconds
+_lock = threading.Lock()
+_waiting: deque[threading.Event] = deque()
+_free = max(1, torch.get_num_threads() // 2)
+_mine = threading.local()
+
+
+def _nobody() -> None:
+    pass
+
+
+@contextmanager
+def turn(tell: Callable[[], None] = _nobody) -> Iterator[None]:
+    """Compute within it what takes over half a second: half as many at a time as there are cores, first come, first
+    served. A turn within a turn is the same one. `tell` is called twice a second while others come first.
+    """
+    depth = _depth()
+    if not depth:
+        _take(tell)
+    _mine.depth = depth + 1
+    try:
+        yield
+    finally:
+        _mine.depth = depth
+        if not depth:
+            _give()
+
+
+def in_turn(compute: Callable[..., Any]) -> Callable[..., Any]:
+    """The same function, computing within a turn; for what is cached. It must not ask for what others compute in their
+    turns, but `aside`."""
+
+    @functools.wraps(compute)
+    def waiting(*args: Any, **settings: Any) -> Any:
+        with turn():
+            return compute(*args, **settings)
+
+    return waiting
+
+
+def pass_on() -> None:
+    """Let those who wait go first, if this turn has lasted a while; for the steps of what takes long."""
+    if _depth() and _waiting and time.monotonic() - _mine.since > _SLICE:
+        _give()
+        _take(_nobody)
+
+
+@contextmanager
+def aside() -> Iterator[None]:
+    """Be without the turn for a while: around what waits for another visitor's computation."""
+    depth = _depth()
+    if depth:
+        _mine.depth = 0
+        _give()
+    try:
+        yield
+    finally:
+        if depth:
+            _take(_nobody)
+            _mine.depth = depth
+
+
+def _depth() -> int:
+    return getattr(_mine, "depth", 0)
+
+
+def _take(tell: Callable[[], None]) -> None:
+    global _free
+    with _lock:
+        mine = threading.Event()
+        if _free:
+            _free -= 1
+            mine.set()
+        else:
+            _waiting.append(mine)
+    try:
+        while not mine.wait(_TELL_EVERY):
+            tell()
+    except BaseException:
+        _leave(mine)
+        raise
+    _mine.since = time.monotonic()
+
+
+def _leave(mine: threading.Event) -> None:
+    """Wait no longer; what was given in the meantime goes to the next."""
+    with _lock:
+        if not mine.is_set():
+            _waiting.remove(mine)
+            return
+    _give()
+
+
+def _give() -> None:
+    global _free
+    with _lock:
+        if _waiting:
+            _waiting.popleft().set()
+        else:
+            _free += 1
