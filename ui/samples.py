@@ -41,7 +41,7 @@ def memorised(checkpoint: Checkpoint, picture: np.ndarray) -> None:
         st.caption(f"Among {_SEARCHED:,} of the {len(images):,} training images.")
         images = images[:_SEARCHED]
     name, shape = checkpoint.record["train"]["dataset"], checkpoint.model.config.image_shape
-    index, distance = _nearest(name, shape, content_digest(picture), images, picture)
+    index, distance = _nearest(name, shape, len(images), content_digest(picture), images, picture)
     _row(images[index[0]], [f"{value:.2f}" for value in distance[0]])
     usual = _usual_distances(name, shape, images, state.held_out(checkpoint))
     st.caption(verdict(float(distance[0, 0]), usual))
@@ -64,7 +64,14 @@ def verdict(distance: float, usual: np.ndarray) -> str:
 
 
 @st.cache_data(max_entries=2048, show_spinner=False)
-def _nearest(name: str, image_shape: tuple, digest: str, _images: np.ndarray, _picture: np.ndarray) -> tuple:  # noqa: ARG001
+def _nearest(
+    name: str,  # noqa: ARG001
+    image_shape: tuple,  # noqa: ARG001
+    count: int,  # noqa: ARG001
+    digest: str,  # noqa: ARG001
+    _images: np.ndarray,
+    _picture: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
     return nearest_images(_images, _picture[None], _NEIGHBOURS)
 
 
