@@ -221,7 +221,7 @@ def test_a_job_moves_only_while_it_is_watched_and_ends(found):
     job.watch()
     until(lambda: job.step.iteration > 0)
     assert job.seconds_left > 0
-    until(lambda: job.finished)
+    until(lambda: job.watch() or job.finished)
     assert not job.running
     assert view.tsne_projection(found, job).place(found.mu[:2]).shape == (2, 2)
 
@@ -237,10 +237,10 @@ def test_a_stopped_job_keeps_its_picture_and_goes_on_where_it_was(found):
     time.sleep(0.1)
     assert job.step.iteration == stopped_at
     job.resume()
-    until(lambda: job.finished)
+    until(lambda: job.watch() or job.finished)
     straight = TsneJobs().get("b", lambda: found.mu, 10, 0)
     straight.watch()
-    until(lambda: straight.finished)
+    until(lambda: straight.watch() or straight.finished)
     np.testing.assert_array_equal(job.step.map, straight.step.map)
 
 
@@ -256,7 +256,7 @@ def test_one_job_at_a_time_moves(found):
     assert not second.waiting
     second.stop()
     first.watch()
-    until(lambda: first.finished)
+    until(lambda: first.watch() or first.finished)
 
 
 def test_a_job_that_nobody_watches_pauses(found, monkeypatch):

@@ -27,7 +27,7 @@ from vae_core.train import TrainConfig, check_range
 __all__ = ["LIVE", "Metrics", "Run", "RunConfig", "create", "find", "launch", "list_runs", "place", "runs_folder"]
 
 LIVE = ("queued", "starting", "running", "paused")
-_STARTING_SECONDS = 60.0
+_STARTING_SECONDS = 300.0  # that a process may take to import torch on a busy machine
 _MOST_PAIRS = 2**25  # of codes times dimensions: some 130 MB a tensor
 _MOST_PIXELS = 2**26  # decoded in a step: some 270 MB a tensor
 

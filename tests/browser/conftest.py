@@ -9,11 +9,15 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 import pytest
+
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -26,7 +30,7 @@ _FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-_PATIENCE = 20_000  # milliseconds that a page may take to show what is expected, beside other tests on two cores
+_PATIENCE = 120_000  # milliseconds that a page may take to show what is expected; only a fault takes that long
 _IDLE = '[data-testid="stApp"][data-test-script-state="notRunning"][data-test-connection-state="CONNECTED"]'
 
 
@@ -42,7 +46,7 @@ def serve(script: str | Path, **environment: str) -> Iterator[str]:
     """Run a Streamlit script, given relative to the repository's root, on a free port; yields its address.
 
     `environment` adds variables to the server's. Raises RuntimeError with the server's output if it does not
-    answer within a minute.
+    answer within some minutes.
     """
     port = _free_port()
     command = [sys.executable, "-m", "streamlit", "run", str(ROOT / script), f"--server.port={port}"]
@@ -58,16 +62,27 @@ def serve(script: str | Path, **environment: str) -> Iterator[str]:
                 raise RuntimeError(f"Streamlit did not start:\n{output.read().decode(errors='replace')}")
             yield f"http://localhost:{port}"
         finally:
-            server.terminate()
-            try:
-                server.wait(timeout=10)
-            except subprocess.TimeoutExpired:
-                server.kill()
+            server.kill()  # it has nothing to tidy up, and asked to end it waits for its visitors
+            server.wait()
 
 
 def settle(page) -> None:
     """Wait until the page's script has finished."""
-    page.wait_for_selector(_IDLE, state="attached", timeout=60_000)
+    page.wait_for_selector(_IDLE, state="attached", timeout=_PATIENCE)
+
+
+def still(page, name: str = "latent-map") -> None:
+    """Wait until the component has drawn, and then a quarter of a second's worth of frames without drawing again."""
+    page.get_by_test_id(name).evaluate(
+        """async (root) => {
+            for (let frames = 0, before = "0"; frames < 15; ) {
+                await new Promise(requestAnimationFrame);
+                const now = root.dataset.redraws ?? "0";
+                frames = now === before && now !== "0" ? frames + 1 : 0;
+                before = now;
+            }
+        }"""
+    )
 
 
 @pytest.fixture(scope="session")
@@ -84,18 +99,48 @@ def browser():
         running.close()
 
 
-@pytest.fixture
-def open_page(browser) -> Iterator[Callable]:
-    """Opens pages: `open_page(url, **context)`; `context` as for Playwright's `new_context`.
+@pytest.fixture(scope="session")
+def app(browser, tmp_path_factory) -> Iterator[str]:  # noqa: ARG001 (no browser, no server)
+    """The address of the app, on a server for all the files that have none of their own."""
+    with serve("app.py", VAE_RUNS=str(tmp_path_factory.mktemp("runs"))) as url:
+        yield url
 
-    At the test's end every page must be free of exceptions, and its console of errors.
+
+@pytest.fixture(scope="session")
+def contexts(browser) -> Iterator[defaultdict]:  # noqa: ARG001 (which closes after them)
+    """Lists of browser contexts by their options, which tests share, and so what the browser has cached."""
+    kept = defaultdict(list)
+    yield kept
+    for context in chain(*kept.values()):
+        context.close()
+
+
+@pytest.fixture
+def open_page(browser, contexts) -> Iterator[Callable]:
+    """Opens pages: `open_page(url, watch=None, **context)`; `context` as for Playwright's `new_context`.
+
+    Each page of a test is that of another visitor. `watch` is given the page before it goes anywhere. At the test's end
+    every page must be free of exceptions, and its console of errors.
     """
     opened, complaints = [], []
 
-    def open_one(url: str, **context):
-        options = {"viewport": {"width": 1280, "height": 900}} | context
-        page = browser.new_context(**options).new_page()
-        page.on("console", lambda message: _is_ours(message) and complaints.append(message.text))
+    def visitor(options: dict):
+        """A context that no other page of the test has, and of which no earlier test has left a trace."""
+        alike, taken = contexts[repr(sorted(options.items()))], [page.context for page in opened]
+        for context in alike:
+            if context not in taken:
+                return context
+        alike.append(browser.new_context(**options))
+        return alike[-1]
+
+    def open_one(url: str, watch: Callable | None = None, **context):
+        page = visitor({"viewport": {"width": 1280, "height": 900}} | context).new_page()
+        page.set_default_timeout(_PATIENCE)
+        if watch:
+            watch(page)
+        page.on(
+            "console", lambda message: _is_ours(message) and complaints.append(f"{message.text} {message.location}")
+        )
         page.on("pageerror", lambda error: complaints.append(str(error)))
         opened.append(page)
         page.goto(url)
@@ -105,7 +150,10 @@ def open_page(browser) -> Iterator[Callable]:
     yield open_one
     for page in opened:
         complaints += page.locator('[data-testid="stException"]').all_inner_texts()
-        page.context.close()
+        if page.url.startswith("http"):
+            page.evaluate("localStorage.clear()")
+        page.context.clear_cookies()
+        page.close()
     assert not complaints
 
 
@@ -120,8 +168,8 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _becomes_healthy(address: str, server: subprocess.Popen, seconds: float = 60.0) -> bool:
-    end = time.monotonic() + seconds
+def _becomes_healthy(address: str, server: subprocess.Popen) -> bool:
+    end = time.monotonic() + PATIENCE
     while time.monotonic() < end and server.poll() is None:
         try:
             with urllib.request.urlopen(address, timeout=1) as answer:

@@ -5,28 +5,23 @@ import time
 
 import pytest
 
-from tests.browser.conftest import serve, settle
+from tests.browser.conftest import settle
 
 pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 from playwright.sync_api import expect
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 MODEL = "digits-beta"
-SLOW = 30_000  # milliseconds
 _QUIET_BYTES = 60_000  # numbers and charts of one run, without any picture
-
-
-@pytest.fixture(scope="module")
-def app(browser, tmp_path_factory):  # noqa: ARG001 (no browser, no server)
-    with serve("app.py", VAE_RUNS=str(tmp_path_factory.mktemp("runs"))) as url:
-        yield url
 
 
 class Traffic:
     """What the page and its server say to one another, from before they are connected."""
 
-    def __init__(self, page):
+    def __init__(self):
         self.sent, self.received = [], []
+
+    def of(self, page):
         page.on("websocket", self._listen)
 
     def _listen(self, socket):
@@ -50,8 +45,8 @@ def opened(open_page, app):
 
 def ready(page):
     """Wait until the strip has drawn and everything below it is there."""
-    expect(strip(page)).to_have_attribute("data-redraws", re.compile("[1-9]"), timeout=SLOW)
-    expect(metric(page, "Active units")).to_be_visible(timeout=SLOW)
+    expect(strip(page)).to_have_attribute("data-redraws", re.compile("[1-9]"))
+    expect(metric(page, "Active units")).to_be_visible()
     settle(page)
 
 
@@ -82,10 +77,8 @@ def canvases(page) -> list[str]:
 
 
 def test_everything_moves_under_mouse_keys_and_play_and_python_hears_once_each_time(opened):
-    page = opened(reduced_motion="reduce")
-    traffic = Traffic(page)
-    page.reload()
-    ready(page)
+    traffic = Traffic()
+    page = opened(watch=traffic.of, reduced_motion="reduce")
     before, beta = canvases(page), metric(page, "β").first
     page.mouse.move(*place(page, 2 / 3))
     page.mouse.down()
@@ -101,7 +94,7 @@ def test_everything_moves_under_mouse_keys_and_play_and_python_hears_once_each_t
     assert drawn >= 0.8 * moves
     assert all(new != old for new, old in zip(canvases(page), before, strict=True))
     page.mouse.up()
-    expect(beta).to_have_text(re.compile("^0.0"), timeout=SLOW)
+    expect(beta).to_have_text(re.compile("^0.0"))
     settle(page)
     assert len(traffic.sent) == 1
     assert max(traffic.received) < _QUIET_BYTES
@@ -109,7 +102,7 @@ def test_everything_moves_under_mouse_keys_and_play_and_python_hears_once_each_t
 
     traffic.forget()
     page.keyboard.press("Home")
-    expect(beta).to_have_text("0.01", timeout=SLOW)
+    expect(beta).to_have_text("0.01")
     settle(page)
     assert len(traffic.sent) == 1
     expect(thumb(page)).to_be_focused()
@@ -117,11 +110,11 @@ def test_everything_moves_under_mouse_keys_and_play_and_python_hears_once_each_t
     page.keyboard.press("End")
     for _ in range(6):
         page.keyboard.press("ArrowLeft")
-    expect(beta).to_have_text("4.64", timeout=SLOW)
+    expect(beta).to_have_text("4.64")
     settle(page)
     traffic.forget()
     strip(page).get_by_role("button", name="Play").click()
-    expect(beta).to_have_text("10", timeout=SLOW)
+    expect(beta).to_have_text("10")
     settle(page)
     assert len(traffic.sent) == 1
 
@@ -131,7 +124,6 @@ def test_everything_moves_under_mouse_keys_and_play_and_python_hears_once_each_t
     page.wait_for_function(
         "([node, old]) => node.toDataURL() !== old",
         arg=[strip(page).locator("canvas").first.element_handle(), old],
-        timeout=SLOW,
     )
     expect(thumb(page)).to_have_attribute("aria-valuetext", re.compile("^β = 10 "))
     assert max(traffic.received) > _QUIET_BYTES  # the checks above would see pictures if they were sent
@@ -148,7 +140,7 @@ def test_a_finger_moves_it_on_a_phone_in_the_dark(opened):
         session.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x - 5 * step, "y": y}]})
         page.wait_for_timeout(16)
     session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-    expect(metric(page, "β").first).not_to_have_text("1", timeout=SLOW)
+    expect(metric(page, "β").first).not_to_have_text("1")
     assert redraws(page) - drawn >= 10
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
@@ -156,7 +148,7 @@ def test_a_finger_moves_it_on_a_phone_in_the_dark(opened):
 def test_the_frame_s_slider_moves_the_thumb_and_a_sweep_lands_on_the_curve(opened):
     page = opened()
     page.get_by_test_id("stSidebar").get_by_role("slider").press("ArrowLeft")
-    expect(thumb(page)).to_have_attribute("aria-valuetext", re.compile("^β = 0.88"), timeout=SLOW)
+    expect(thumb(page)).to_have_attribute("aria-valuetext", re.compile("^β = 0.88"))
     page.get_by_text("Train models of one β").click()
     page.get_by_label("Epochs").fill("1")
     page.get_by_label("Epochs").press("Enter")
@@ -164,8 +156,8 @@ def test_the_frame_s_slider_moves_the_thumb_and_a_sweep_lands_on_the_curve(opene
     betas = page.get_by_test_id("stMultiSelect").last
     for beta in ("0.1", "1", "3", "10"):
         betas.get_by_label(f"Remove {beta}", exact=True).last.click()
-        expect(betas.get_by_label(f"Remove {beta}", exact=True)).to_have_count(0, timeout=SLOW)
-    page.get_by_role("button", name="Train 1 model", exact=True).click(timeout=SLOW)
+        expect(betas.get_by_label(f"Remove {beta}", exact=True)).to_have_count(0)
+    page.get_by_role("button", name="Train 1 model", exact=True).click()
     chart = page.get_by_test_id("stPlotlyChart").first
-    expect(chart.get_by_text(re.compile("β = 0.3 .*run"))).to_be_visible(timeout=3 * SLOW)
-    expect(page.get_by_test_id("stProgress")).to_have_count(0, timeout=SLOW)
+    expect(chart.get_by_text(re.compile("β = 0.3 .*run"))).to_be_visible()
+    expect(page.get_by_test_id("stProgress")).to_have_count(0)

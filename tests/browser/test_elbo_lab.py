@@ -4,18 +4,12 @@ import re
 
 import pytest
 
-from tests.browser.conftest import serve, settle
+from tests.browser.conftest import settle
 
 pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 from playwright.sync_api import expect
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
-
-
-@pytest.fixture(scope="module")
-def app(browser, tmp_path_factory):  # noqa: ARG001 (no browser, no server)
-    with serve("app.py", VAE_RUNS=str(tmp_path_factory.mktemp("runs"))) as url:
-        yield url
 
 
 def lab(open_page, app, **look):
@@ -84,7 +78,7 @@ def test_improving_q_is_seen_and_closes_some_of_the_gap(app, open_page):
         pad.element_handle(),
     )
     page.get_by_role("button", name="Improve q").click()
-    page.get_by_text("amortisation gap").wait_for(timeout=60_000)
+    page.get_by_text("amortisation gap").wait_for()
     page.wait_for_function("window.seen.size > 5")
     page.wait_for_function("([pad, elbo]) => Number(pad.dataset.elbo) > elbo", arg=[pad.element_handle(), elbo])
     assert numbers(pad)[1] == pytest.approx(total, abs=0.1)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.browser.conftest import serve, settle
+from tests.browser.conftest import settle
 
 pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 from playwright.sync_api import expect
@@ -17,12 +17,6 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobil
 LOOKS = {"light": {}, "dark": {"color_scheme": "dark"}, "phone": PHONE}
 PAGES = ("interpolate", "generate")
 FRAMES = 61
-
-
-@pytest.fixture(scope="module")
-def app(browser, tmp_path_factory):  # noqa: ARG001 (no browser, no server)
-    with serve("app.py", VAE_RUNS=str(tmp_path_factory.mktemp("runs"))) as url:
-        yield url
 
 
 def strip(page, label):
@@ -77,9 +71,8 @@ def saved(page, label: str) -> bytes:
         return file.read()
 
 
-@pytest.mark.parametrize("look", LOOKS)
 @pytest.mark.parametrize("path", PAGES)
-@pytest.mark.parametrize("model", ["mnist-d2", "mnist-d16"])
+@pytest.mark.parametrize(("model", "look"), [("mnist-d2", "dark"), ("mnist-d16", "light"), ("mnist-d16", "phone")])
 def test_a_page_opens_without_errors_and_fits_its_screen(app, open_page, path, model, look):
     page = open_page(f"{app}/{path}?model={model}", **LOOKS[look])
     expect(page.get_by_role("heading", name=path.capitalize(), exact=True)).to_be_visible()
@@ -97,11 +90,12 @@ def test_a_link_opens_its_view_in_a_fresh_session(app, open_page):
 
 
 def test_dragging_moves_the_picture_and_letting_go_the_numbers(app, open_page):
-    page = open_page(f"{app}/interpolate?model=mnist-d2")
     sent = []
-    page.on("websocket", lambda socket: socket.on("framesent", lambda _: sent.append(time.perf_counter())))
-    page.reload()
-    settle(page)
+
+    def listen(page):
+        page.on("websocket", lambda socket: socket.on("framesent", lambda _: sent.append(time.perf_counter())))
+
+    page = open_page(f"{app}/interpolate?model=mnist-d2", watch=listen)
     root = strip(page, "From A to B")
     before, numbers = pixels(root), codes(page).inner_text()
     page.mouse.move(*place(root, 0.5))

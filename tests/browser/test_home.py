@@ -6,30 +6,29 @@ from pathlib import Path
 import pytest
 
 from app import SECTIONS
-from tests.browser.conftest import serve, settle
+from tests.browser.conftest import serve, settle, still
 
 SCRIPTS = [Path(script) for rows in SECTIONS.values() for script, *_ in rows]
+PHONE = {"width": 390, "height": 844}
+GROUND = "getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor"
 PAGES = ["", *(script.stem.replace("_", "-") for script in SCRIPTS if script.stem != "home")]
 
 
-@pytest.fixture(scope="module")
-def app(tmp_path_factory):
-    with serve("app.py", VAE_RUNS=str(tmp_path_factory.mktemp("runs"))) as url:
-        yield url
-
-
 @pytest.mark.parametrize("path", PAGES)
-@pytest.mark.parametrize(
-    "look",
-    [{}, {"color_scheme": "dark", "viewport": {"width": 390, "height": 844}, "has_touch": True}],
-    ids=["light", "dark phone"],
-)
-def test_a_cold_deep_link_opens_the_page_with_its_model(app, open_page, path, look):
-    page = open_page(f"{app}/{path}?model=digits-d2", **look)
-    page.get_by_role("heading", level=1).first.wait_for(timeout=60_000)
+def test_a_cold_deep_link_opens_the_page_with_its_model_on_a_dark_phone_and_a_light_desk(app, open_page, path):
+    page = open_page(f"{app}/{path}?model=digits-d2", color_scheme="dark", viewport=PHONE, has_touch=True)
+    page.get_by_role("heading", level=1).first.wait_for()
     assert "model=digits-d2" in page.url
-    overflow = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-    assert overflow <= 0, "the page is wider than the screen"
+    assert overflow(page) <= 0, "the page is wider than the screen"
+    dark = page.evaluate(GROUND)
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.emulate_media(color_scheme="light")
+    page.wait_for_function(f"{GROUND} !== {dark!r}")
+    assert overflow(page) <= 0, "the page is wider than the screen"
+
+
+def overflow(page) -> int:
+    return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
 
 
 @pytest.fixture
@@ -67,7 +66,8 @@ def test_choosing_another_picture_moves_the_diagram(app, open_page):
 def test_drawing_another_z_repaints_in_the_browser_alone(app, open_page):
     page = open_page(f"{app}/?model=mnist-d2", reduced_motion="reduce")
     diagram = page.get_by_test_id("diagram")
-    page.wait_for_timeout(1500)  # both pictures are decoded, and the page lies still
+    page.wait_for_load_state("networkidle")  # both pictures are there
+    still(page, "diagram")
     frames = []
     page.on("websocket", lambda socket: socket.on("framesent", frames.append))
     before = int(diagram.get_attribute("data-redraws"))

@@ -4,18 +4,12 @@ import re
 
 import pytest
 
-from tests.browser.conftest import serve, settle
+from tests.browser.conftest import settle
 
 pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 from playwright.sync_api import expect
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
-
-
-@pytest.fixture(scope="module")
-def app(browser, tmp_path_factory):  # noqa: ARG001 (no browser, no server)
-    with serve("app.py", VAE_RUNS=str(tmp_path_factory.mktemp("runs"))) as url:
-        yield url
 
 
 def address(app: str, section: str, model: str = "digits-beta") -> str:
@@ -61,5 +55,5 @@ def test_a_click_on_the_map_decodes_the_place(app, open_page):
 def test_a_section_fits_a_phone(app, open_page, section):
     page = open_page(address(app, section, "sprites" if section == "Disentanglement" else "mnist-d2"), **PHONE)
     shown = {"Disentanglement": "FactorVAE score", "Information": "total correlation"}.get(section, "hole")
-    expect(page.get_by_text(shown).first).to_be_visible(timeout=30_000)
+    expect(page.get_by_text(shown).first).to_be_visible()
     assert fits(page)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.browser.conftest import serve, settle
+from tests.browser.conftest import serve, settle, still
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +29,6 @@ def ready(page):
     page.get_by_test_id("latent-map").locator("canvas").first.wait_for()
     page.wait_for_function("latentAtlases.size && [...latentAtlases.values()][0].pages.length")
     still(page)
-
-
-def still(page):
-    """Wait until the map has drawn and moves no more."""
-    count = -1
-    while count != (count := redraws(page)) or count == 0:
-        page.wait_for_timeout(450)
 
 
 def redraws(page) -> int:
@@ -115,18 +108,19 @@ def test_hover_shows_the_points_own_picture_without_the_server(gallery):
 
 def test_dragging_pans_smoothly_and_sends_nothing(gallery):
     x, y = centre(gallery)
-    before, start, first = dots(gallery), time.monotonic(), redraws(gallery)
+    before, start, first, moves = dots(gallery), time.monotonic(), redraws(gallery), 0
     gallery.mouse.move(x, y)
     gallery.mouse.down()
     while time.monotonic() - start < 2:
         phase = 6 * (time.monotonic() - start)
         gallery.mouse.move(x + 80 * np.sin(phase), y + 40 * np.cos(phase))
+        moves += 1
     gallery.mouse.move(x + 120, y)
-    rate = (redraws(gallery) - first) / (time.monotonic() - start)
+    drawn = redraws(gallery) - first
     gallery.mouse.up()
     gallery.mouse.move(5, 5)
     still(gallery)
-    assert rate >= 15, f"{rate:.0f} redraws/s"
+    assert drawn >= 0.5 * moves  # bench.scatter measures the rate
     after = dots(gallery)
     assert differing(before[100:500, 300:600], after[100:500, 420:720]) < 0.01
     assert differing(before[100:500, 300:600], after[100:500, 300:600]) > 0.05
@@ -249,17 +243,18 @@ def test_the_plane_pad_sends_its_place_once_when_it_is_let_go(gallery):
     sent = listen(gallery)
     gallery.mouse.move(x + 60, y)
     gallery.mouse.down()
-    start, first = time.monotonic(), redraws(gallery)
+    start, first, moves = time.monotonic(), redraws(gallery), 0
     while time.monotonic() - start < 2:
         phase = 6 * (time.monotonic() - start)
         gallery.mouse.move(x + 60 * np.cos(phase), y + 60 * np.sin(phase))
-    rate = (redraws(gallery) - first) / (time.monotonic() - start)
+        moves += 1
+    drawn = redraws(gallery) - first
     assert not sent
     gallery.mouse.move(x + 2, y)
     gallery.mouse.up()
     gallery.get_by_text("Selected place: 0 points, first None").wait_for()
     assert len(sent) == 1
-    assert rate >= 25, f"{rate:.0f} redraws/s"
+    assert drawn >= 0.5 * moves  # bench.scatter measures the rate
 
 
 def test_the_plane_pad_by_keyboard(gallery):

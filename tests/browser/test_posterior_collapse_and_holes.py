@@ -5,20 +5,30 @@ import re
 import pytest
 
 from tests.browser.conftest import serve, settle
+from tests.browser.train_page import stop_all
 
 pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 from playwright.sync_api import expect
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
-LOOKS = {"light": {}, "dark": {"color_scheme": "dark"}, "phone": PHONE}
+LOOKS = {"dark": {"color_scheme": "dark"}, "phone": PHONE}
 ADDRESS = "posterior-collapse-and-holes?model=digits-beta"
 HOLE = re.compile(r"In a hole: log q\(z\) − log p\(z\) = −[\d,.]+ nats")
 
 
 @pytest.fixture(scope="module")
-def app(browser, tmp_path_factory):  # noqa: ARG001 (no browser, no server)
-    with serve("app.py", VAE_RUNS=str(tmp_path_factory.mktemp("runs")), VAE_HOSTED="0") as url:
-        yield url
+def served(browser, tmp_path_factory):  # noqa: ARG001 (no browser, no server)
+    folder = tmp_path_factory.mktemp("runs")
+    with serve("app.py", VAE_RUNS=str(folder), VAE_HOSTED="0") as url:
+        yield url, folder
+
+
+@pytest.fixture
+def app(served):
+    """The address of a server on which nothing is in training."""
+    url, folder = served
+    yield url
+    stop_all(folder)
 
 
 @pytest.mark.parametrize("look", LOOKS)
@@ -27,16 +37,16 @@ def test_it_opens_in_every_look_and_fits_its_screen(app, open_page, look):
     for title in ("β = 0.01", "β = 1", "β = 10"):
         expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()
     expect(page.get_by_text(HOLE)).to_have_count(1)
-    expect(page.get_by_test_id("latent-map")).to_have_count(3, timeout=60_000)
+    expect(page.get_by_test_id("latent-map")).to_have_count(3)
     assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
 
 
 def test_a_click_on_a_sample_or_the_map_is_looked_at_in_each_model_and_stands_in_the_link(app, open_page):
     page = open_page(f"{app}/{ADDRESS}")
     grid = page.get_by_test_id("picture-grid").filter(has=page.locator('[data-marked="true"]')).first
-    expect(grid.locator('[data-marked="true"]').first).to_be_visible(timeout=60_000)
+    expect(grid.locator('[data-marked="true"]').first).to_be_visible()
     grid.locator('[data-marked="false"]').first.click()
-    page.wait_for_function("new URLSearchParams(location.search).get('collapse_z')?.startsWith('z:')", timeout=60_000)
+    page.wait_for_function("new URLSearchParams(location.search).get('collapse_z')?.startsWith('z:')")
     settle(page)
     expect(page.get_by_text(HOLE)).to_have_count(0)
     before = page.evaluate("new URLSearchParams(location.search).get('collapse_z')")
@@ -44,20 +54,18 @@ def test_a_click_on_a_sample_or_the_map_is_looked_at_in_each_model_and_stands_in
     stage.scroll_into_view_if_needed()
     box = stage.bounding_box()
     page.mouse.click(box["x"] + 0.5 * box["width"], box["y"] + 0.3 * box["height"])
-    page.wait_for_function(
-        "before => new URLSearchParams(location.search).get('collapse_z') !== before", arg=before, timeout=60_000
-    )
+    page.wait_for_function("before => new URLSearchParams(location.search).get('collapse_z') !== before", arg=before)
     settle(page)
     place = page.get_by_label("z", exact=True).input_value()
     assert place.startswith("z:")
     fresh = open_page(page.url)
-    expect(fresh.get_by_label("z", exact=True)).to_have_value(place, timeout=60_000)
+    expect(fresh.get_by_label("z", exact=True)).to_have_value(place)
 
 
 def test_three_are_made_with_progress_and_can_be_stopped(app, open_page):
     page = open_page(f"{app}/posterior-collapse-and-holes?model=digits-d2")
     page.get_by_role("button", name="Make them").click()
-    expect(page.get_by_text(re.compile(r"β = 100 · queued"))).to_be_visible(timeout=30_000)
+    expect(page.get_by_text(re.compile(r"β = 100 · queued"))).to_be_visible()
     page.get_by_role("button", name="Stop", exact=True).click()
-    expect(page.get_by_text(re.compile(r"β = 100 · stopped"))).to_be_visible(timeout=60_000)
-    expect(page.get_by_role("button", name="Make them")).to_be_visible(timeout=60_000)
+    expect(page.get_by_text(re.compile(r"β = 100 · stopped"))).to_be_visible()
+    expect(page.get_by_role("button", name="Make them")).to_be_visible()

@@ -23,8 +23,11 @@ def gallery(browser):  # noqa: ARG001 (no browser, no server)
 class Traffic:
     """Counts what a page and its server say to one another."""
 
-    def __init__(self, page):
+    def __init__(self):
         self.sent, self.received = [], []
+
+    def of(self, page):
+        """To be called before the page is connected."""
         page.on("websocket", self._listen)
 
     def _listen(self, socket):
@@ -43,11 +46,9 @@ def page(open_page, gallery):
 
 @pytest.fixture
 def watched(open_page, gallery):
-    """A page and its traffic; loaded twice, for the traffic is watched from before the connection is made."""
-    page = open_page(gallery)
-    traffic = Traffic(page)
-    page.reload()
-    settle(page)
+    """A page and its traffic."""
+    traffic = Traffic()
+    page = open_page(gallery, watch=traffic.of)
     ready(page)
     return page, traffic
 
@@ -87,7 +88,7 @@ def pixels(canvas):
     return canvas.evaluate("node => node.toDataURL()")
 
 
-def test_dragging_redraws_at_the_displays_rate_and_reports_once(watched):
+def test_dragging_redraws_with_every_move_and_reports_once(watched):
     page, traffic = watched
     root = strip(page, "Interpolation")
     slider = root.get_by_role("slider")
@@ -101,7 +102,6 @@ def test_dragging_redraws_at_the_displays_rate_and_reports_once(watched):
         moves += 1
         target = moves % 126
         page.mouse.move(*frame_point(slider, target if target < 63 else 126 - target))
-    seconds = time.perf_counter() - start
     drawn = redraws(root) - drawn
     page.mouse.move(*frame_point(slider, 40))
     assert not traffic.sent
@@ -109,8 +109,7 @@ def test_dragging_redraws_at_the_displays_rate_and_reports_once(watched):
     page.mouse.up()
     expect(page.get_by_text("one: 40, released 40")).to_be_visible()
     settle(page)
-    assert drawn >= 0.9 * moves  # one for each move that the browser was given; a busy machine gives fewer
-    assert drawn / seconds >= 15
+    assert drawn >= 0.9 * moves  # one for each move that the browser was given; bench.slider measures the rate
     assert len(traffic.sent) == 1
     assert runs(page) == ran + 1
     assert pixels(root.locator("canvas")) != before

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from streamlit.testing.v1 import AppTest
 
+from tests.waiting import PATIENCE
+
 __all__ = ["CHECKPOINTS", "ROOT", "open_at", "ran"]
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -12,7 +14,7 @@ CHECKPOINTS = sorted((ROOT / "checkpoints").glob("*.safetensors"))
 
 def open_at(page: str, **query: str) -> AppTest:
     """The page (a path such as "pages/explore/generate.py") at an address with these settings, run once."""
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE)
     for name, value in query.items():
         app.query_params[name] = value
     return ran(app.switch_page(page))

@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from tests.waiting import PATIENCE
+
 ROOT = Path(__file__).resolve().parents[2]
 _NUMBER = r"[−\d.,]+(?: ± [\d.]+)?"
 
 
 def open_page(model: str, **settings: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90)
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE)
     for name, value in {"model": model, **settings}.items():
         app.query_params[name] = value
     app.switch_page("pages/understand/derivation.py").run()

@@ -8,6 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.toys import build
+from tests.waiting import PATIENCE
 from ui.components.posterior_pad import Gaussian, PadView, posterior_pad_props, read_gaussian
 from vae_core import data
 from vae_core.checkpoint import Checkpoint, load, save
@@ -18,7 +19,7 @@ CHECKPOINTS = sorted((ROOT / "checkpoints").glob("*.safetensors"))
 
 
 def open_page(model: str, **settings: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE)
     app.query_params["model"] = model
     for name, value in settings.items():
         app.query_params[name] = value

@@ -8,6 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.toys import build
+from tests.waiting import PATIENCE
 from ui import beta_view, disentanglement_view, holes_view, information_view, state
 from vae_core import data, rate_distortion
 from vae_core.checkpoint import Checkpoint, load, save
@@ -22,7 +23,7 @@ RANGED = "digits-beta"
 
 
 def open_tab(tab: str, model: str = RANGED) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE)
     app.query_params["model"] = model
     app.query_params["beta_section"] = tab
     return ran(app.switch_page("pages/explore/beta.py"))
@@ -183,7 +184,7 @@ def _work():
 
 
 def test_work_that_was_stopped_goes_on_when_asked():
-    app = ran(AppTest.from_function(_work, default_timeout=60))
+    app = ran(AppTest.from_function(_work, default_timeout=PATIENCE))
     assert app.text[0].value in ("[0]", "[0, 1]")  # what was begun before the patience ran out
     assert "Counting: stopped after" in words(app)
     app.button(key="work_go_on").click()

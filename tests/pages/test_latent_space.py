@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from tests.waiting import PATIENCE
 from vae_core import checkpoint as checkpoints
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -14,7 +15,7 @@ SHIPPED = sorted(path.stem for path in (ROOT / "checkpoints").glob("*.safetensor
 
 
 def page(**query: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90)
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE)
     for name, value in query.items():
         app.query_params[name] = value
     return app.run().switch_page(PAGE).run()

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from tests.waiting import PATIENCE
 from ui import failure_runs, failure_view, run_watch, state
 from vae_core import checkpoint, failures, holes, runs
 from vae_core.failures import VERDICTS
@@ -26,7 +27,7 @@ def folder(monkeypatch, tmp_path):
 
 
 def open_page(model: str = RANGED, **settings: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE)
     for name, value in {"model": model, **settings}.items():
         app.query_params[name] = value
     return ran(app.run().switch_page(PAGE))

@@ -12,6 +12,7 @@ import torch
 from PIL import Image, ImageDraw
 from streamlit.testing.v1 import AppTest
 
+from tests.waiting import PATIENCE
 from ui import own_pictures, reconstruction
 from vae_core import data, pixels
 from vae_core.checkpoint import Checkpoint, load, save
@@ -26,7 +27,7 @@ PAGE = "pages/explore/reconstruct.py"
 
 
 def open_page(model: str = "mnist-d2", **settings: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE)
     app.query_params["model"] = model
     for name, value in settings.items():
         app.query_params[name] = value

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 from ui import caching, state
 from vae_core import data, hosted, runs
 from vae_core.errors import UserError
 from vae_core.model import ModelConfig
 from vae_core.runs import Run, RunConfig
-from vae_core.train import TrainConfig
+from vae_core.train import Diverged, TrainConfig
 from vae_core.worker import train_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,8 +32,19 @@ def folder(monkeypatch, tmp_path):
         until(lambda run=run: run.state()["status"] not in runs.LIVE)
 
 
+@pytest.fixture
+def here(monkeypatch):
+    """Runs are trained at once in this process, not in one of their own."""
+
+    def launch(run: Run, **_: bool) -> None:
+        run.go_on()
+        train_run(run)
+
+    monkeypatch.setattr(runs, "launch", launch)
+
+
 def open_page(**query: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE)
     for name, value in query.items():
         app.query_params[name] = value
     return app.switch_page(PAGE).run()
@@ -86,6 +97,7 @@ def test_every_data_set_at_hand_can_be_chosen(name):
     assert not app.button("train_start").disabled
 
 
+@pytest.mark.usefixtures("here")
 def test_the_objective_is_chosen_and_named_and_what_does_not_go_with_it_is_said():
     app = open_page(train_beta_digits="4")
     app.selectbox("train_objective").set_value("beta-tcvae").run()
@@ -96,7 +108,7 @@ def test_the_objective_is_chosen_and_named_and_what_does_not_go_with_it_is_said(
     assert not app.error
     start(app, 2)
     run = only_run()
-    until(lambda: run.state()["status"] == "finished")
+    assert run.state()["status"] == "finished"
     train = caching.read_header(run.checkpoint)["record"]["train"]
     assert (train["objective"], train["beta"]) == ("beta-tcvae", 4)
     assert " · β-TCVAE · β = 4" in state.title(state.Entry("run", run.checkpoint, run.name))
@@ -104,6 +116,7 @@ def test_the_objective_is_chosen_and_named_and_what_does_not_go_with_it_is_said(
     assert app.dataframe[0].value.iloc[0]["name"] == f"Digits (8 px) · d 2 · β-TCVAE 4 · {run.name[-4:]}"
 
 
+@pytest.mark.usefixtures("here")
 def test_iwae_asks_for_its_samples_instead_of_a_beta():
     app = open_page(train_beta_digits="4")
     assert "train_samples" not in [field.key for field in app.number_input]
@@ -115,7 +128,7 @@ def test_iwae_asks_for_its_samples_instead_of_a_beta():
     app.number_input("train_samples").set_value(3).run()
     start(app, 2)
     run = only_run()
-    until(lambda: run.state()["status"] == "finished")
+    assert run.state()["status"] == "finished"
     train = caching.read_header(run.checkpoint)["record"]["train"]
     assert (train["objective"], train["importance_samples"], train["beta"]) == ("iwae", 3, 1)
     assert " · IWAE, K = 3 · run" in state.title(state.Entry("run", run.checkpoint, run.name))
@@ -233,10 +246,11 @@ def test_a_run_of_a_range_of_beta_says_so():
     assert row["beta"] != row["beta"]  # not a number, so an empty cell
 
 
+@pytest.mark.usefixtures("here")
 def test_asking_for_what_exists_shows_it_at_once():
     app = start(open_page(), 2)
     run = only_run()
-    until(lambda: run.state()["status"] == "finished")
+    assert run.state()["status"] == "finished"
     before = run.state()["updated"]
     again = start(open_page(), 2)
     assert only_run().state()["updated"] == before
@@ -267,13 +281,14 @@ def test_a_run_is_paused_stepped_steered_and_stopped():
     assert not app.exception
 
 
+@pytest.mark.usefixtures("here")
 def test_an_interrupted_run_says_so_and_is_resumed():
     run = trained()
     run.write_state(status="running")
     app = open_page(run=run.name)
     assert "ended without a word" in texts(app.warning)
     app.button("train_do_Resume").click().run()
-    until(lambda: run.state()["status"] == "finished")
+    assert run.state()["status"] == "finished"
 
 
 def test_a_failed_run_says_why():
@@ -287,8 +302,8 @@ def test_a_failed_run_says_why():
 
 def test_a_diverging_run_says_what_to_try():
     run = runs.create(config(learning_rate=1.0, epochs=50))
-    runs.launch(run)
-    until(lambda: run.state()["status"] == "failed")
+    with pytest.raises(Diverged):
+        train_run(run)
     app = open_page(run=run.name)
     assert "learning rate below" in texts(app.error)
 

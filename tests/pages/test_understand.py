@@ -10,6 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.toys import build
+from tests.waiting import PATIENCE
 from ui import amortised_view, bounds_view, gradient_view, understand
 from ui.components.noise_map import SMALLEST_SIGMA, Dragged, noise_map_props, parse_dragged
 from ui.state import Entry
@@ -40,7 +41,7 @@ def little_work(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def open_page(page: str, model: str, **settings: str) -> AppTest:
-    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE)
     for name, value in (settings | {"model": model}).items():
         app.query_params[name] = value
     app = app.run().switch_page(f"pages/understand/{page}.py").run()
