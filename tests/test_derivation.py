@@ -1,5 +1,6 @@
 """The derivation's numbers: every line holds, and closed forms agree with draws and with torch.distributions."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,12 @@ from torch.distributions import Independent, Normal, kl_divergence
 
 from tests.toys import LinearGaussian, build, images
 from ui import derivation as text
-from vae_core.checkpoint import load
+from ui import derivation_view
+from vae_core.checkpoint import Checkpoint, load
 from vae_core.derivation import Quantity, derive
 from vae_core.evaluate import to_unit
 from vae_core.evidence import LatentPlane, evidence
+from vae_core.gradients import exact_gradient
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -33,6 +36,12 @@ def test_against_a_model_whose_evidence_is_known() -> None:
     assert abs(d.elbo.value - (log_p - model.gap())) < 5 * d.elbo.error
     assert abs(d.log_weight.value - (log_p - model.gap())) < 5 * d.log_weight.error
     assert abs(d.gap.value - model.gap()) < 5 * d.gap.error
+    weight, residual = (
+        model.weight.detach().numpy(),
+        to_unit(image[None]).numpy().ravel() - d.mu @ model.weight.detach().numpy(),
+    )
+    by_mu = (weight @ residual / model.sigma**2)[d.kl_per_dimension.argmax()]
+    assert abs(d.slope.value - by_mu) < 5 * d.slope.error
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian", "gaussian-optimal"])
@@ -66,6 +75,26 @@ def test_the_three_ways_meet_where_the_evidence_is_exact(name: str) -> None:
     )
     assert d.log_weight.value < d.log_mean_weight.value < d.evidence.value + 5 * d.log_mean_weight.error
     assert abs(d.log_weight.value - d.elbo.value) < 5 * d.log_weight.error
+
+
+def test_the_slope_of_a_network_is_the_exact_gradient() -> None:
+    """By quadrature, within five standard errors, each below one nat per unit."""
+    model, image = load(ROOT / "checkpoints" / "digits-d2.safetensors").model, images(1)[0]
+    d = derive(model, image)
+    exact = exact_gradient(model, image, d.mu, d.sigma)[d.kl_per_dimension.argmax()]
+    assert abs(d.slope.value - exact) < 5 * d.slope.error
+    assert 0 < d.slope.error < 1
+
+
+@pytest.mark.parametrize("latent_dim", [2, 5])
+def test_every_line_has_a_value_and_a_place_to_touch_it(latent_dim: int) -> None:
+    model, image = build(latent_dim=latent_dim).eval(), images(1)
+    d = derive(model, image[0], evidence(LatentPlane(model), image) if latent_dim == 2 else None)
+    lines = [line for step in text.steps(d, Checkpoint(model)) for line in step.lines]
+    assert len(lines) > 20
+    for line in lines:
+        assert re.search(r"\d", line.value), line
+        assert line.touch in derivation_view.PLACES, line
 
 
 def test_errors_of_independent_estimates_add_in_squares() -> None:

@@ -130,7 +130,7 @@ def _brute_force(model: nn.Module, pictures: np.ndarray, steps: int, extent: flo
 def test_every_network_and_likelihood_against_brute_force(arch: str, likelihood: str) -> None:
     """One dimension, 20,001 points: to 3e-4 nats and 1e-5 of the value.
 
-    (The network computes in float32, and q is as wide as the prior over a log p(x|z) with thousands of nats of kinks.)
+    (The network computes in float32, and q is as wide as the prior over thousands of nats of log p(x|z).)
     """
     model = build(3, latent_dim=1, arch=arch, likelihood=likelihood).eval()
     pictures = binarise(images(4), 0)

@@ -29,8 +29,7 @@ def test_quadrature_is_the_closed_form() -> None:
 
 @pytest.mark.parametrize("d", [1, 2])
 def test_quadrature_on_a_network_is_the_finite_difference_of_a_fine_grid(d: int) -> None:
-    """E_q[log p(x|z)] by the trapezoid rule over ±7 σ in float64, differenced: to 0.5 % of the largest (the
-    network has kinks)."""
+    """E_q[log p(x|z)] by the trapezoid rule over ±7 σ in float64, differenced: to 0.5 % of the largest."""
     model, picture = build(latent_dim=d, widths=(16,)).double().eval(), images(1)[0]
     mu, sigma = MU[:d], SIGMA[:d]
     axis = torch.linspace(-7, 7, 281, dtype=torch.float64)

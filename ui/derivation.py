@@ -6,7 +6,7 @@ import numpy as np
 
 from ui.layout import dimension_name, nats
 from vae_core.checkpoint import Checkpoint
-from vae_core.derivation import DRAWS, Derivation, Quantity
+from vae_core.derivation import DRAWS, GRADIENT_DRAWS, Derivation, Quantity
 
 __all__ = ["Line", "Step", "amount", "steps", "words"]
 
@@ -45,7 +45,7 @@ class Line:
     """One line: LaTeX, its value in words, why it follows, and where in the app it can be touched."""
 
     formula: str
-    value: str = ""
+    value: str
     why: str = ""
     touch: str = ""
 
@@ -135,7 +135,11 @@ def _goal(d: Derivation) -> Step:
         "A good model gives the data a high probability, so we would choose θ to make log p(x) as large as it can be, "
         "summed over all images of the data set.",
         (
-            Line(r"\theta^* = \arg\max_\theta \sum_{i=1}^{N} \log p_\theta(x^{(i)})", touch="train"),
+            Line(
+                r"\theta^* = \arg\max_\theta \sum_{i=1}^{N} \log p_\theta(x^{(i)})",
+                f"this picture’s part of the sum: {_bold(d.evidence)}",
+                touch="train",
+            ),
             Line(
                 _rows(rf"p(x) = \int {_JOINT} \,\mathrm{{d}}z", rf"\quad = \int p(z)\, {_LIKELIHOOD} \,\mathrm{{d}}z"),
                 f"log p(x) = {_bold(d.evidence)}",
@@ -170,13 +174,17 @@ def _from_kl(d: Derivation) -> Step:
             ),
             Line(
                 rf"\log {_TRUE} = \log {_JOINT} - {_EVIDENCE}",
-                why="Bayes’ theorem again, in logarithms.",
+                f"at z = μ: {amount(d.at_mu['prior'] + d.at_mu['likelihood'])} − {_minus(d.evidence)} = "
+                f"{_bold(d.posterior_at_mu)}",
+                "Bayes’ theorem again, in logarithms.",
+                "elbo-lab" if d.exact else "latent-space",
             ),
             Line(
                 _rows(_GAP, r"\quad = " + _mean(rf"\log {_Q} - \log {_JOINT}"), rf"\qquad + {_EVIDENCE}"),
                 f"{amount(d.encoder)} − {_minus(d.joint)} + {_minus(d.evidence)} = "
                 f"{_bold(d.encoder - d.joint + d.evidence)}",
                 "log p(x) does not depend on z, so it leaves the expectation.",
+                "bounds",
             ),
             Line(
                 _rows(f"{_EVIDENCE} = {_GAP}", rf"\quad + {_mean(_RATIO)}"),
@@ -227,6 +235,7 @@ def _by_bayes(d: Derivation) -> Step:
                 f"{_minus(d.posterior_at_mu)} = "
                 f"{_bold(d.at_mu['likelihood'] + d.at_mu['prior'] - d.posterior_at_mu.value)}",
                 "True at any z, since the left side knows of none.",
+                "reconstruct",
             ),
             Line(
                 _rows(
@@ -238,6 +247,7 @@ def _by_bayes(d: Derivation) -> Step:
                 ),
                 f"{amount(d.fit)} − {_minus(d.kl)} + {_minus(d.gap)} = {_bold(d.fit - d.kl + d.gap)}",
                 "Three averages: how well z explains x, what z costs, and what the encoder misses.",
+                "amortised-and-classical",
             ),
             Line(
                 _rows(
@@ -261,12 +271,14 @@ def _two_terms(d: Derivation) -> Step:
             Line(
                 _rows(f"{_ELBO} =", r"\quad " + _mean(rf"\log p(z) + \log {_LIKELIHOOD} - \log {_Q}")),
                 f"{amount(d.prior)} + {_minus(d.fit)} − {_minus(d.encoder)} = {_bold(d.prior + d.fit - d.encoder)}",
+                touch="elbo-lab" if d.exact else "reconstruct",
             ),
             Line(
                 _rows(_mean(rf"\log p(z) - \log {_Q}"), rf"\quad = -{_KL_PRIOR}"),
                 f"{amount(d.prior)} − {_minus(d.encoder)} = {_bold(d.prior - d.encoder)}; from draws "
                 f"{amount(-d.kl_drawn)}",
                 "The definition of the KL divergence, from closed forms, and checked by drawing.",
+                "posterior-collapse-and-holes",
             ),
             Line(
                 _boxed(f"{_ELBO} = {_FIT}", rf"\quad - {_KL_PRIOR}"),
@@ -329,8 +341,10 @@ def _reparameterised(d: Derivation) -> Step:
                     r"\quad = \mathbb{E}_{\epsilon}"
                     r"\!\left[\nabla_\phi f(\mu_\phi(x) + \sigma_\phi(x) \odot \epsilon)\right]",
                 ),
-                why="The gradient goes inside, where backpropagation does the rest.",
-                touch="reparameterisation",
+                f"for f(z) = log p(x|z), by μ of {dimension_name(j)}: **{amount(d.slope)}** nats per unit, from "
+                f"{GRADIENT_DRAWS} draws",
+                "The gradient goes inside, where backpropagation does the rest.",
+                "reparameterisation",
             ),
         ),
     )

@@ -12,9 +12,9 @@ from vae_core.checkpoint import Checkpoint
 from vae_core.derivation import Derivation, derive
 from vae_core.evidence import evidence
 
-__all__ = ["numbers", "show", "words_table"]
+__all__ = ["PLACES", "numbers", "show", "words_table"]
 
-_PLACES = {  # address: page, label
+PLACES = {  # address: page, label
     "train": ("pages/train/train.py", "Train"),
     "latent-space": ("pages/explore/latent_space.py", "Latent space"),
     "reconstruct": ("pages/explore/reconstruct.py", "Reconstruct"),
@@ -61,7 +61,7 @@ def show(step: Step, entry: Entry, subject: Subject) -> None:
             with words:
                 st.markdown("\n\n".join(filter(None, (line.value, line.why))))
                 if line.touch:
-                    page, label = _PLACES[line.touch]
+                    page, label = PLACES[line.touch]
                     parameters = {"model": entry.id} | _picture(line.touch, subject)
                     st.page_link(page, label=label, icon=":material/touch_app:", query_params=parameters)
 

@@ -57,7 +57,7 @@ def results(found, names):
         st.subheader("Where the gap comes from", anchor=False)
         st.plotly_chart(amortised_view.bars(found, names), config=theme.CHART_CONFIG, key="amortised_gaps")
         st.caption(
-            "log p(x) is exact, summed over the latent plane. The parts add up to log p(x) − ELBO."
+            "log p(x) is exact, summed over the latent space. The parts add up to log p(x) − ELBO."
             if found.exact
             else "log p(x) is estimated by annealed importance sampling; its standard errors are in the table."
         )

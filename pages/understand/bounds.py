@@ -80,7 +80,7 @@ def metrics(row, curve, exact, second):
             st.metric(
                 "log p(x), exact",
                 layout.nats(exact, 2),
-                help="By a sum over the whole latent plane.",
+                help="By a sum over the whole latent space.",
                 width="content",
             )
 
