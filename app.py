@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import streamlit as st
-from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from ui import ahead, caching, cores, garbage, state, visitor
+from ui import ahead, caching, cores, garbage, history, state, visitor
 
 SECTIONS = {
     "": (
@@ -35,29 +34,17 @@ def _page(script: str, title: str, icon: str) -> st.Page:
     return st.Page(script, title=title, icon=icon, url_path=address, default=title == "Home")
 
 
-def _find_as_left(page: st.Page) -> None:
-    """Let the browser's Back find another page as it was left.
-
-    Where an address in the browser's history lacks a setting, Streamlit takes the default; but it leaves such
-    addresses there itself, between two pages. A setting that is in the address is followed.
-    """
-    context = get_script_run_ctx()
-    if context is not None and st.session_state.get("page") != page.url_path:
-        context.is_history_navigation = False
-    st.session_state["page"] = page.url_path
-
-
 def main() -> None:
     """Draw the frame and run the page that the address names."""
     st.set_page_config(page_title="VAE laboratory", page_icon="ui/favicon.png", layout="wide")
     st.logo("ui/logo.svg", size="large")
     visitor.greet()
     page = st.navigation({name: [_page(*row) for row in rows] for name, rows in SECTIONS.items()}, expanded=True)
-    _find_as_left(page)
     with st.sidebar:
         state.model_picker()
         state.beta_picker()
         st.caption(f"Computing on {caching.compute_device()}")
+        history.keep_tidy()
     try:
         with cores.shared():
             page.run()

@@ -3,7 +3,7 @@
 import numpy as np
 import streamlit as st
 
-from ui import understand
+from ui import state, understand
 from ui.derivation import Step
 from ui.state import Entry
 from ui.true_posterior import latent_plane
@@ -50,7 +50,7 @@ def numbers(entry: Entry, checkpoint: Checkpoint, image: np.ndarray) -> Derivati
     )
 
 
-def show(step: Step, entry: Entry, subject: Subject) -> None:
+def show(step: Step, subject: Subject) -> None:
     """Draw one step; its links lead to the same model and, if it is a test image, the same picture."""
     st.subheader(step.title, anchor=False)
     st.markdown(step.about)
@@ -62,7 +62,7 @@ def show(step: Step, entry: Entry, subject: Subject) -> None:
                 st.markdown("\n\n".join(filter(None, (line.value, line.why))))
                 if line.touch:
                     page, label = PLACES[line.touch]
-                    parameters = {"model": entry.id} | _picture(line.touch, subject)
+                    parameters = state.shared() | _picture(line.touch, subject)
                     st.page_link(page, label=label, icon=":material/touch_app:", query_params=parameters)
 
 

@@ -34,6 +34,7 @@ __all__ = [
     "resolve",
     "selected",
     "send",
+    "shared",
     "snapshot_elbo",
     "title",
     "with_latent_dim",
@@ -43,6 +44,7 @@ SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints"
 BETA_PICKER = "beta_picker"
 """The fragment of the frame that `beta_picker` draws, for `st.rerun`."""
 _DEFAULT = "mnist-d2-beta"
+_ADDRESS = "address"
 
 
 @dataclass(frozen=True)
@@ -114,16 +116,26 @@ def model_picker() -> None:
     if not found:
         st.info("No model is here yet. Train one first.", icon=":material/model_training:")
         return
-    asked = st.session_state.get("model") or st.query_params.get("model")
+    _follow_address()
+    asked = st.session_state.get("model")
     if asked not in found:
         if asked:
             st.warning(f"The model “{asked[:80]}” is not here any more. Another one is shown.")
         st.session_state["model"] = next(iter(found))
-    elif "model" not in st.session_state:
-        st.session_state["model"] = asked
     titles = {key: title(entry) for key, entry in found.items()}
     st.selectbox("Model", list(found), format_func=titles.get, key="model")
     st.query_params["model"] = st.session_state["model"]
+
+
+def _follow_address() -> None:
+    """Take the model and β from an address that the app has not written: a link, or Back to an earlier choice."""
+    found = _in_address()
+    if any(found) and found != st.session_state.get(_ADDRESS):
+        st.session_state["model"], st.session_state["beta"] = found[0] or st.session_state.get("model"), found[1]
+
+
+def _in_address() -> tuple[str | None, str | None]:
+    return st.query_params.get("model"), st.query_params.get("beta")
 
 
 @st.fragment(key=BETA_PICKER)
@@ -131,12 +143,16 @@ def beta_picker() -> None:
     """Below the model picker, for a model of a range of β: the β at which all pages show it; in the URL as ?beta=…."""
     found = entries().get(st.session_state.get("model", ""))
     choices = _beta_choices(found) if found else []
-    if not choices:
+    if choices:
+        _beta_slider(choices)
+    else:
         st.query_params.pop("beta", None)
-        return
+    st.session_state[_ADDRESS] = _in_address()
+
+
+def _beta_slider(choices: list[float]) -> None:
     default = _nearest(choices, gates.clip(1.0, (choices[0], choices[-1])), choices[0])
-    asked = st.session_state.get("beta", st.query_params.get("beta"))
-    st.session_state["beta"] = _nearest(choices, asked, default)
+    st.session_state["beta"] = _nearest(choices, st.session_state.get("beta"), default)
     st.select_slider(
         "β",
         choices,
@@ -250,7 +266,13 @@ def keep_picture(picture: np.ndarray, label: str) -> str:
 
 def send(page: str, **settings: str) -> None:
     """Open `page` (a path such as "pages/explore/interpolate.py") with widgets set by their keys."""
-    st.switch_page(page, query_params={"model": st.session_state.get("model", _DEFAULT)} | settings)
+    st.switch_page(page, query_params=shared() | settings)
+
+
+def shared() -> dict[str, str]:
+    """What a link to another page must say for it to show the same model at the same β."""
+    beta = {"beta": st.query_params["beta"]} if "beta" in st.query_params else {}
+    return {"model": st.session_state.get("model", _DEFAULT)} | beta
 
 
 def resolve(spec: str, checkpoint: Checkpoint) -> Point:

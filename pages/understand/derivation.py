@@ -18,4 +18,4 @@ with main:
     st.subheader("The words", anchor=False)
     derivation_view.words_table(derivation.words(numbers, subject.image.size))
 for step in derivation.steps(numbers, checkpoint):
-    derivation_view.show(step, entry, subject)
+    derivation_view.show(step, subject)

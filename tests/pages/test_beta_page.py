@@ -64,6 +64,16 @@ def test_a_link_names_a_beta_and_the_frame_s_slider_moves_it():
     assert metric(app, "Active units") == "0 of 2"
 
 
+def test_an_address_that_the_app_has_not_written_is_followed_as_by_the_browser_s_back():
+    app = open_page(beta="0.1")
+    app.select_slider(key="beta").set_value(10.0)
+    ran(app)
+    app.query_params["beta"] = "0.1"
+    assert metric(ran(app), "β") == "0.1"
+    app.query_params["model"] = "digits-d2"
+    assert ran(app).session_state["model"] == "digits-d2"
+
+
 @pytest.mark.parametrize("asked", ["0", "nan", "1e99", "seven"])
 def test_any_text_for_beta_is_a_beta(asked):
     app = open_page(beta=asked)
