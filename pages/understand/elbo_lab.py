@@ -97,7 +97,8 @@ if improve:
     begin_from(*best)
     st.rerun()
 if walk is not None:
-    st.markdown(elbo_lab_view.gap_sentence(of_encoder, elbo_lab_view.exact(lab, start)))
+    over_it = elbo_lab_view.exact(lab, elbo_lab_view.matched(lab))
+    st.markdown(elbo_lab_view.gap_sentence(of_encoder, elbo_lab_view.exact(lab, start), over_it))
 modes = [mode for mode in elbo_lab_view.modes(lab) if mode.mass > 0.01]
 if len(modes) > 1:
     shares = ", ".join(f"{mode.mass:.0%}" for mode in modes)

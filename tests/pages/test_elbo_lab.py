@@ -1,18 +1,23 @@
 """The ELBO lab, run as Streamlit runs it, what its pad is given, and what is believed of it."""
 
 import base64
+import re
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from tests.test_evidence import PICTURES, LinearGaussian
 from tests.toys import build
 from tests.waiting import PATIENCE
 from ui.components.posterior_pad import Gaussian, PadView, posterior_pad_props, read_gaussian
+from ui.elbo_lab_view import Lab, gap_sentence, matched
 from vae_core import data
 from vae_core.checkpoint import Checkpoint, load, save
-from vae_core.evaluate import snapshot
+from vae_core.evaluate import snapshot, to_unit
+from vae_core.evidence import Evidence, LatentPlane
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKPOINTS = sorted((ROOT / "checkpoints").glob("*.safetensors"))
@@ -107,3 +112,25 @@ def test_what_is_no_gaussian_of_this_picture_is_not_believed(reported: object) -
 
 def test_a_gaussian_is_read() -> None:
     assert read_gaussian({"content": "a", "mu": [0, 1], "sigma": [0.5, 2]}, "a") == Gaussian((0, 1), (0.5, 2))
+
+
+def test_the_matched_gaussian_is_the_nearest_of_its_family() -> None:
+    """A Gaussian posterior in closed form: its mean to 1e-5, and 1/√Λ_jj to 1e-3 of it."""
+    model = LinearGaussian(2)
+    lab = Lab("linear", PICTURES[0], LatentPlane(model).posteriors(PICTURES[:1]), Gaussian((0.0, 0.0), (1.0, 1.0)))
+    truth, found = model.posterior(to_unit(PICTURES[:1])), matched(lab)
+    assert found.mu == pytest.approx(truth.mean[0].tolist(), abs=1e-5)
+    assert found.sigma == pytest.approx(truth.precision_matrix.squeeze().diagonal().rsqrt().tolist(), rel=1e-3)
+
+
+@pytest.mark.parametrize(("known", "caught"), [(0.2, True), (9.75, False), (30.0, False)])
+def test_a_q_that_was_caught_elsewhere_is_called_so(known: float, caught: bool) -> None:
+    """Either way the two gaps named add up to the encoder's."""
+    encoder, best, over_it = (
+        Evidence(**dict.fromkeys((field.name for field in fields(Evidence)), np.array([gap])))
+        for gap in (21.2, 9.8, known)
+    )
+    words = gap_sentence(encoder, best, over_it)
+    assert ("caught" in words) == caught
+    amortisation, approximation = map(float, re.findall(r"([\d.]+) nats (?:are )?the", words))
+    assert amortisation + approximation == pytest.approx(21.2)
