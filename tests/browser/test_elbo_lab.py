@@ -1,5 +1,6 @@
 """The ELBO lab in a real browser: q is dragged over the true posterior, and the sum stays."""
 
+import json
 import re
 
 import pytest
@@ -23,6 +24,12 @@ def numbers(pad) -> tuple[float, float]:
     return tuple(float(pad.get_attribute(f"data-{name}")) for name in ("elbo", "sum"))
 
 
+def handle(pad, box, number: int) -> tuple[float, float]:
+    """Where on the page the handle of μ (0), σ₁ (1) or σ₂ (2) is."""
+    x, y = json.loads(pad.get_attribute("data-handles"))[number]
+    return box["x"] + x, box["y"] + y
+
+
 def metric(page, label: str):
     return page.get_by_test_id("stMetric").filter(has_text=re.compile(f"^{label}")).get_by_test_id("stMetricValue")
 
@@ -36,7 +43,7 @@ def test_dragging_q_moves_elbo_and_gap_but_not_their_sum_and_reports_once(app, o
     canvas = pad.get_by_role("img").first
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
-    x, y = (box["x"] + float(pad.get_attribute("data-x")), box["y"] + float(pad.get_attribute("data-y")))
+    x, y = handle(pad, box, 0)
     page.mouse.move(x, y)
     page.mouse.down()
     page.mouse.move(x + 60, y - 40, steps=8)
@@ -50,6 +57,26 @@ def test_dragging_q_moves_elbo_and_gap_but_not_their_sum_and_reports_once(app, o
     expect(metric(page, "log p")).to_have_text(evidence)
     settle(page)
     assert float(metric(page, "ELBO").inner_text().split(" ")[0].replace("−", "-")) == pytest.approx(moved, abs=0.3)
+
+
+def test_each_white_handle_changes_the_width_of_its_dimension_alone(app, open_page):
+    page, pad = lab(open_page, app)
+    total = numbers(pad)[1]
+    canvas = pad.get_by_role("img").first
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    for number, (right, up) in ((1, (25, 0)), (2, (0, 25))):
+        before = [handle(pad, box, i) for i in range(3)]
+        page.mouse.move(*before[number])
+        page.mouse.down()
+        page.mouse.move(before[number][0] + right, before[number][1] - up, steps=6)
+        page.mouse.up()
+        after = [handle(pad, box, i) for i in range(3)]
+        assert after[number] == pytest.approx((before[number][0] + right, before[number][1] - up), abs=1.5)
+        assert [after[i] for i in range(3) if i != number] == [before[i] for i in range(3) if i != number]
+        assert numbers(pad)[1] == pytest.approx(total, abs=0.1)
+        expect(pad).to_have_attribute("data-reports", str(number))
+        settle(page)
 
 
 def test_keys_move_q_and_back_to_the_encoder(app, open_page):

@@ -63,20 +63,21 @@ class PosteriorPad {
   }
 
   listen() {
+    this.handle = null;
     const on = (name, handler) => this.canvas.addEventListener(name, handler);
     on("pointerdown", (event) => {
       if (event.button !== 0) return;
       this.arrive();
       this.handle = this.nearest(event);
-      if (!this.handle) return;
+      if (this.handle === null) return;
       event.preventDefault();
       this.canvas.focus({ preventScroll: true });
       this.canvas.setPointerCapture(event.pointerId);
       this.grip = this.handle === "mu" ? this.at(event).map((value, j) => value - this.q.mu[j]) : null;
     });
-    on("pointermove", (event) => this.handle && this.drag(this.at(event)));
+    on("pointermove", (event) => this.handle !== null && this.drag(this.at(event)));
     const letGo = () => {
-      if (!this.handle) return;
+      if (this.handle === null) return;
       this.handle = null;
       this.commit();
     };
@@ -331,7 +332,7 @@ class PosteriorPad {
     for (const [name, cell] of Object.entries(this.rows)) cell.textContent = nats(terms[name]);
     this.root.dataset.elbo = terms.elbo;
     this.root.dataset.sum = terms.sum;
-    [, this.root.dataset.x, this.root.dataset.y] = this.handles()[0]; // where μ is on the canvas
+    this.root.dataset.handles = JSON.stringify(this.handles().map(([, px, py]) => [px, py])); // of μ, σ₁, σ₂ on the canvas
     const pair = (values) => `(${values.map((value) => value.toFixed(3).replace("-", "−")).join(", ")})`;
     this.caption.textContent = `Decoded at μ = ${pair(mu)}, σ = ${pair(sigma)}`;
     this.canvas.setAttribute("aria-label",
