@@ -31,7 +31,7 @@ __all__ = ["Evidence", "LatentPlane", "Mode", "TruePosteriors", "evidence", "ext
 _EXTENT = 6.5
 _KEPT_NUMBERS = 2**25  # of the decoded lattice: 128 MB
 _MOST_STEPS = {1: 4000, 2: 200}
-_POINTS_AT_ONCE = 512
+_POINTS_AT_ONCE = 2048
 _IMAGES_AT_ONCE = 64
 _CUT = 17.0  # nats below the greatest p(x, z): a Gaussian in the plane has e^−17 of its mass beyond
 _SLACK = 0.3  # of the range in a cell: how far log p(x, z) may rise around its points
@@ -44,7 +44,7 @@ _STEPS_OF_Q = {1: (0.4, 0.2, 0.1, 0.05, 0.01, 0.002), 2: (0.6, 0.4, 0.25, 0.16, 
 _ORDERS = {1: (16, 32, 64, 128, 256, 512, 1024), 2: (16, 24, 36, 56, 96, 160, 256, 384, 512, 768)}
 # Nats between sums over the coarser lattices, by latent dimensions and whether log p(x|z) is smooth. The sum over all
 # of them is nearer: where it is smooth by the square of that, beside log p(x|z) itself, elsewhere some ten times.
-_SPREAD = {(1, True): 1e-3, (2, True): 0.02, (1, False): 1e-5, (2, False): 1.5e-3}
+_SPREAD = {(1, True): 1e-3, (2, True): 0.15, (1, False): 1e-5, (2, False): 1.5e-3}
 _AGREE = {1: 1e-5, 2: 4e-4}  # nats between log p(x) by a lattice and by the same lattice moved
 _MOVED = torch.tensor([0.5, 0.25], dtype=torch.float64)  # steps: what differs by its place is seen in every direction
 _PROMINENCE = math.log(2)  # nats by which a mode rises above the saddle to a higher one
@@ -308,6 +308,8 @@ class TruePosteriors:
         open_ = torch.ones(count, dtype=torch.bool)
         now, found = self._plane.whole(self._x), []
         while True:
+            matters = now.counts(_SLACK)
+            now, matters = now.where(cells := matters.any(1)), matters[cells]
             sums = now.log_sums(count)
             log_likelihood[open_] = sums.logsumexp(1)[open_] + d * math.log(self._plane.step / now.parts)
             points = torch.bincount(now.owner, now.counts().sum(1).double(), minlength=count)
@@ -315,8 +317,6 @@ class TruePosteriors:
             near = open_ & (last | (sums.amax(1) - sums.amin(1) < self._plane.spread) & (points >= _FEWEST[d]))
             log_normaliser[near] = self._moved(now.where(near[now.owner]))[near]
             settled = near & (last | ((log_likelihood - log_normaliser).abs() < _AGREE[d]))
-            matters = now.counts(_SLACK)
-            now, matters = now.where(cells := matters.any(1)), matters[cells]
             found.append(now.where(settled[now.owner]))
             open_ &= ~settled
             if not open_.any():

@@ -146,7 +146,7 @@ def test_the_t_sne_map_that_ships_is_there_at_once_and_takes_a_dropped_picture(v
 
 
 def test_t_sne_of_thousands_can_be_stopped_and_goes_on(visit):
-    page = visit("mnist-d2", f"&map_seed={next(UNSEEN)}")
+    page = visit("mnist-d2", f"&map_seed={next(UNSEEN)}&map_perplexity=100")  # slow enough to be stopped on any machine
     page.get_by_text("t-SNE", exact=True).click()
     page.get_by_text(re.compile("^Iteration [1-9][0-9]* of 750")).wait_for()
     page.get_by_role("button", name="Stop").click()
