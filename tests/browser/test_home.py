@@ -54,6 +54,37 @@ def test_the_model_stays_chosen_from_page_to_page(app, open_page):
     assert page.get_by_role("combobox", name=re.compile("Model")).input_value().startswith("Digits")
 
 
+def test_back_goes_from_page_to_page_as_each_was_left(app, open_page):
+    page = open_page(f"{app}/interpolate?model=digits-d2")
+    entries = page.evaluate("history.length")
+    page.get_by_role("radio", name="Linear").click(force=True)
+    page.wait_for_url(re.compile("interpolate_way=Linear"))
+    settle(page)
+    page.get_by_role("combobox", name=re.compile("Model")).click()
+    page.get_by_role("option", name=re.compile(r"^MNIST · d = 2 · mlp$")).click()
+    page.wait_for_url(re.compile("model=mnist-d2(&|$)"))
+    settle(page)
+    page.get_by_role("link", name="Generate").first.click()
+    page.wait_for_url(re.compile("/generate"))
+    page.get_by_role("heading", level=1, name="Generate").wait_for()
+    settle(page)
+    assert page.evaluate("history.length") == entries + 1
+    page.get_by_role("combobox", name=re.compile("Model")).click()
+    page.get_by_role("option", name=re.compile(r"^Digits .* d = 2 · mlp$")).click()
+    page.wait_for_url(re.compile("model=digits-d2"))
+    settle(page)
+    page.go_back()
+    page.get_by_role("heading", level=1, name="Interpolate").wait_for()
+    settle(page)
+    assert "interpolate_way=Linear" in page.url
+    assert "model=mnist-d2" in page.url
+    assert page.get_by_role("combobox", name=re.compile("Model")).input_value() == "MNIST · d = 2 · mlp"
+    page.go_forward()
+    page.get_by_role("heading", level=1, name="Generate").wait_for()
+    settle(page)
+    assert page.get_by_role("combobox", name=re.compile("Model")).input_value().startswith("Digits")
+
+
 def test_choosing_another_picture_moves_the_diagram(app, open_page):
     page = open_page(f"{app}/?model=mnist-d2", reduced_motion="reduce")
     diagram = page.get_by_test_id("diagram")
