@@ -23,6 +23,7 @@ from vae_core.model import ModelConfig
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
 SIGMA = 0.5
+_MNIST = pytest.mark.skipif(not data.available("mnist"), reason="MNIST is not here")
 PICTURES = np.random.default_rng(0).integers(0, 256, (6, 1, 1, 3), dtype=np.uint8)
 
 
@@ -163,16 +164,15 @@ def test_a_trained_model_against_brute_force() -> None:
         ("digits-beta", "digits", 0.01),
         ("digits-beta", "digits", 0.3),
         ("digits-beta", "digits", 4.0),
-        pytest.param(
-            "mnist-d2", "mnist", None, marks=pytest.mark.skipif(not data.available("mnist"), reason="MNIST is not here")
-        ),
+        pytest.param("mnist-d2", "mnist", None, marks=_MNIST),
+        pytest.param("mnist-d2-beta", "mnist", 10.0, marks=_MNIST),
     ],
 )
 def test_the_three_numbers_add_up(name: str, dataset: str, beta: float | None) -> None:
     """|log p(x) − ELBO − KL| ≤ 1e-3 nats; ELBO below log p(x)."""
     model = load(CHECKPOINTS / f"{name}.safetensors").model
     model = model if beta is None else model.at(beta)
-    pictures = binarise(data.load(dataset).test.images[:5], 0)
+    pictures = binarise(data.load(dataset).test.images[:8], 0)
     found = evidence(LatentPlane(model, extent_of(*encode(model, pictures))), pictures)
     assert np.abs(found.residual).max() <= 1e-3
     assert (found.kl_to_true_posterior > 0).all()

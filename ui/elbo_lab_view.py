@@ -36,7 +36,7 @@ STEPS = 200
 """Steps of `improved`."""
 
 LOOKED_THROUGH = 200
-"""Images that `worst` takes."""
+"""Test images among which the page looks for the worst."""
 
 _WINDOW_STEPS = 81
 _SIDE = 15
@@ -153,8 +153,7 @@ def gap_sentence(encoder: Evidence, best: Evidence, over_it: Evidence) -> str:
 
 
 def worst(plane: LatentPlane, images: np.ndarray, progress: Callable[[float], object]) -> tuple[np.ndarray, np.ndarray]:
-    """Of the first test images, those with the largest gap: their numbers and gaps, the largest first."""
-    images = images[:LOOKED_THROUGH]
+    """Of these images, those with the largest gap: their numbers and gaps, the largest first."""
     gaps = []
     for start in range(0, len(images), _AT_ONCE):
         piece = images[start : start + _AT_ONCE]
