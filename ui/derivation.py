@@ -12,19 +12,19 @@ __all__ = ["Line", "Step", "amount", "steps", "words"]
 
 _SHOWN = 4  # latent dimensions in a line
 
-_Q = r"q(z \mid x)"
-_TRUE = r"p(z \mid x)"
-_LIKELIHOOD = r"p(x \mid z)"
-_JOINT = r"p(x, z)"
-_EVIDENCE = r"\log p(x)"
+_Q = r"q_\phi(z \mid x)"
+_TRUE = r"p_\theta(z \mid x)"
+_LIKELIHOOD = r"p_\theta(x \mid z)"
+_JOINT = r"p_\theta(x, z)"
+_EVIDENCE = r"\log p_\theta(x)"
 _KL_PRIOR = rf"\mathrm{{KL}}({_Q} \,\|\, p(z))"
 _GAP = rf"\mathrm{{KL}}({_Q} \,\|\, {_TRUE})"
-_ELBO = r"\mathcal{L}(x)"
+_ELBO = r"\mathcal{L}(\theta, \phi; x)"
 _RATIO = rf"\log \frac{{{_JOINT}}}{{{_Q}}}"
 
 
 def _mean(inside: str) -> str:
-    return rf"\mathbb{{E}}_q\!\left[{inside}\right]"
+    return rf"\mathbb{{E}}_{{q_\phi}}\!\left[{inside}\right]"
 
 
 _FIT = _mean(rf"\log {_LIKELIHOOD}")
@@ -141,14 +141,17 @@ def _goal(d: Derivation) -> Step:
                 touch="train",
             ),
             Line(
-                _rows(rf"p(x) = \int {_JOINT} \,\mathrm{{d}}z", rf"\quad = \int p(z)\, {_LIKELIHOOD} \,\mathrm{{d}}z"),
+                _rows(
+                    rf"p_\theta(x) = \int {_JOINT} \,\mathrm{{d}}z",
+                    rf"\quad = \int p(z)\, {_LIKELIHOOD} \,\mathrm{{d}}z",
+                ),
                 f"log p(x) = {_bold(d.evidence)}",
                 "Every z could have made the picture, so all of them count. A network in the integrand leaves no "
                 f"closed form, and many dimensions leave no grid. {how}",
                 "elbo-lab" if d.exact else "bounds",
             ),
             Line(
-                rf"{_TRUE} = \frac{{p(z)\, {_LIKELIHOOD}}}{{p(x)}}",
+                rf"{_TRUE} = \frac{{p(z)\, {_LIKELIHOOD}}}{{p_\theta(x)}}",
                 f"at z = μ: {amount(d.at_mu['prior'])} + {_minus(d.at_mu['likelihood'])} − {_minus(d.evidence)} = "
                 f"{_bold(d.posterior_at_mu)} for log p(μ|x)",
                 "Bayes’ theorem. The ideal encoder has the same integral in its denominator, so it is out of reach, "
@@ -165,7 +168,7 @@ def _from_kl(d: Derivation) -> Step:
         "Ask for the divergence that we would like to be small, and see what it is made of.",
         (
             Line(
-                _rows(_GAP, r"\quad = " + _mean(rf"\log {_Q} - \log {_TRUE}")),
+                _rows(_GAP, r"\quad = " + _mean(rf"\log {_Q}"), r"\qquad - " + _mean(rf"\log {_TRUE}")),
                 f"{amount(d.encoder)} − {_minus(d.posterior)} = {_bold(d.gap)}",
                 "The definition. It is a quadrature here, in units of q’s own width."
                 if d.exact
@@ -173,7 +176,7 @@ def _from_kl(d: Derivation) -> Step:
                 "elbo-lab" if d.exact else "amortised-and-classical",
             ),
             Line(
-                rf"\log {_TRUE} = \log {_JOINT} - {_EVIDENCE}",
+                _rows(rf"\log {_TRUE}", rf"\quad = \log {_JOINT} - {_EVIDENCE}"),
                 f"at z = μ: {amount(d.at_mu['prior'] + d.at_mu['likelihood'])} − {_minus(d.evidence)} = "
                 f"{_bold(d.posterior_at_mu)}",
                 "Bayes’ theorem again, in logarithms.",
@@ -187,7 +190,7 @@ def _from_kl(d: Derivation) -> Step:
                 "bounds",
             ),
             Line(
-                _rows(f"{_EVIDENCE} = {_GAP}", rf"\quad + {_mean(_RATIO)}"),
+                _rows(_EVIDENCE, rf"\quad = {_GAP}", rf"\qquad + {_mean(_RATIO)}"),
                 f"{amount(d.gap)} + {_minus(d.elbo)} = {_bold(d.gap + d.elbo)}",
                 "Rearranged: the first part cannot be negative, so the second, the **ELBO**, can only be too small. "
                 "For fixed θ, raising the ELBO by moving q lowers the gap by as much.",
@@ -204,7 +207,8 @@ def _by_jensen(d: Derivation) -> Step:
         (
             Line(
                 _rows(
-                    rf"{_EVIDENCE} = \log \int {_Q}\, \frac{{{_JOINT}}}{{{_Q}}} \,\mathrm{{d}}z",
+                    _EVIDENCE,
+                    rf"\quad = \log \int {_Q}\, \frac{{{_JOINT}}}{{{_Q}}} \,\mathrm{{d}}z",
                     r"\quad = \log " + _mean(rf"\frac{{{_JOINT}}}{{{_Q}}}"),
                 ),
                 f"{_bold(d.log_mean_weight)} from {DRAWS:,} draws",
@@ -213,7 +217,7 @@ def _by_jensen(d: Derivation) -> Step:
                 "bounds",
             ),
             Line(
-                rf"{_EVIDENCE} \ge {_mean(_RATIO)} = {_ELBO}",
+                _rows(rf"{_EVIDENCE} \ge {_mean(_RATIO)}", rf"\quad = {_ELBO}"),
                 f"{amount(d.evidence)} ≥ {_bold(d.log_weight)}, from the same draws",
                 "The logarithm is concave: the mean of logarithms lies below the logarithm of the mean. "
                 f"The step loses {nats(d.evidence.value - d.log_weight.value, 2)}, the gap of the first way. "
@@ -240,10 +244,8 @@ def _by_bayes(d: Derivation) -> Step:
             Line(
                 _rows(
                     f"{_EVIDENCE} = " + _mean(rf"\log {_LIKELIHOOD}"),
-                    r"\quad - "
-                    + _mean(rf"\log \frac{{{_Q}}}{{p(z)}}")
-                    + " + "
-                    + _mean(rf"\log \frac{{{_Q}}}{{{_TRUE}}}"),
+                    r"\quad - " + _mean(rf"\log \frac{{{_Q}}}{{p(z)}}"),
+                    r"\quad + " + _mean(rf"\log \frac{{{_Q}}}{{{_TRUE}}}"),
                 ),
                 f"{amount(d.fit)} − {_minus(d.kl)} + {_minus(d.gap)} = {_bold(d.fit - d.kl + d.gap)}",
                 "Three averages: how well z explains x, what z costs, and what the encoder misses.",
@@ -251,7 +253,9 @@ def _by_bayes(d: Derivation) -> Step:
             ),
             Line(
                 _rows(
-                    rf"{_EVIDENCE} = \underbrace{{{_FIT} - {_KL_PRIOR}}}_{{\text{{ELBO}}}}",
+                    rf"{_ELBO} = {_FIT}",
+                    rf"\quad - {_KL_PRIOR}",
+                    rf"{_EVIDENCE} = \underbrace{{{_ELBO}}}_{{\text{{ELBO}}}}",
                     rf"\quad + \underbrace{{{_GAP}}}_{{\ge\, 0}}",
                 ),
                 f"{amount(d.elbo)} + {_minus(d.gap)} = {_bold(d.elbo + d.gap)}",
@@ -269,7 +273,11 @@ def _two_terms(d: Derivation) -> Step:
         "holds the encoder back.",
         (
             Line(
-                _rows(f"{_ELBO} =", r"\quad " + _mean(rf"\log p(z) + \log {_LIKELIHOOD} - \log {_Q}")),
+                _rows(
+                    f"{_ELBO} =",
+                    r"\quad " + _mean(rf"\log p(z) + \log {_LIKELIHOOD}"),
+                    r"\quad - " + _mean(rf"\log {_Q}"),
+                ),
                 f"{amount(d.prior)} + {_minus(d.fit)} − {_minus(d.encoder)} = {_bold(d.prior + d.fit - d.encoder)}",
                 touch="elbo-lab" if d.exact else "reconstruct",
             ),
@@ -337,7 +345,7 @@ def _reparameterised(d: Derivation) -> Step:
             ),
             Line(
                 _rows(
-                    r"\nabla_\phi\, \mathbb{E}_q[f(z)]",
+                    r"\nabla_\phi\, \mathbb{E}_{q_\phi}[f(z)]",
                     r"\quad = \mathbb{E}_{\epsilon}"
                     r"\!\left[\nabla_\phi f(\mu_\phi(x) + \sigma_\phi(x) \odot \epsilon)\right]",
                 ),
@@ -354,13 +362,13 @@ def _loss(d: Derivation, checkpoint: Checkpoint) -> Step:
     reconstruction, beta = -d.fit, _beta(checkpoint)
     lines = [
         Line(
-            _rows(rf"\mathcal{{J}}(x) = -{_FIT}", rf"\quad + {_KL_PRIOR}"),
+            _rows(rf"\mathcal{{J}}(\theta, \phi; x) = -{_FIT}", rf"\quad + {_KL_PRIOR}"),
             f"{amount(reconstruction)} + {_minus(d.kl)} = {_bold(reconstruction + d.kl)}",
             "Code minimises, so the sign turns: reconstruction plus KL.",
             "train",
         ),
         Line(
-            _rows(rf"\mathcal{{J}}_\beta(x) = -{_FIT}", rf"\quad + \beta \cdot {_KL_PRIOR}"),
+            _rows(rf"\mathcal{{J}}_\beta(\theta, \phi; x) = -{_FIT}", rf"\quad + \beta \cdot {_KL_PRIOR}"),
             f"with this model’s β = {beta:g}: {amount(reconstruction)} + {beta:g} · {_minus(d.kl)} = "
             f"{_bold(Quantity(reconstruction.value + beta * d.kl.value, reconstruction.error))}",
             "A weight on the KL chooses another balance (Higgins et al. 2017). At β = 1 it is the ELBO’s.",
@@ -382,7 +390,8 @@ def _bernoulli(d: Derivation) -> Line:
         _rows(
             rf"{_LIKELIHOOD} = \mathrm{{Bernoulli}}(x; \pi_\theta(z))",
             rf"-\log {_LIKELIHOOD}",
-            r"\quad = -\sum_i \left[x_i \log \pi_i + (1 - x_i) \log (1 - \pi_i)\right]",
+            r"\quad = -\sum_i x_i \log \pi_i",
+            r"\qquad - \sum_i (1 - x_i) \log (1 - \pi_i)",
         ),
         f"at z = μ: {_bold(-d.at_mu['likelihood'])}; PyTorch’s binary cross-entropy: {amount(d.at_mu['error'])}",
         "This model’s likelihood. Its negative logarithm is the binary cross-entropy, summed over the pixels.",
