@@ -6,10 +6,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch.distributions import MultivariateNormal, kl_divergence
 
 from tests.toys import LinearGaussian, build, images
-from vae_core.amortisation import FAMILIES, GaussianPosterior, InferenceGap, elbo, encoded, improve
+from vae_core.amortisation import FAMILIES, GaussianPosterior, InferenceGap, elbo, encoded, improve, starts
 from vae_core.errors import UserError
 from vae_core.evaluate import per_image_terms, to_unit
 
@@ -149,6 +150,31 @@ def test_a_posterior_far_from_the_encoder_is_reached() -> None:
     unit = model.precision.diagonal().rsqrt()
     assert ((last.q.mu - model.posterior_mean(to_unit(PICTURES))) / unit).abs().max() < 0.05
     assert (last.q.sigma / unit).log().abs().max() < 0.05
+
+
+class _Folded(LinearGaussian):
+    """Knows only the absolute value of z₁, so that p(z|x) has a mode on either side."""
+
+    def decode(self, z: Tensor) -> Tensor:
+        return super().decode(torch.cat([z[:, :1].abs() * torch.where(z[:, :1] > 0, 1.0, 0.5), z[:, 1:]], 1))
+
+
+def test_a_start_is_added_where_the_encoder_sits_at_the_wrong_mode() -> None:
+    """The mode at z₁ > 0 is the greater; from a wrong encoder's q alone the climb ends at the other, from the added
+    start at the best q, that of the plain model. An encoder that is right gets no second start."""
+    pictures = np.full((3, 1, 1, 3), 250, np.uint8)
+    right = LinearGaussian(sigma=0.1)
+    wrong = _Folded(sigma=0.1)
+    wrong.encode = lambda x: (right.encode(x)[0] * torch.tensor([-1.0, 1.0]), right.encode(x)[1])
+    owner, start = starts(wrong, pictures)
+    assert owner.tolist() == [0, 1, 2, 0, 1, 2]
+    *_, last = improve(wrong, pictures[owner], start=start, steps=300)
+    reached, known = elbo(wrong, pictures[owner], last.q, 2000), right.log_evidence(to_unit(pictures)).detach().numpy()
+    assert (reached.values[:3] < known - 1).all()
+    np.testing.assert_allclose(reached.values[3:], known, atol=0.05)
+    owner, start = starts(right, PICTURES)
+    assert owner.tolist() == list(range(len(PICTURES)))
+    torch.testing.assert_close(start.mu, encoded(right, PICTURES).mu)
 
 
 @pytest.mark.parametrize(

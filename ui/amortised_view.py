@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from ui import theme, understand
 from ui.state import Entry
-from vae_core.amortisation import FAMILIES, InferenceGap, elbo, encoded, improve
+from vae_core.amortisation import FAMILIES, InferenceGap, elbo, encoded, improve, starts
 from vae_core.annealed import annealed
 from vae_core.checkpoint import Checkpoint
 
@@ -67,7 +67,7 @@ def compared(entry: Entry, checkpoint: Checkpoint, images: np.ndarray) -> Compar
 
 
 def compare(entry: Entry, checkpoint: Checkpoint, images: np.ndarray, draw: Callable[[dict, dict], None]) -> Comparison:
-    """Optimise q for each of uint8 images (N, C, H, W), from the encoder's; kept.
+    """Optimise q for each of uint8 images (N, C, H, W), from each of its `starts`, and take the best; kept.
 
     `draw` is called as it goes, with `seconds` and `course` as they are so far.
     """
@@ -78,10 +78,13 @@ def compare(entry: Entry, checkpoint: Checkpoint, images: np.ndarray, draw: Call
         q = encoded(model, images)
         encoder_seconds = time.perf_counter() - began
         found = {"encoder": elbo(model, images, q, _DRAWS).values}
+        began = time.perf_counter()
+        owner, start = starts(model, images)
+        search_seconds = time.perf_counter() - began
         seconds, course = {}, {}
         for place, family in enumerate(FAMILIES):
-            spent, times, means = 0.0, [encoder_seconds], [found["encoder"].mean()]
-            walk = improve(model, images, family, steps=STEPS)
+            spent, times, means = search_seconds, [encoder_seconds], [found["encoder"].mean()]
+            walk = improve(model, images[owner], family, start=start, steps=STEPS)
             next(walk)
             for _ in range(STEPS):
                 began = time.perf_counter()
@@ -89,12 +92,12 @@ def compare(entry: Entry, checkpoint: Checkpoint, images: np.ndarray, draw: Call
                 spent += time.perf_counter() - began
                 if step.step < _CHECKED or step.step % _CHECKED == 0:
                     times.append(encoder_seconds + spent)
-                    means.append(elbo(model, images, step.q, _DRAWS // 4).values.mean())
+                    means.append(_best(elbo(model, images[owner], step.q, _DRAWS // 4).values, owner).mean())
                     seconds[family], course[family] = np.array(times), np.array(means)
                     draw(seconds, course)
                 done = (place + step.step / STEPS) / 3
                 progress(done, f"Optimising {len(images)} Gaussians, {_NAMES[family]}: step {step.step} of {STEPS}")
-            found[family] = elbo(model, images, step.q, _DRAWS).values
+            found[family] = _best(elbo(model, images[owner], step.q, _DRAWS).values, owner)
         exact = understand.exact_log_likelihoods(entry, checkpoint, images)
         if exact is not None:
             return Comparison(found, encoder_seconds, seconds, course, exact, np.zeros(len(images)))
@@ -108,6 +111,13 @@ def compare(entry: Entry, checkpoint: Checkpoint, images: np.ndarray, draw: Call
         return Comparison(found, encoder_seconds, seconds, course, second.values, second.standard_errors)
 
     return understand.kept(_key(entry, checkpoint, images), compute, "Optimising")
+
+
+def _best(values: np.ndarray, owner: np.ndarray) -> np.ndarray:
+    """The greatest of the values (N + M,) of each image, whose they are being `owner`: (N,)."""
+    best = np.full(owner.max() + 1, -np.inf)
+    np.maximum.at(best, owner, values)
+    return best
 
 
 def quality(

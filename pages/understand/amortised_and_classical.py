@@ -51,7 +51,8 @@ def results(found, names):
             key="amortised_quality",
         )
         st.caption(
-            "Measured on this server, on whatever else it was doing. Time spent on measuring the ELBO is not in."
+            "Measured on this server, on whatever else it was doing. Time spent on measuring the ELBO is not in. Each "
+            "image counts with the best of its climbs: from the encoder’s q, and from a likelier draw of the prior."
         )
     with gap_column:
         st.subheader("Where the gap comes from", anchor=False)
@@ -90,8 +91,9 @@ try:
         live.empty()
     if found is None:
         st.info(
-            "Start from the encoder’s q and climb each image’s ELBO by gradient, by itself: first with independent "
-            "dimensions, then with a full covariance. It takes some seconds.",
+            "Start from the encoder’s q, and where a draw of the prior is likelier, from there as well; climb each "
+            "image’s ELBO by gradient, by itself: first with independent dimensions, then with a full covariance. It "
+            "takes some seconds.",
             icon=":material/hiking:",
         )
     else:

@@ -88,6 +88,14 @@ with st.container(horizontal=True, gap="large"):
 with st.container(horizontal=True):
     improve = st.button("Improve q", icon=":material/trending_up:", type="primary")
     st.button("Back to the encoder’s q", icon=":material/undo:", on_click=begin_from, args=(lab.encoder,))
+    st.button(
+        "Over the posterior",
+        icon=":material/filter_center_focus:",
+        help="Where small steps may not lead: to the true posterior’s mean, with the σ of the nearest such Gaussian, "
+        "were the posterior a Gaussian itself.",
+        on_click=begin_from,
+        args=(elbo_lab_view.matched(lab),),
+    )
 if improve:
     bar = st.progress(0.0, "Climbing …")
     for step, better, path in elbo_lab_view.improved(lab, checkpoint, q):

@@ -16,7 +16,7 @@ from ui.components.posterior_pad import Gaussian, PadView, posterior_pad_props, 
 from ui.elbo_lab_view import Lab, gap_sentence, matched
 from vae_core import data
 from vae_core.checkpoint import Checkpoint, load, save
-from vae_core.evaluate import snapshot, to_unit
+from vae_core.evaluate import binarise, snapshot, to_unit
 from vae_core.evidence import Evidence, LatentPlane
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,6 +62,14 @@ def test_improving_q_closes_the_amortisation_gap_and_keeps_the_sum() -> None:
     assert any("amortisation gap" in text.value for text in app.markdown)
     next(button for button in app.button if button.label.startswith("Back")).click().run()
     assert metric(app, "Gap") == before["Gap"]
+    checkpoint = load(ROOT / "checkpoints" / "digits-d2.safetensors")
+    image = binarise(data.load("digits").test.images, 0)[5:6]
+    posteriors = LatentPlane(checkpoint.model).posteriors(image)
+    over = matched(Lab("", image[0], posteriors, Gaussian((0.0, 0.0), (1.0, 1.0))))
+    known = posteriors.against(np.array([over.mu]), 2 * np.log(np.array([over.sigma]))).kl_to_true_posterior[0]
+    next(button for button in app.button if button.label == "Over the posterior").click().run()
+    assert metric(app, "Gap") == pytest.approx(known, abs=2e-3)
+    assert metric(app, "Gap") < before["Gap"]
 
 
 def test_one_latent_dimension_is_a_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
