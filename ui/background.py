@@ -1,6 +1,8 @@
 """Work in a thread, so that its page stays usable: progress, and a Cancel that takes effect at once."""
 
+import math
 import threading
+import time
 from collections.abc import Callable, Hashable
 from typing import Any
 
@@ -9,7 +11,7 @@ import streamlit as st
 from ui.own_pictures import plain
 from vae_core.downloads import Progress
 
-__all__ = ["in_background"]
+__all__ = ["Task", "in_background"]
 
 _PATIENCE = 0.3  # seconds; what takes no longer shows no bar
 _REFRESH_SECONDS = 0.3
@@ -19,14 +21,19 @@ class _CancelledError(Exception):
     """Raised by `report` inside the work, which thus ends there."""
 
 
-class _Task:
-    """One call of `work(report)` in a thread of its own; `of` says on what."""
+class Task:
+    """One call of `work(report)` in a thread of its own; `of` says on what.
 
-    def __init__(self, of: Hashable, work: Callable[[Progress], Any]) -> None:
+    `fraction` and `text` are what `report` was given last. Where nobody has called `watch` for `abandoned_after`
+    seconds, the work ends as if cancelled.
+    """
+
+    def __init__(self, of: Hashable, work: Callable[[Progress], Any], *, abandoned_after: float = math.inf) -> None:
         self.of = of
         self.fraction, self.text = 0.0, "Starting …"
         self.cancelled = False
         self._work, self._result, self._error = work, None, None
+        self._watched, self._patience = time.monotonic(), abandoned_after
         self._thread = threading.Thread(target=self._run, daemon=True, name="background")
         self._thread.start()
         self._thread.join(_PATIENCE)
@@ -35,10 +42,15 @@ class _Task:
     def running(self) -> bool:
         return self._thread.is_alive() and not self.cancelled
 
+    def watch(self) -> None:
+        """Say that a visitor looks on."""
+        self._watched = time.monotonic()
+
     def cancel(self) -> None:
         self.cancelled = True
 
     def outcome(self) -> Any:
+        """What the work returned, None where it was given up. Raises what it raised."""
         if self._error:
             raise self._error
         return self._result
@@ -46,11 +58,13 @@ class _Task:
     def _run(self) -> None:
         try:
             self._result = self._work(self._report)
+        except _CancelledError:
+            pass
         except Exception as error:  # raised to the page, which asks for the outcome
             self._error = error
 
     def _report(self, fraction: float, text: str) -> None:
-        if self.cancelled:
+        if self.cancelled or time.monotonic() - self._watched > self._patience:
             raise _CancelledError
         self.fraction, self.text = min(max(fraction, 0.0), 1.0), text
 
@@ -72,7 +86,7 @@ def in_background(work: Callable[[Progress], Any], *, of: Hashable, key: str, st
     if start or (task and task.cancelled):
         asked = st.button(start or "Start again", key=f"{key}_start", icon=":material/download:" if start else None)
     if asked and idle:
-        task = st.session_state[key] = _Task(of, work)
+        task = st.session_state[key] = Task(of, work)
     if task is None or task.cancelled:
         return None
     if task.running:
@@ -83,7 +97,7 @@ def in_background(work: Callable[[Progress], Any], *, of: Hashable, key: str, st
 
 
 @st.fragment(run_every=_REFRESH_SECONDS)
-def _watch(task: _Task, key: str) -> None:
+def _watch(task: Task, key: str) -> None:
     """The progress bar, until the task has ended; then the whole page runs again."""
     if not task.running:
         st.rerun()

@@ -1,5 +1,7 @@
 """Disentanglement on the page of β: scores against β, the factor × dimension matrix, and what the dimensions draw."""
 
+from collections.abc import Callable
+
 import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
@@ -10,7 +12,7 @@ from ui.beta_view import Seen, measured
 from ui.components.film_strip import film_strip, film_strip_index
 from ui.decoded import stacked
 from ui.state import Entry
-from ui.stepwise import stepwise
+from ui.stepwise import Tell, stepwise
 from vae_core import data, export, latent, rate_distortion
 from vae_core.checkpoint import BetaSnapshot, Checkpoint
 from vae_core.disentanglement import SAMPLES, Disentanglement, disentanglement
@@ -20,7 +22,7 @@ from vae_core.rate_distortion import Curve
 
 __all__ = ["has_factors", "matrix_figure", "scores_csv", "scores_figure", "show"]
 
-_SCORING = f"Scoring the codes of {SAMPLES:,} sprites …"
+_SCORING = f"Scoring the codes of {SAMPLES:,} sprites"
 _PER_DECADE = 2
 _ROWS = 6
 _VALUES = 7
@@ -49,9 +51,7 @@ def show(seen: Seen) -> None:
         "whether it buys independent dimensions is seen here."
     )
     if not seen.is_ranged:
-        with st.spinner(_SCORING):
-            scores = _scores(str(entry.path), caching.modified(entry.path), seen.beta, checkpoint)
-        _numbers(scores, checkpoint)
+        _scored(seen, [seen.beta], lambda found: [_numbers(one, checkpoint) for one in found.values()])
         return
     _against_beta(seen)
     _traversals(seen)
@@ -74,12 +74,31 @@ def _open(key: str) -> None:
     st.rerun()  # the frame as well
 
 
+def _scored(seen: Seen, betas: list[float], draw: Callable[[dict[float, Disentanglement]], object]) -> None:
+    """Draw with `draw` the scores at each of `betas`, by β, as they come."""
+    of = str(seen.entry.path), caching.modified(seen.entry.path)
+    nearest_first = sorted(betas, key=lambda beta: abs(np.log(beta / seen.beta)))
+    stepwise(
+        {beta: lambda tell, beta=beta: _scores(*of, beta, seen.checkpoint, tell) for beta in nearest_first},
+        draw,
+        of=of,
+        key="disentanglement_sweep",
+        label=_SCORING + (" at each β" if seen.is_ranged else ""),
+    )
+
+
 @st.cache_data(max_entries=256, show_spinner=False)
-@turns.in_turn
-def _scores(path: str, modified: int, beta: float, _checkpoint: Checkpoint) -> Disentanglement:  # noqa: ARG001
+def _scores(
+    path: str,  # noqa: ARG001
+    modified: int,  # noqa: ARG001
+    beta: float,
+    _checkpoint: Checkpoint,
+    _tell: Tell,
+) -> Disentanglement:
     model = _checkpoint.model
-    dataset = data.load(_checkpoint.record["train"]["dataset"])
-    return disentanglement(model if model.config.beta_range is None else model.at(beta), dataset)
+    with turns.turn(lambda: _tell(0.0)):
+        dataset = data.load(_checkpoint.record["train"]["dataset"])
+        return disentanglement(model if model.config.beta_range is None else model.at(beta), dataset, progress=_tell)
 
 
 def _numbers(scores: Disentanglement, checkpoint: Checkpoint) -> None:
@@ -102,30 +121,31 @@ def _grid(beta_range: tuple[float, float]) -> np.ndarray:
 
 
 def _against_beta(seen: Seen) -> None:
-    """The scores and the matrix at the nearest β that is scored, and beside them the scores at each."""
-    path, modified, checkpoint = str(seen.entry.path), caching.modified(seen.entry.path), seen.checkpoint
-    betas = [float(beta) for beta in _grid(checkpoint.model.config.beta_range)]
-    nearest = min(betas, key=lambda beta: abs(np.log(beta / seen.beta)))
-    charts, matrix = st.columns(2, gap="medium")
-    with matrix:
-        st.markdown(f"At β = {nearest:.3g}, the nearest of those that are scored:")
-        with st.spinner(_SCORING):
-            scores = _scores(path, modified, nearest, checkpoint)
-        _numbers(scores, checkpoint)
-    with charts:
-        steps = [lambda beta=beta: _scores(path, modified, beta, checkpoint) for beta in betas]
-        scores = stepwise(steps, key="disentanglement_sweep", label="Scoring the codes at each β")
-        shown = betas[: len(scores)]
-        figure = scores_figure(shown, scores, seen.curve, seen.beta)
-        st.plotly_chart(figure, config=theme.CHART_CONFIG, key="disentanglement_scores")
-        st.download_button(
-            "CSV of the scores",
-            lambda: scores_csv(shown, scores, checkpoint.record["factor_names"]),
-            f"{seen.entry.id}-disentanglement.csv",
-            "text/csv",
-            icon=":material/download:",
-            on_click="ignore",
-        )
+    """The scores against β, and the matrix at the nearest β that is scored."""
+    checkpoint = seen.checkpoint
+
+    def draw(found: dict[float, Disentanglement]) -> None:
+        charts, matrix = st.columns(2, gap="medium")
+        if found:
+            nearest = next(iter(found))
+            with matrix:
+                st.markdown(f"At β = {nearest:.3g}, the nearest of those that are scored:")
+                _numbers(found[nearest], checkpoint)
+        shown = sorted(found)
+        scores = [found[beta] for beta in shown]
+        with charts:
+            figure = scores_figure(shown, scores, seen.curve, seen.beta)
+            st.plotly_chart(figure, config=theme.CHART_CONFIG, key="disentanglement_scores")
+            st.download_button(
+                "CSV of the scores",
+                lambda: scores_csv(shown, scores, checkpoint.record["factor_names"]),
+                f"{seen.entry.id}-disentanglement.csv",
+                "text/csv",
+                icon=":material/download:",
+                on_click="ignore",
+            )
+
+    _scored(seen, [float(beta) for beta in _grid(checkpoint.model.config.beta_range)], draw)
     st.caption(
         f"Posterior means of {SAMPLES:,} sprites, training images among them: the scores ask for all combinations of "
         "factors. A square looks the same after a quarter turn, so no model can know its rotation. Single trainings "
@@ -198,41 +218,60 @@ def scores_csv(betas: list[float], scores: list[Disentanglement], factors: list[
 def _traversals(seen: Seen) -> None:
     """A strip over β: a row for each dimension, moved from −2 to 2 around one code."""
     st.subheader("What each dimension draws", anchor=False)
-    path, checkpoint = seen.entry.path, seen.checkpoint
+    of, checkpoint = (str(seen.entry.path), caching.modified(seen.entry.path)), seen.checkpoint
     taken = measured(seen.entry, checkpoint)
-    frames, order = _traversal_frames(str(path), caching.modified(path), checkpoint, taken)
     betas = rate_distortion.steps(checkpoint.model.config.beta_range)
     index = min(range(len(betas)), key=lambda i: abs(np.log(betas[i] / seen.beta)))
-    names = ", ".join(layout.dimension_name(j) for j in order)
-    film_strip(
-        frames,
-        key="disentanglement_strip",
-        label="Traversals, against β",
-        labels=[f"β = {one:.3g}" for one in betas],
-        index=index,
-        scale=layout.whole_scale(checkpoint.model.config.image_shape[-1], _SIDE),
-        on_release=lambda: st.session_state.update(beta=betas[film_strip_index("disentanglement_strip")]),
-    )
-    st.caption(
-        f"One row a dimension, from the top: {names}. Each goes from −{_EXTENT:g} to {_EXTENT:g} around the code of a "
-        "test image, the others held. A disentangled dimension changes one thing; one that is switched off, nothing."
+
+    def draw(found: dict[str, tuple[np.ndarray, list[int]]]) -> None:
+        for frames, order in found.values():
+            names = ", ".join(layout.dimension_name(j) for j in order)
+            film_strip(
+                frames,
+                key="disentanglement_strip",
+                label="Traversals, against β",
+                labels=[f"β = {one:.3g}" for one in betas],
+                index=index,
+                scale=layout.whole_scale(checkpoint.model.config.image_shape[-1], _SIDE),
+                on_release=lambda: _go_to(betas[film_strip_index("disentanglement_strip")]),
+            )
+            st.caption(
+                f"One row a dimension, from the top: {names}. Each goes from −{_EXTENT:g} to {_EXTENT:g} around the "
+                "code of a test image, the others held. A disentangled dimension changes one thing; one that is "
+                "switched off, nothing."
+            )
+
+    stepwise(
+        {"frames": lambda tell: _traversal_frames(*of, checkpoint, taken, tell)},
+        draw,
+        of=of,
+        key="disentanglement_traversals",
+        label="Decoding traversals at each β",
     )
 
 
-@st.cache_resource(max_entries=4, show_spinner="Decoding traversals at each β …")
-@turns.in_turn
+def _go_to(beta: float) -> None:
+    st.session_state["beta"] = beta
+    st.rerun()  # the whole page: its other strip follows
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
 def _traversal_frames(
     path: str,  # noqa: ARG001
     modified: int,  # noqa: ARG001
     _checkpoint: Checkpoint,
     _taken: BetaSnapshot,
+    _tell: Tell,
 ) -> tuple[np.ndarray, list[int]]:
     model = _checkpoint.model
     order = latent.rank_by_kl(rate_distortion.curve(_taken).kl.mean(0))[:_ROWS].tolist()
     values, frames = np.linspace(-_EXTENT, _EXTENT, _VALUES), []
-    for beta in rate_distortion.steps(model.config.beta_range):
-        z = rate_distortion.at_beta(_checkpoint.snapshot, _taken, beta).mu[0]
-        points = np.concatenate([latent.traversal(z, j, values) for j in order])
-        pictures = to_uint8(latent.decode(model.at(beta), points))
-        frames.append(stacked(np.split(pictures, len(order))))
+    betas = rate_distortion.steps(model.config.beta_range)
+    with turns.turn(lambda: _tell(0.0)):
+        for beta in betas:
+            z = rate_distortion.at_beta(_checkpoint.snapshot, _taken, beta).mu[0]
+            points = np.concatenate([latent.traversal(z, j, values) for j in order])
+            pictures = to_uint8(latent.decode(model.at(beta), points))
+            frames.append(stacked(np.split(pictures, len(order))))
+            _tell(len(frames) / len(betas))
     return np.stack(frames), order

@@ -1,6 +1,7 @@
 """Where the rate goes, on the page of β: mutual information, total correlation and dimension-wise KL against β."""
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import streamlit as st
 
 from ui import caching, layout, state, theme, turns
 from ui.beta_view import Seen, comparable, is_ranged, measured
-from ui.stepwise import stepwise
+from ui.stepwise import Tell, stepwise
 from vae_core import checkpoint as checkpoints
 from vae_core import export, rate_distortion
 from vae_core.checkpoint import BetaSnapshot, LatentSnapshot
@@ -28,11 +29,10 @@ COLOURS = dict(zip(PARTS, ("#2f7fc1", "#f39762", "#429b8d"), strict=True))
 
 def show(seen: Seen) -> None:
     """Draw the section: the terms at this β, against β, and those of models of one β beside it."""
-    split = _split(str(seen.entry.path), caching.modified(seen.entry.path), seen.beta, codes(seen))
-    _terms(split)
+    _terms(seen)
     if seen.is_ranged:
         _against_beta(seen)
-    _side_by_side(seen, split)
+    _side_by_side(seen)
 
 
 def codes(seen: Seen) -> LatentSnapshot:
@@ -50,18 +50,34 @@ def _codes(snapshot: LatentSnapshot, taken: BetaSnapshot | None, beta: float) ->
 
 
 @st.cache_data(max_entries=512, show_spinner=False)
-@turns.in_turn
-def _split(path: str, modified: int, beta: float, _codes: LatentSnapshot) -> RateSplit:  # noqa: ARG001
-    return split_rate(_codes.mu, _codes.logvar)
+def _split(path: str, modified: int, beta: float, _codes: LatentSnapshot, _tell: Tell) -> RateSplit:  # noqa: ARG001
+    with turns.turn(lambda: _tell(0.0)):
+        return split_rate(_codes.mu, _codes.logvar, progress=_tell)
 
 
-def _terms(split: RateSplit) -> None:
+def _here(seen: Seen) -> Callable[[Tell], RateSplit]:
+    """The step that splits the rate at the β that is looked at."""
+    of = str(seen.entry.path), caching.modified(seen.entry.path), seen.beta
+    return lambda tell: _split(*of, codes(seen), tell)
+
+
+def _terms(seen: Seen) -> None:
     st.markdown(
         "The rate R counts every nat that a code costs. Only a part of it tells pictures apart: the mutual information "
         "I(x; z), so **I(x; z) ≤ R**. The rest, KL(q(z) ‖ p(z)), is paid because the codes of all pictures together, "
         "the aggregate posterior q(z), are not spread as the prior is: their dimensions depend on each other (total "
         "correlation), or each is spread unlike N(0, 1) (dimension-wise KL)."
     )
+    stepwise(
+        {seen.beta: _here(seen)},
+        lambda found: [_numbers(split) for split in found.values()],
+        of=(str(seen.entry.path), caching.modified(seen.entry.path), seen.beta),
+        key="information_terms",
+        label="Splitting the rate",
+    )
+
+
+def _numbers(split: RateSplit) -> None:
     information, correlation, dimensions = split.standard_errors
     rows = [
         ("Rate R", split.rate, 0.0, "E[KL(q(z|x) ‖ p(z))], exact: the sum of the other three."),
@@ -82,22 +98,29 @@ def _terms(split: RateSplit) -> None:
 
 def _against_beta(seen: Seen) -> None:
     entry, snapshot, taken = seen.entry, seen.checkpoint.snapshot, measured(seen.entry, seen.checkpoint)
-    path, modified = str(entry.path), caching.modified(entry.path)
+    of = str(entry.path), caching.modified(entry.path)
 
-    def split_at(one: float) -> RateSplit:
-        return _split(path, modified, one, _codes(snapshot, taken, one))
+    def split_at(beta: float) -> Callable[[Tell], RateSplit]:
+        return lambda tell: _split(*of, beta, _codes(snapshot, taken, beta), tell)
 
-    betas = [float(one) for one in taken.betas]
-    steps = [lambda one=one: split_at(one) for one in betas]
-    splits = stepwise(steps, key="information_sweep", label="Splitting the rate at each β")
-    st.plotly_chart(split_figure(betas, splits, seen.beta), config=theme.CHART_CONFIG, key="information_split")
-    st.download_button(
-        "CSV of the split",
-        lambda: split_csv(betas, splits),
-        f"{entry.id}-information.csv",
-        "text/csv",
-        icon=":material/download:",
-        on_click="ignore",
+    def draw(found: dict[float, RateSplit]) -> None:
+        betas, splits = list(found), list(found.values())
+        st.plotly_chart(split_figure(betas, splits, seen.beta), config=theme.CHART_CONFIG, key="information_split")
+        st.download_button(
+            "CSV of the split",
+            lambda: split_csv(betas, splits),
+            f"{entry.id}-information.csv",
+            "text/csv",
+            icon=":material/download:",
+            on_click="ignore",
+        )
+
+    stepwise(
+        {beta: split_at(beta) for beta in map(float, taken.betas)},
+        draw,
+        of=of,
+        key="information_sweep",
+        label="Splitting the rate at each β",
     )
 
 
@@ -152,24 +175,30 @@ def split_csv(betas: list[float], splits: list[RateSplit]) -> bytes:
     return export.csv_bytes(header, rows)
 
 
-def _side_by_side(seen: Seen, split: RateSplit) -> None:
+def _side_by_side(seen: Seen) -> None:
     """The split of this model, and of models of one β of the same pictures."""
+    mine = f"{state.title(seen.entry)}, at β = {seen.beta:.3g}" if seen.is_ranged else state.title(seen.entry)
     others = [other for other in comparable(seen.entry).values() if not is_ranged(other)][:_MOST_BESIDE]
-    beside = {state.title(other): other for other in others}
-    splits = {
-        f"{state.title(seen.entry)}, at β = {seen.beta:.3g}" if seen.is_ranged else state.title(seen.entry): split
-    }
-    steps = [lambda other=other: _split_of(str(other.path), caching.modified(other.path)) for other in beside.values()]
-    found = stepwise(steps, key="information_beside", label="Splitting the rate of the models beside it")
-    splits |= {title: one for title, one in zip(beside, found, strict=False) if one is not None}
-    st.plotly_chart(split_bars(splits), config=theme.CHART_CONFIG, key="information_beside_chart")
+    beside = {state.title(other): (str(other.path), caching.modified(other.path)) for other in others}
+
+    def draw(found: dict[str, RateSplit | None]) -> None:
+        splits = {title: split for title, split in found.items() if split is not None}
+        st.plotly_chart(split_bars(splits), config=theme.CHART_CONFIG, key="information_beside_chart")
+
+    stepwise(
+        {mine: _here(seen)} | {title: lambda tell, of=of: _split_of(*of, tell) for title, of in beside.items()},
+        draw,
+        of=(str(seen.entry.path), caching.modified(seen.entry.path), seen.beta, *beside.items()),
+        key="information_beside",
+        label="Splitting the rate of the models beside it",
+    )
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
-def _split_of(path: str, modified: int) -> RateSplit | None:
+def _split_of(path: str, modified: int, _tell: Tell) -> RateSplit | None:
     """The split of a model of one β, from its checkpoint; None where that holds no codes."""
     snapshot = checkpoints.load(Path(path)).snapshot
-    return None if snapshot is None else _split(path, modified, math.nan, _codes(snapshot, None, math.nan))
+    return None if snapshot is None else _split(path, modified, math.nan, _codes(snapshot, None, math.nan), _tell)
 
 
 def split_bars(splits: dict[str, RateSplit]) -> go.Figure:

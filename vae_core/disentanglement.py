@@ -1,5 +1,6 @@
 """How far the factors that pictures were made from lie each in a latent dimension of its own."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,7 @@ _BINS = 20
 _VOTES = (10_000, 5_000)  # to learn the majority from, and to test it
 _GROUP = 64
 _ACTIVE = 0.05
+_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,13 @@ class Disentanglement:
     matrix: np.ndarray
 
 
-def disentanglement(model: VAE, dataset: Dataset, *, seed: int = 0) -> Disentanglement:
+def disentanglement(
+    model: VAE, dataset: Dataset, *, seed: int = 0, progress: Callable[[float], None] | None = None
+) -> Disentanglement:
     """The scores of a model on a data set whose factors are known, from the posterior means of 10,000 of its pictures.
 
     Pictures of both splits are drawn, without repetition, since the scores ask for all combinations of the factors.
+    `progress` is called with the fraction of them that is encoded, which takes nearly all the time.
     Raises UserError where the data set has no known factors.
     """
     if dataset.train.factors is None:
@@ -46,7 +51,12 @@ def disentanglement(model: VAE, dataset: Dataset, *, seed: int = 0) -> Disentang
     images = np.concatenate([dataset.train.images, dataset.test.images])
     factors = np.concatenate([dataset.train.factors, dataset.test.factors])
     chosen = np.random.default_rng(seed).permutation(len(images))[:SAMPLES]
-    return score_codes(encode(model, images[chosen])[0], factors[chosen], seed=seed)
+    codes = []
+    for start in range(0, len(chosen), _AT_ONCE):
+        codes.append(encode(model, images[chosen[start : start + _AT_ONCE]])[0])
+        if progress:
+            progress(min(1.0, (start + _AT_ONCE) / len(chosen)))
+    return score_codes(np.concatenate(codes), factors[chosen], seed=seed)
 
 
 def score_codes(codes: np.ndarray, factors: np.ndarray, *, seed: int = 0) -> Disentanglement:

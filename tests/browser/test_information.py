@@ -4,7 +4,13 @@ import re
 
 import pytest
 
-from tests.browser.conftest import settle
+from tests.browser.conftest import serve, settle
+from tests.toys import build
+from vae_core import data, rate_distortion, runs
+from vae_core.checkpoint import Checkpoint, save
+from vae_core.evaluate import snapshot
+from vae_core.runs import RunConfig
+from vae_core.train import TrainConfig
 
 pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 from playwright.sync_api import expect
@@ -57,3 +63,39 @@ def test_a_section_fits_a_phone(app, open_page, section):
     shown = {"Disentanglement": "FactorVAE score", "Information": "total correlation"}.get(section, "hole")
     expect(page.get_by_text(shown).first).to_be_visible()
     assert fits(page)
+
+
+@pytest.fixture(scope="module")
+def laborious(browser, tmp_path_factory):  # noqa: ARG001 (no browser, no server)
+    """An app with a model of so many dimensions and so wide a range of β that its sections take many seconds."""
+    sprites, folder = data.load("sprites"), tmp_path_factory.mktemp("runs")
+    model = build(shape=(1, 32, 32), latent_dim=32, widths=(8,), beta_range=(0.01, 100))
+    config = RunConfig(model.config, TrainConfig(dataset="sprites"))
+    run = runs.create(config, folder / config.name)
+    record = {"train": config.train.to_dict(), "factor_names": list(sprites.factor_names)}
+    betas = rate_distortion.beta_snapshot(model, sprites.test.images, samples=1)
+    save(run.checkpoint, Checkpoint(model, record, snapshot(model, sprites.test, 1000), betas))
+    with serve("app.py", VAE_RUNS=str(folder)) as url:
+        yield url, f"run-{run.name}"
+
+
+@pytest.mark.parametrize(
+    ("section", "work", "steps"),
+    [("Information", "information_sweep", 25), ("Disentanglement", "disentanglement_sweep", 9)],
+)
+def test_stop_ends_the_work_in_its_midst_and_the_page_is_usable(laborious, open_page, section, work, steps):
+    app, model = laborious
+    page = open_page(address(app, section, model))
+    stop, stopped = page.locator(f".st-key-{work}_stop button"), page.get_by_text(f" of {steps}.")
+    stop.click()
+    expect(stopped).to_contain_text("stopped after")
+    said = stopped.inner_text()
+    assert int(re.search(r"after (\d+) of", said)[1]) < steps
+    settle(page)
+    expect(stop).to_have_count(0)
+    page.get_by_role("tab", name="Curve").click()
+    expect(page.get_by_text("equal D + βR").first).to_be_visible()
+    page.get_by_role("tab", name=section).click()
+    expect(stopped).to_have_text(said)
+    page.locator(f".st-key-{work}_go_on button").click()
+    expect(stop).to_be_visible()

@@ -8,7 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.toys import build
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, until
 from ui import beta_view, disentanglement_view, holes_view, information_view, state
 from vae_core import data, rate_distortion
 from vae_core.checkpoint import Checkpoint, load, save
@@ -33,6 +33,12 @@ def ran(app: AppTest) -> AppTest:
     app.run()
     assert not app.exception
     assert not app.error
+    return app
+
+
+def finished(app: AppTest) -> AppTest:
+    """The app once nothing works in the background."""
+    until(lambda: "Stop" not in [button.label for button in ran(app).button])
     return app
 
 
@@ -139,13 +145,13 @@ def test_pictures_without_known_factors_lead_to_sprites():
     assert "not known" in words(app)
     way = next(button for button in app.button if (button.key or "").startswith("disentanglement_sprites"))
     way.click()
-    assert f"disentanglement_{ran(app).session_state['model']}" == way.key
+    assert f"disentanglement_{finished(app).session_state['model']}" == way.key
     assert 0 <= number(app, "MIG") <= 1
     assert 0.2 <= number(app, "FactorVAE score") <= 1
 
 
 def test_scores_of_a_range_are_those_of_the_model_at_its_beta(sprites):
-    app = open_tab("Disentanglement", sprites)
+    app = finished(open_tab("Disentanglement", sprites))
     model, dataset = load(state.SHIPPED / "toy.safetensors").model, data.load("sprites")
     expected = disentanglement(model.at(1.0), dataset)
     assert number(app, "MIG") == pytest.approx(expected.mig, abs=0.0006)
@@ -165,31 +171,6 @@ def test_a_tcvae_is_not_taken_for_a_beta_vae_and_stands_beside_one(monkeypatch, 
     assert "β-TCVAE" not in words(open_tab("Information", "plain"))
     (beside,) = beta_view.comparable(state.entries()["tc"]).values()
     assert beside.id == "plain"
-
-
-def _work():
-    import time
-
-    import streamlit as st
-
-    from ui.stepwise import stepwise
-
-    def step(i):
-        time.sleep(0.25)
-        return i
-
-    st.session_state.setdefault("work_stopped", True)
-    found = stepwise([lambda i=i: step(i) for i in range(5)], key="work", label="Counting")
-    st.text(str(found))
-
-
-def test_work_that_was_stopped_goes_on_when_asked():
-    app = ran(AppTest.from_function(_work, default_timeout=PATIENCE))
-    assert app.text[0].value in ("[0]", "[0, 1]")  # what was begun before the patience ran out
-    assert "Counting: stopped after" in words(app)
-    app.button(key="work_go_on").click()
-    assert ran(app).text[0].value == "[0, 1, 2, 3, 4]"
-    assert not app.button
 
 
 def test_the_tables_name_their_columns():
