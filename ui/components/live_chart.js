@@ -1,6 +1,9 @@
 // Curves or bars on a canvas. The element stays while its data change, and with it the zoom and the pointer.
 
 const GAP = { left: 52, right: 10, top: 16, bottom: 36 };
+const TITLE = 18;
+const TICK = { x: 38, y: 36 };
+const MARK_ROWS = [0, 14];
 const SMALLEST_BOX = 8;
 const DOWNLOAD = "M8 1v8.2l2.8-2.8 1.1 1.1L8 11.4 4.1 7.5l1.1-1.1L8 9.2V1zM2 13h12v1.6H2z";
 
@@ -140,7 +143,6 @@ class LiveChart {
     const size = [Math.round(width * density), Math.round(height * density)];
     if (this.canvas.width !== size[0]) this.canvas.width = size[0];
     if (this.canvas.height !== size[1]) this.canvas.height = size[1];
-    this.plot = { left: GAP.left, top: GAP.top, width: width - GAP.left - GAP.right, height: height - GAP.top - GAP.bottom };
     this.view = this.zoom ?? this.whole();
     this.root.dataset.view = [...this.view.x, ...this.view.y].map((value) => Number(value.toPrecision(6))).join(" ");
     const styles = getComputedStyle(this.root);
@@ -148,7 +150,11 @@ class LiveChart {
     this.font = `12px ${styles.fontFamily}`;
     this.context.setTransform(density, 0, 0, density, 0, 0);
     this.context.clearRect(0, 0, width, height);
-    this.drawAxes(styles.getPropertyValue("--st-border-color") || "#ccc");
+    this.context.font = this.font;
+    const ySteps = ticks(this.view.y, (height - GAP.top - GAP.bottom) / TICK.y);
+    const left = Math.max(GAP.left, TITLE + 8 + Math.max(0, ...ySteps.map(({ text }) => this.context.measureText(text).width)));
+    this.plot = { left, top: GAP.top, width: width - left - GAP.right, height: height - GAP.top - GAP.bottom };
+    this.drawAxes(ySteps, styles.getPropertyValue("--st-border-color") || "#ccc");
     this.clipped(() => (this.data.bars ? this.drawBars() : this.data.series.forEach((series) => this.drawLine(series))));
     this.drawMarks();
     this.drawPointer();
@@ -185,25 +191,27 @@ class LiveChart {
     this.context.restore();
   }
 
-  drawAxes(line) {
+  drawAxes(ySteps, line) {
     const { context, plot, view } = this;
     const bottom = plot.top + plot.height;
-    context.font = this.font;
     context.lineWidth = 1;
     context.strokeStyle = line;
     context.fillStyle = this.ink;
     context.globalAlpha = 0.75;
     context.textAlign = "right";
     context.textBaseline = "middle";
-    for (const tick of ticks(view.y, plot.height / 42)) {
+    for (const tick of ySteps) {
       const y = Math.round(this.scaleY(tick.value)) + 0.5;
       this.line(plot.left, y, plot.left + plot.width, y);
       context.fillText(tick.text, plot.left - 8, y);
     }
     context.textAlign = "center";
     context.textBaseline = "top";
-    const count = this.data.bars ? Math.min(plot.width / 26, view.x[1] - view.x[0]) : plot.width / 60;
-    for (const tick of ticks(view.x, count, this.data.bars)) context.fillText(tick.text, this.scaleX(tick.value), bottom + 5);
+    const count = this.data.bars ? Math.min(plot.width / 26, view.x[1] - view.x[0]) : plot.width / TICK.x;
+    const edge = plot.left + plot.width + GAP.right;
+    for (const tick of ticks(view.x, count, this.data.bars)) {
+      context.fillText(tick.text, Math.min(this.scaleX(tick.value), edge - context.measureText(tick.text).width / 2), bottom + 5);
+    }
     context.fillText(this.data.x, plot.left + plot.width / 2, bottom + 20);
     context.save();
     context.translate(2, plot.top + plot.height / 2);
@@ -248,10 +256,10 @@ class LiveChart {
     }
   }
 
-  // Where the words of two would meet, the later one's stand.
+  // Where the words of two would meet, the earlier one's stand a row lower, and those of a third nowhere.
   drawMarks() {
     const { context, plot, view } = this;
-    let free = Infinity;
+    const free = MARK_ROWS.map(() => Infinity);
     context.save();
     context.strokeStyle = context.fillStyle = this.ink;
     context.globalAlpha = 0.7;
@@ -264,10 +272,12 @@ class LiveChart {
       const at = Math.round(this.scaleX(x)) + 0.5;
       this.line(at, plot.top, at, plot.top + plot.height);
       const wide = context.measureText(text).width;
-      const left = at > plot.left + plot.width / 2 ? at + 2 - wide : at - 2;
-      if (left + wide > free) continue;
-      context.fillText(text, left, plot.top - 2);
-      free = left - 6;
+      const side = at > plot.left + plot.width / 2 ? -1 : 1;
+      const left = side < 0 ? at + 2 - wide : at - 2;
+      const row = free.findIndex((end) => left + wide <= end);
+      if (row < 0) continue;
+      context.fillText(text, left + (row ? 6 * side : 0), plot.top - 2 + MARK_ROWS[row]);
+      free[row] = left - 6;
     }
     context.restore();
   }

@@ -1,0 +1,38 @@
+"""What is written on a narrow chart, in a real browser."""
+
+import pytest
+
+from tests.browser.conftest import serve
+
+pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+
+# Keeps each text that is drawn on a canvas with its left edge, as it stands on the canvas before any rotation.
+_LISTEN = """
+window.written = {};
+const write = CanvasRenderingContext2D.prototype.fillText;
+CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+  const wide = this.measureText(text).width;
+  const from = { left: 0, center: wide / 2, right: wide }[this.textAlign];
+  window.written[text] = { left: x - from, right: x - from + wide, y };
+  write.call(this, text, x, y);
+};
+"""
+
+
+@pytest.fixture(scope="module")
+def gallery(browser):  # noqa: ARG001 (no browser, no server)
+    with serve("tests/browser/gallery_charts.py") as url:
+        yield url
+
+
+def test_a_narrow_chart_names_its_epochs_its_values_and_both_changes(gallery, open_page):
+    page = open_page(gallery, watch=lambda page: page.add_init_script(_LISTEN))
+    page.wait_for_function("window.written.epoch")
+    written = page.evaluate("window.written")
+    assert {"20", "40", "60", "80"} <= written.keys()
+    values = [place for text, place in written.items() if text.startswith("−") and text[1:].isdigit()]
+    assert len(values) >= 3
+    assert min(place["left"] for place in values) >= 14, "the axis's title stands in the first 14 pixels"
+    beta, rate = written["β 40"], written["rate 0.0005"]
+    assert abs(beta["y"] - rate["y"]) >= 12, "one stands below the other"
+    assert max(place["right"] for place in written.values()) <= 260
