@@ -4,7 +4,7 @@ import re
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import streamlit as st
@@ -15,6 +15,7 @@ from ui.components.film_strip import film_strip
 from ui.components.live_chart import live_chart
 from ui.own_pictures import plain
 from ui.train_form import BETAS, LEARNING_RATES, RATE_FALLS
+from ui.ways import HOME, WAYS
 from vae_core import data, hosted, imaging, runs
 from vae_core.curves import Curves
 from vae_core.diagnose import diagnose
@@ -181,13 +182,13 @@ def run_watch(run: Run) -> None:
         st.error(str(error), icon=":material/error:")
         return
     situation = _situation(run)
-    status, mine = situation[0], hosted.owns(run, visitor.token())
+    status, mine = situation.status, hosted.owns(run, visitor.token())
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.subheader(plain(describe(config, run.state().get("beta"))), anchor=False, width="content")
+        st.subheader(plain(describe(config, situation.beta)), anchor=False, width="content")
         _status_badge(status)
     with st.container(horizontal=True, vertical_alignment="center"):
         if mine:
-            _controls(run, *situation)
+            _controls(run, status, situation.command)
         if status not in ("queued", "starting", "running") and run.checkpoint.exists():
             open_in(run, "watched")
         if not mine:
@@ -200,9 +201,18 @@ def run_watch(run: Run) -> None:
         _replay(run)
 
 
-def _situation(run: Run) -> tuple[str, str]:
-    """The status, and what the trainer has been asked for."""
-    return run.state()["status"], run.control().get("command", "run")
+class _Situation(NamedTuple):
+    """A run's status, and what its trainer has been asked for, be it in another tab."""
+
+    status: str
+    command: str
+    beta: float | None
+    learning_rate: float | None
+
+
+def _situation(run: Run) -> _Situation:
+    control = run.control()
+    return _Situation(run.state()["status"], control["command"], control.get("beta"), control.get("learning_rate"))
 
 
 def _controls(run: Run, status: str, command: str) -> None:
@@ -235,22 +245,16 @@ def _controls(run: Run, status: str, command: str) -> None:
 def open_in(run: Run, place: str) -> None:
     """A menu that opens the run's model in any page; `place` tells two menus on one page apart."""
     with st.popover("Open in …", icon=":material/open_in_new:", key=f"train_open_{place}_{run.name}"):
-        for path, label, icon in (
-            ("pages/explore/latent_space.py", "Latent space", ":material/scatter_plot:"),
-            ("pages/explore/interpolate.py", "Interpolate", ":material/linear_scale:"),
-            ("pages/explore/generate.py", "Generate", ":material/casino:"),
-            ("pages/explore/reconstruct.py", "Reconstruct", ":material/image_search:"),
-            ("pages/start/home.py", "Home", ":material/home:"),
-        ):
+        for way in (HOME, *WAYS):
             if st.button(
-                label,
-                key=f"train_open_{place}_{label}",
-                icon=icon,
+                way.label,
+                key=f"train_open_{place}_{way.label}",
+                icon=way.icon,
                 type="tertiary",
                 on_click=state.choose,
                 args=(f"run-{run.name}",),
             ):
-                state.send(path)
+                state.send(way.path)
 
 
 def _steering(run: Run, config: RunConfig, mine: bool) -> None:
@@ -269,10 +273,10 @@ def _steering(run: Run, config: RunConfig, mine: bool) -> None:
             continue
         value = float(control.get(name, first))
         key = f"train_steer_{name}_{run.name}"
+        st.session_state[key] = value  # which another tab may have changed
         place.select_slider(
             label,
             sorted({*options, value}),
-            value,
             format_func=lambda value: f"{value:g}",
             key=key,
             help=help_text,
@@ -285,13 +289,9 @@ def _steer(run: Run, name: str, value: float) -> None:
     run.steer(**{name: value})
 
 
-def _live(run: Run, config: RunConfig, situation: tuple[str, str]) -> None:
+def _live(run: Run, config: RunConfig, situation: _Situation) -> None:
     """The part that refreshes by itself; when the situation changes, the whole page follows."""
-    try:
-        now = _situation(run)
-    except UserError:
-        now = ("gone", "")
-    if now != situation:
+    if _situation(run) != situation:
         st.rerun()
     said, curves = run.state(), curves_of(run)
     _progress(config, said, curves)

@@ -7,35 +7,12 @@ from ui import layout, state
 from ui.components.diagram import diagram
 from ui.components.picture_grid import picture_grid
 from ui.reconstruction import SAMPLES
+from ui.ways import TRAIN, WAYS
 from vae_core.evaluate import rank
 from vae_core.posterior import posterior
 
 CHOICES, DRAWS, ROWS, CLOUD = 12, 32, 16, 1200
-CARDS = 4  # in a row
-WAYS = (
-    ("pages/train/train.py", "Train", ":material/model_training:", "Watch the loss split in two."),
-    ("pages/explore/beta.py", "β and rate–distortion", ":material/balance:", "Turn β and see what it buys."),
-    ("pages/explore/latent_space.py", "Latent space", ":material/scatter_plot:", "Walk the map of codes."),
-    ("pages/explore/interpolate.py", "Interpolate", ":material/linear_scale:", "Drag from one picture to another."),
-    ("pages/explore/generate.py", "Generate", ":material/casino:", "Draw new pictures from the prior."),
-    ("pages/explore/reconstruct.py", "Reconstruct", ":material/image_search:", "Give it a picture of your own."),
-    ("pages/understand/derivation.py", "Derivation", ":material/function:", "From log p(x) to the loss."),
-    ("pages/understand/elbo_lab.py", "ELBO lab", ":material/science:", "See the gap that the ELBO leaves."),
-    ("pages/understand/bounds.py", "Bounds", ":material/stacked_line_chart:", "Close in on log p(x)."),
-    ("pages/understand/reparameterisation.py", "Reparameterisation", ":material/swap_calls:", "Drag μ and σ, keep ε."),
-    (
-        "pages/understand/amortised_and_classical.py",
-        "Amortised and classical",
-        ":material/speed:",
-        "Race the encoder.",
-    ),
-    (
-        "pages/understand/posterior_collapse_and_holes.py",
-        "Collapse and holes",
-        ":material/blur_on:",
-        "Make it fail on purpose.",
-    ),
-)
+CARDS = 3  # in a row
 
 layout.head(
     "A laboratory for variational autoencoders",
@@ -85,8 +62,9 @@ place.metric(
 )
 
 st.subheader("Where to go", anchor=False)
-for first in range(0, len(WAYS), CARDS):
-    for column, (path, label, icon, about) in zip(st.columns(CARDS), WAYS[first : first + CARDS], strict=False):
-        with column.container(border=True):
-            st.page_link(path, label=f"**{label}**", icon=icon)
-            st.caption(about)
+ways = (TRAIN, *WAYS)
+for first in range(0, len(ways), CARDS):
+    for column, way in zip(st.columns(CARDS), ways[first : first + CARDS], strict=False):
+        with column.container(border=True, height="stretch"):
+            st.page_link(way.path, label=f"**{way.label}**", icon=way.icon)
+            st.caption(way.about)

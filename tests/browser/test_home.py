@@ -5,12 +5,16 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+from playwright.sync_api import expect
+
 from app import SECTIONS
 from tests.browser.conftest import serve, settle, still
 
 SCRIPTS = [Path(script) for rows in SECTIONS.values() for script, *_ in rows]
 PHONE = {"width": 390, "height": 844}
 GROUND = "getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor"
+CUT_OFF = "links => links.map((link) => [...link.querySelectorAll('*')].some((e) => e.scrollWidth > e.clientWidth + 1))"
 PAGES = ["", *(script.stem.replace("_", "-") for script in SCRIPTS if script.stem != "home")]
 
 
@@ -87,6 +91,9 @@ def test_back_goes_from_page_to_page_as_each_was_left(app, open_page):
 
 def test_choosing_another_picture_moves_the_diagram(app, open_page):
     page = open_page(f"{app}/?model=mnist-d2", reduced_motion="reduce")
+    names = page.get_by_test_id("stMain").get_by_test_id("stPageLink-NavLink")
+    expect(names).to_have_count(len(PAGES) - 1)
+    assert not any(names.evaluate_all(CUT_OFF))
     diagram = page.get_by_test_id("diagram")
     diagram.get_by_text("test image 0").wait_for()
     page.get_by_test_id("picture-grid").get_by_role("button").nth(3).click()

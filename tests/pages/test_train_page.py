@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from app import SECTIONS
 from tests.waiting import PATIENCE, until
-from ui import caching, state
+from ui import caching, state, ways
 from vae_core import data, hosted, runs
 from vae_core.errors import UserError
 from vae_core.model import ModelConfig
@@ -279,6 +280,29 @@ def test_a_run_is_paused_stepped_steered_and_stopped():
     until(lambda: run.state()["status"] == "stopped")
     assert "Resume" in labels(app.run())
     assert not app.exception
+
+
+def test_what_another_tab_steers_shows_here_in_the_title_and_the_sliders():
+    run = trained()
+    run.write_state(status="stopped")
+    app = open_page(run=run.name)
+    beta, rate = f"train_steer_beta_{run.name}", f"train_steer_learning_rate_{run.name}"
+    run.steer(beta=40, learning_rate=5e-4)
+    app.run()
+    assert not app.exception
+    assert app.select_slider(beta).value == 40
+    assert app.select_slider(rate).value == 5e-4
+    assert app.subheader[0].value.endswith("40")
+    app.select_slider(beta).set_value(4.0).run()
+    assert run.control()["beta"] == app.select_slider(beta).value == 4
+
+
+def test_a_run_opens_in_every_page():
+    run = trained()
+    app = open_page(run=run.name)
+    scripts = {path for rows in SECTIONS.values() for path, *_ in rows} - {PAGE}
+    assert {way.path for way in (ways.HOME, *ways.WAYS)} == scripts
+    assert {way.label for way in (ways.HOME, *ways.WAYS)} <= set(labels(app))
 
 
 @pytest.mark.usefixtures("here")
