@@ -21,6 +21,7 @@ __all__ = [
     "OwnPicture",
     "Preparation",
     "can_centre",
+    "first",
     "plain",
     "prepare",
     "read_drawing",
@@ -78,6 +79,14 @@ def read_files(files: Sequence, *, key: str) -> tuple[list[OwnPicture], list[str
     if len(found) > MOST:
         problems.append(f"These are {len(found):,} pictures; the first {MOST} are shown. Drop fewer to see the others.")
     return found[:MOST], problems
+
+
+def first(problems: list[str], most: int) -> list[str]:
+    """The first few of what was wrong with files, and how many more there are."""
+    more = len(problems) - most
+    return problems[:most] + (
+        [f"{more:,} more {'file was' if more == 1 else 'files were'} left out."] if more > 0 else []
+    )
 
 
 def sizes() -> str:

@@ -14,6 +14,7 @@ from vae_core.checkpoint import Checkpoint
 
 __all__ = ["Given", "choose", "drawing", "own_picture", "test_image", "upload"]
 
+_SENTENCES = 12  # about files that cannot be shown
 _BEFORE = 224  # screen pixels for a picture as it came
 
 
@@ -67,7 +68,10 @@ def upload() -> list[OwnPicture]:
     )
     found, problems = own_pictures.read_files(files, key="reconstruct_read")
     if problems:
-        st.warning("\n\n".join(map(own_pictures.plain, problems)), icon=":material/broken_image:")
+        st.warning(
+            "\n\n".join(map(own_pictures.plain, own_pictures.first(problems, _SENTENCES))),
+            icon=":material/broken_image:",
+        )
     return found
 
 

@@ -198,7 +198,7 @@ def _receive(files, side: int) -> None:
         return
     st.session_state["train_upload"], problems = made
     st.session_state["train_upload_of"] = wanted
-    st.session_state["train_upload_problems"] = _summary(problems)
+    st.session_state["train_upload_problems"] = own_pictures.first(problems, 3)
 
 
 def _keep(files, side: int, report: Progress) -> tuple[str, list[str]]:
@@ -206,11 +206,6 @@ def _keep(files, side: int, report: Progress) -> tuple[str, list[str]]:
     dataset, problems = data.from_uploads([(file.name, file.getvalue()) for file in files], side, report)
     hosted.check_pictures(len(dataset.train) + len(dataset.test), 0)
     return data.save_upload(dataset), problems
-
-
-def _summary(problems: list[str], most: int = 3) -> list[str]:
-    left_out = len(problems) - most
-    return problems[:most] + ([f"{left_out:,} more files were left out."] if left_out > 0 else [])
 
 
 def _describe(dataset: Dataset) -> None:

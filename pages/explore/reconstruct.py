@@ -159,22 +159,26 @@ with row.container():
         f"{DRAWS} codes z are drawn from q(z|x). For each, the decoder says what to expect of every pixel: the mean "
         "pictures. A picture of the model’s own is a draw from these expectations, pixel by pixel, and shows its noise."
     )
-    st.button(
-        "Draw again", icon=":material/casino:", on_click=st.session_state.update, kwargs={"reconstruct_seed": seed + 1}
-    )
-    if st.button("Interpolate from here", icon=":material/linear_scale:"):
-        state.send("pages/explore/interpolate.py", a=spec or state.keep_picture(image, name))
-    if st.button("Find it on the latent map", icon=":material/scatter_plot:"):
-        state.send("pages/explore/latent_space.py", map_point=spec or state.keep_picture(image, name))
-    with st.popover("Download", icon=":material/download:"):
-        reconstructed = imaging.grid(seen.mean_picture[None], 1, scale)
-        for title, picture in (("Reconstruction", reconstructed), ("Mean pictures", means), ("Draws", draws)):
-            st.download_button(
-                f"{title} (PNG)",
-                imaging.png_bytes(picture),
-                f"{entry.id}-{title.lower().replace(' ', '-')}.png",
-                "image/png",
-                on_click="ignore",
-                key=f"reconstruct_png_{title}",
-                width="stretch",
-            )
+    with st.container(horizontal=True):
+        st.button(
+            "Draw again",
+            icon=":material/casino:",
+            on_click=st.session_state.update,
+            kwargs={"reconstruct_seed": seed + 1},
+        )
+        if st.button("Interpolate from here", icon=":material/linear_scale:"):
+            state.send("pages/explore/interpolate.py", a=spec or state.keep_picture(image, name))
+        if st.button("Find it on the latent map", icon=":material/scatter_plot:"):
+            state.send("pages/explore/latent_space.py", map_point=spec or state.keep_picture(image, name))
+        with st.popover("Download", icon=":material/download:"):
+            reconstructed = imaging.grid(seen.mean_picture[None], 1, scale)
+            for title, picture in (("Reconstruction", reconstructed), ("Mean pictures", means), ("Draws", draws)):
+                st.download_button(
+                    f"{title} (PNG)",
+                    imaging.png_bytes(picture),
+                    f"{entry.id}-{title.lower().replace(' ', '-')}.png",
+                    "image/png",
+                    on_click="ignore",
+                    key=f"reconstruct_png_{title}",
+                    width="stretch",
+                )

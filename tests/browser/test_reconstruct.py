@@ -76,6 +76,10 @@ def test_pictures_stand_at_whole_multiples(app, open_page):
             .evaluate_all("nodes => nodes.map((node) => [node.getBoundingClientRect().width, node.naturalWidth])")
         )
         assert len(widths) == 4
+        if look is not PHONE:
+            actions = ("Draw again", "Interpolate from here", "Find it on the latent map")
+            tops = [page.get_by_role("button", name=name).first.bounding_box()["y"] for name in actions]
+            assert max(tops) - min(tops) < 2, "they stand in a row"
         assert all(shown == natural for shown, natural in widths)
         assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
 

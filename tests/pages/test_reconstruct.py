@@ -196,6 +196,17 @@ def test_good_and_bad_files_together():
     assert metric(app, "ELBO") == pytest.approx(table["elbo"].iloc[0], abs=0.06)
 
 
+def test_of_hundreds_of_bad_files_a_few_are_named_and_the_others_counted():
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for place in range(300):
+            archive.writestr(f"{place}.png", b"no picture")
+    app = upload(open_page(reconstruct_source="Upload"), ("many.zip", buffer.getvalue()))
+    said = app.warning[0].value.split("\n\n")
+    assert len(said) < 20
+    assert said[-1] == f"{300 - len(said) + 1} more files were left out."
+
+
 def test_a_zip_is_opened_and_what_climbs_out_of_it_is_refused():
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
