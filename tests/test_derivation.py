@@ -97,6 +97,19 @@ def test_every_line_has_a_value_and_a_place_to_touch_it(latent_dim: int) -> None
         assert line.touch in derivation_view.PLACES, line
 
 
+def test_each_term_leads_to_where_it_can_be_touched() -> None:
+    """The longest first: what a KL is made of is not offered beside it."""
+    model, image = build(latent_dim=5).eval(), images(1)
+    lines = [line for step in text.steps(derive(model, image[0]), Checkpoint(model)) for line in step.lines]
+    found = {line.formula: dict(text.terms(line.formula, exact=False)) for line in lines}
+    (elbo,) = (terms for formula, terms in found.items() if "boxed" in formula and "mathcal{L}" in formula)
+    assert list(elbo.values()) == ["posterior-collapse-and-holes", "reconstruct", "train"]
+    (weighted,) = (terms for formula, terms in found.items() if r"\beta \cdot" in formula)
+    assert "beta" in weighted.values()
+    assert {place for terms in found.values() for place in terms.values()} <= derivation_view.PLACES.keys()
+    assert sum(not terms for terms in found.values()) == 3  # the sum over all images, the draw of z and its gradient
+
+
 def test_errors_of_independent_estimates_add_in_squares() -> None:
     total = Quantity(1.0, 3.0) - Quantity(2.0, 4.0)
     assert (total.value, total.error) == (-1.0, 5.0)

@@ -8,7 +8,7 @@ from ui.layout import dimension_name, nats
 from vae_core.checkpoint import Checkpoint
 from vae_core.derivation import DRAWS, GRADIENT_DRAWS, Derivation, Quantity
 
-__all__ = ["Line", "Step", "amount", "steps", "words"]
+__all__ = ["Line", "Step", "amount", "steps", "terms", "words"]
 
 _SHOWN = 4  # latent dimensions in a line
 
@@ -28,6 +28,21 @@ def _mean(inside: str) -> str:
 
 
 _FIT = _mean(rf"\log {_LIKELIHOOD}")
+_TERMS = (  # the longest first: term, its name, where it is touched with one or two latent dimensions, and with more
+    (_GAP, "the gap", "elbo-lab", "amortised-and-classical"),
+    (_KL_PRIOR, "the KL", "posterior-collapse-and-holes", "posterior-collapse-and-holes"),
+    (_FIT, "the reconstruction", "reconstruct", "reconstruct"),
+    (_mean(_RATIO), "the ELBO", "bounds", "bounds"),
+    (_ELBO, r"$\mathcal{L}$", "train", "train"),
+    (_EVIDENCE, rf"${_EVIDENCE}$", "elbo-lab", "bounds"),
+    (r"p_\theta(x)", r"$p_\theta(x)$", "elbo-lab", "bounds"),
+    (_TRUE, f"${_TRUE}$", "elbo-lab", "latent-space"),
+    (_LIKELIHOOD, f"${_LIKELIHOOD}$", "reconstruct", "reconstruct"),
+    (_JOINT, f"${_JOINT}$", "bounds", "bounds"),
+    (_Q, f"${_Q}$", "latent-space", "latent-space"),
+    ("p(z)", "$p(z)$", "generate", "generate"),
+    (r"\beta", "β", "beta", "beta"),
+)
 _CLOSED_FORM = r"\frac12 \sum_{j=1}^{d} \left(\mu_j^2 + \sigma_j^2 - 1 - \log \sigma_j^2\right)"
 
 
@@ -48,6 +63,16 @@ class Line:
     value: str
     why: str = ""
     touch: str = ""
+
+
+def terms(formula: str, *, exact: bool) -> list[tuple[str, str]]:
+    """The names of the terms of a line's formula, each with the address of the page where it can be touched."""
+    found = []
+    for term, name, with_plane, without in _TERMS:
+        if term in formula:
+            found.append((name, with_plane if exact else without))
+            formula = formula.replace(term, "")
+    return found
 
 
 @dataclass(frozen=True)

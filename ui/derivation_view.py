@@ -4,7 +4,7 @@ import numpy as np
 import streamlit as st
 
 from ui import state, understand
-from ui.derivation import Step
+from ui.derivation import Step, terms
 from ui.state import Entry
 from ui.true_posterior import latent_plane
 from ui.understand import Subject
@@ -17,6 +17,7 @@ __all__ = ["PLACES", "numbers", "show", "words_table"]
 PLACES = {  # address: page, label
     "train": ("pages/train/train.py", "Train"),
     "latent-space": ("pages/explore/latent_space.py", "Latent space"),
+    "generate": ("pages/explore/generate.py", "Generate"),
     "reconstruct": ("pages/explore/reconstruct.py", "Reconstruct"),
     "beta": ("pages/explore/beta.py", "β and rate–distortion"),
     "elbo-lab": ("pages/understand/elbo_lab.py", "ELBO lab"),
@@ -50,7 +51,7 @@ def numbers(entry: Entry, checkpoint: Checkpoint, image: np.ndarray) -> Derivati
     )
 
 
-def show(step: Step, subject: Subject) -> None:
+def show(step: Step, subject: Subject, *, exact: bool) -> None:
     """Draw one step; its links lead to the same model and, if it is a test image, the same picture."""
     st.subheader(step.title, anchor=False)
     st.markdown(step.about)
@@ -60,10 +61,19 @@ def show(step: Step, subject: Subject) -> None:
             formula.latex(line.formula)
             with words:
                 st.markdown("\n\n".join(filter(None, (line.value, line.why))))
-                if line.touch:
-                    page, label = PLACES[line.touch]
-                    parameters = state.shared() | _picture(line.touch, subject)
-                    st.page_link(page, label=label, icon=":material/touch_app:", query_params=parameters)
+                with st.container(horizontal=True, gap="small"):
+                    for place, label in _links(line.formula, line.touch, exact=exact).items():
+                        parameters = state.shared() | _picture(place, subject)
+                        page = PLACES[place][0]
+                        st.page_link(page, label=label, icon=":material/touch_app:", query_params=parameters)
+
+
+def _links(formula: str, touch: str, *, exact: bool) -> dict[str, str]:
+    """The pages where a line can be touched, its own first, each with its terms that are there: label by address."""
+    there: dict[str, list[str]] = {touch: []}
+    for name, place in terms(formula, exact=exact):
+        there.setdefault(place, []).append(name)
+    return {place: ": ".join(filter(None, (PLACES[place][1], ", ".join(found)))) for place, found in there.items()}
 
 
 def _picture(place: str, subject: Subject) -> dict[str, str]:

@@ -7,7 +7,7 @@ from ui import derivation, derivation_view, layout, state, understand
 layout.head(
     "Derivation",
     "What a VAE minimises follows from what we really want, by three ways that meet. Every line carries its value "
-    "for the picture and the model that are chosen, in nats, and leads to the place where it can be touched.",
+    "for the picture and the model that are chosen, in nats, and each term leads to where it can be touched.",
 )
 entry, checkpoint = state.selected()
 beside, main = st.columns([1.3, 3.2], gap="large")
@@ -18,4 +18,4 @@ with main:
     st.subheader("The words", anchor=False)
     derivation_view.words_table(derivation.words(numbers, subject.image.size))
 for step in derivation.steps(numbers, checkpoint):
-    derivation_view.show(step, subject)
+    derivation_view.show(step, subject, exact=numbers.exact)
