@@ -110,7 +110,7 @@ def compare(entry: Entry, checkpoint: Checkpoint, images: np.ndarray, draw: Call
         )
         return Comparison(found, encoder_seconds, seconds, course, second.values, second.standard_errors)
 
-    return understand.kept(_key(entry, checkpoint, images), compute, "Optimising")
+    return understand.kept(_key(entry, checkpoint, images), compute, "Optimising", asked=True)
 
 
 def _best(values: np.ndarray, owner: np.ndarray) -> np.ndarray:

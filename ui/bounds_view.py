@@ -78,6 +78,7 @@ def anneal(entry: Entry, checkpoint: Checkpoint, image: np.ndarray) -> LogLikeli
         _annealed_key(entry, checkpoint, image),
         lambda progress: annealed(checkpoint.model, image[None], CHAINS, TEMPERATURES, progress=progress),
         f"Annealing {CHAINS} chains from the prior to the posterior",
+        asked=True,
     )
 
 
@@ -235,7 +236,7 @@ def table_row(entry: Entry, *, compute: bool) -> TableRow | None:
             float((effective < 0.02 * TABLE_DRAWS).mean()),
         )
 
-    return understand.kept(_row_key(entry), measure, state.title(entry))
+    return understand.kept(_row_key(entry), measure, state.title(entry), asked=True)
 
 
 def measured_words(entry: Entry) -> str | None:

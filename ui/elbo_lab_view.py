@@ -7,15 +7,15 @@ import numpy as np
 import streamlit as st
 import torch
 
-from ui import caching, turns
+from ui import caching, turns, understand
 from ui.components.posterior_pad import Gaussian, PadView
 from ui.components.sheets import content_digest
 from ui.state import Entry
-from ui.true_posterior import true_posterior
+from ui.true_posterior import latent_plane, true_posterior
 from vae_core import amortisation, latent
 from vae_core.checkpoint import Checkpoint
-from vae_core.evaluate import encode
-from vae_core.evidence import Evidence, LatentPlane, Mode, TruePosteriors
+from vae_core.evaluate import binarise, encode
+from vae_core.evidence import Evidence, Mode, TruePosteriors
 from vae_core.imaging import to_uint8
 
 __all__ = [
@@ -152,14 +152,25 @@ def gap_sentence(encoder: Evidence, best: Evidence, over_it: Evidence) -> str:
     )
 
 
-def worst(plane: LatentPlane, images: np.ndarray, progress: Callable[[float], object]) -> tuple[np.ndarray, np.ndarray]:
-    """Of these images, those with the largest gap: their numbers and gaps, the largest first."""
-    gaps = []
-    for start in range(0, len(images), _AT_ONCE):
-        piece = images[start : start + _AT_ONCE]
-        with turns.turn():
+def worst(
+    entry: Entry, checkpoint: Checkpoint, images: np.ndarray, *, compute: bool
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Of the first test images, uint8 (N, C, H, W), those with the largest gap: their numbers and gaps, the largest
+    first. None where they are not known and not to be computed."""
+    images = images[:LOOKED_THROUGH]
+    key = understand.result_key("worst", entry, checkpoint.model.beta, images)
+
+    def look_through(progress: Callable[[float], None]) -> tuple[np.ndarray, np.ndarray]:
+        plane, gaps = latent_plane(entry, checkpoint), []
+        pictures = binarise(images, 0) if understand.is_bernoulli(checkpoint) else images
+        for start in range(0, len(pictures), _AT_ONCE):
+            piece = pictures[start : start + _AT_ONCE]
             gaps.append(plane.posteriors(piece).against(*encode(plane.model, piece)).kl_to_true_posterior)
-        progress(min(1.0, (start + _AT_ONCE) / len(images)))
-    gap = np.concatenate(gaps)
-    order = np.argsort(-gap)[:_FOUND]
-    return order, gap[order]
+            progress(min(1.0, (start + _AT_ONCE) / len(pictures)))
+        gap = np.concatenate(gaps)
+        order = np.argsort(-gap)[:_FOUND]
+        return order, gap[order]
+
+    if not compute:
+        return understand.peek(key)
+    return understand.kept(key, look_through, f"Integrating for {len(images):,} test images", asked=True)

@@ -70,9 +70,11 @@ def start_of(posterior: ImagePosterior, pair: tuple[int, int]) -> Dragged:
 def gradients(entry: Entry, checkpoint: Checkpoint, image: np.ndarray, mu: np.ndarray, sigma: np.ndarray) -> Gradients:
     """One gradient a draw by each estimator, from the same noise, for q = N(mu, diag sigma²), both (d,); kept."""
 
-    def compute(_: object) -> Gradients:
-        model = checkpoint.model
-        draws = {one: gradient_draws(model, image, mu, sigma, one, DRAWS) for one in ESTIMATORS}
+    def compute(progress: Callable[[float], None]) -> Gradients:
+        model, draws = checkpoint.model, {}
+        for place, one in enumerate(ESTIMATORS):
+            draws[one] = gradient_draws(model, image, mu, sigma, one, DRAWS)
+            progress((place + 1) / len(ESTIMATORS))
         return Gradients(draws, exact_gradient(model, image, mu, sigma) if len(mu) <= 2 else None)
 
     key = understand.result_key("gradients", entry, checkpoint.model.beta, image, *mu.tolist(), *sigma.tolist())
@@ -173,16 +175,18 @@ def walks(
         model, like = checkpoint.model, next(checkpoint.model.parameters())
         found = Walks({}, {}, {})
         for place, one in enumerate(ESTIMATORS):
-            states = list(
-                ascend(model, image, mu, sigma, one, steps=STEPS, samples=samples, learning_rate=learning_rate, seed=1)
-            )
+            states = []
+            for state in ascend(
+                model, image, mu, sigma, one, steps=STEPS, samples=samples, learning_rate=learning_rate, seed=1
+            ):
+                states.append(state)
+                progress((place + state.step / STEPS) / len(ESTIMATORS))
             found.mu[one] = np.stack([state.mu for state in states])
             found.sigma[one] = np.stack([state.sigma for state in states])
             mu_then, sigma_then = (torch.as_tensor(part[one][::_EVERY]).to(like) for part in (found.mu, found.sigma))
             q = GaussianPosterior(mu_then, torch.diag_embed(sigma_then))
             repeated = np.broadcast_to(image, (len(mu_then), *image.shape)).copy()
             found.elbo[one] = elbo(model, repeated, q, ELBO_DRAWS).values
-            progress((place + 1) / len(ESTIMATORS))
         return found
 
     settings = (*mu.tolist(), *sigma.tolist(), samples, learning_rate)

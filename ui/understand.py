@@ -35,6 +35,7 @@ _SOURCES = ("Test image", "Upload", "Draw")
 
 _KEPT = 256
 _BAR_AFTER_SECONDS = 0.4
+_STOPPED = "understand_stopped"
 _PICTURE = 168  # screen pixels
 
 
@@ -166,21 +167,31 @@ def peek(key: Hashable) -> Any | None:
         return results.found.get(key)
 
 
-def kept(key: Hashable, compute: Callable[[Callable[[float, str], None]], Any], text: str) -> Any:
+def kept(
+    key: Hashable, compute: Callable[[Callable[[float, str], None]], Any], text: str, *, asked: bool = False
+) -> Any:
     """The result of `compute(progress)`, kept for all visitors, the last 256; never change it.
 
     Who asks for what is being computed waits for it, and computations take turns (`ui.turns`). A bar says `text` and
     the seconds left once it takes a moment; its Stop button, or any other widget, ends the computation, whose
-    `progress` (a fraction, and a text in place of `text`) is called often.
+    `progress` (a fraction, and a text in place of `text`) is called often. After Stop the page ends here, with a
+    button to start again, unless the visitor has just `asked` for the result by another one.
     """
     result = peek(key)
     if result is not None:
         return result
     results, place = _results(), st.empty()
+    if asked:
+        _start_again()
+    if st.session_state.get(_STOPPED) == key:
+        with place.container(horizontal=True, vertical_alignment="center"):
+            st.caption(f"{text}: stopped.", width="content")
+            st.button("Start again", icon=":material/play_arrow:", key="understand_again", on_click=_start_again)
+        st.stop()
     with results.alone(key, lambda: place.caption(f"{text}: another visitor is about to have it …")):
         if (result := peek(key)) is None:
             with turns.turn(lambda: place.caption(f"{text}: other visitors’ computations come first …")):
-                result = compute(_Bar(place, text))
+                result = compute(_Bar(place, text, key))
             with results.lock:
                 results.found[key] = result
                 while len(results.found) > _KEPT:
@@ -189,11 +200,19 @@ def kept(key: Hashable, compute: Callable[[Callable[[float, str], None]], Any], 
     return result
 
 
+def _stop(key: Hashable) -> None:
+    st.session_state[_STOPPED] = key
+
+
+def _start_again() -> None:
+    st.session_state.pop(_STOPPED, None)
+
+
 class _Bar:
     """A progress bar that appears only where there is something to wait for."""
 
-    def __init__(self, place: Any, text: str) -> None:
-        self.place, self.text, self.bar = place, text, None
+    def __init__(self, place: Any, text: str, key: Hashable) -> None:
+        self.place, self.text, self.key, self.bar = place, text, key, None
         self.began = self.drawn = time.monotonic()
 
     def __call__(self, done: float, text: str = "") -> None:
@@ -205,6 +224,12 @@ class _Bar:
         if self.bar is None:
             with self.place.container(horizontal=True, vertical_alignment="center"):
                 self.bar = st.progress(0.0)
-                st.button("Stop", icon=":material/stop:", key=f"understand_stop_{self.text}")
+                st.button(
+                    "Stop",
+                    icon=":material/stop:",
+                    key=f"understand_stop_{self.text}",
+                    on_click=_stop,
+                    args=(self.key,),
+                )
         left = (now - self.began) * (1 - done) / max(done, 1e-6)
         self.bar.progress(min(1.0, done), f"{text or self.text} · about {left:,.0f} s left")

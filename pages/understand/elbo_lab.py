@@ -5,9 +5,7 @@ import streamlit as st
 from ui import elbo_lab_view, layout, own_pictures, posterior_line, state, understand
 from ui.components.picture_grid import picture_grid
 from ui.components.posterior_pad import posterior_pad
-from ui.true_posterior import latent_plane
 from vae_core.errors import UserError
-from vae_core.evaluate import binarise
 
 PARTS = ("Around the posterior", "Whole plane")
 
@@ -97,11 +95,12 @@ with st.container(horizontal=True):
         args=(elbo_lab_view.matched(lab),),
     )
 if improve:
-    bar = st.progress(0.0, "Climbing …")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        bar = st.progress(0.0, "Climbing …")
+        st.button("Stop", icon=":material/stop:", key="elbo_stop")
     for step, better, path in elbo_lab_view.improved(lab, checkpoint, q):
         best = (better, path)
         bar.progress(step / elbo_lab_view.STEPS, f"Step {step} of {elbo_lab_view.STEPS}")
-    bar.empty()
     begin_from(*best)
     st.rerun()
 if walk is not None:
@@ -119,22 +118,14 @@ images = state.held_out(checkpoint)
 if images is None:
     st.caption("The data set is not at hand, so its pictures cannot be looked through.")
     st.stop()
-if st.button(f"Look through {elbo_lab_view.LOOKED_THROUGH} test images", icon=":material/search:"):
-    bar = st.progress(0.0, "Integrating …")
-    plane = latent_plane(entry, checkpoint)
-    pictures = images[: elbo_lab_view.LOOKED_THROUGH]
-    if checkpoint.model.config.likelihood == "bernoulli":
-        pictures = binarise(pictures, 0)
-    try:
-        st.session_state["elbo_worst"] = (
-            (entry.id, checkpoint.model.beta),
-            *elbo_lab_view.worst(plane, pictures, bar.progress),
-        )
-    except UserError as error:
-        st.error(str(error))
-    bar.empty()
-if (kept := st.session_state.get("elbo_worst")) and kept[0] == (entry.id, checkpoint.model.beta):
-    _, order, gaps = kept
+asked = st.button(f"Look through {elbo_lab_view.LOOKED_THROUGH} test images", icon=":material/search:")
+try:
+    found = elbo_lab_view.worst(entry, checkpoint, images, compute=asked)
+except UserError as error:
+    st.error(str(error))
+    st.stop()
+if found is not None:
+    order, gaps = found
     picked = picture_grid(
         images[order],
         key="elbo_worst_grid",

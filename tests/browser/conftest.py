@@ -18,6 +18,12 @@ from pathlib import Path
 import pytest
 
 from tests.waiting import PATIENCE
+from vae_core import data, rate_distortion, runs
+from vae_core.checkpoint import Checkpoint, save
+from vae_core.evaluate import snapshot
+from vae_core.model import VAE
+from vae_core.runs import RunConfig
+from vae_core.train import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -64,6 +70,16 @@ def serve(script: str | Path, **environment: str) -> Iterator[str]:
         finally:
             server.kill()  # it has nothing to tidy up, and asked to end it waits for its visitors
             server.wait()
+
+
+def save_untrained(model: VAE, folder: Path) -> str:
+    """Make the model a run of sprites, as if trained, in this folder for runs. Returns its name in addresses."""
+    sprites, config = data.load("sprites"), RunConfig(model.config, TrainConfig(dataset="sprites"))
+    run = runs.create(config, folder / config.name)
+    record = {"train": config.train.to_dict(), "factor_names": list(sprites.factor_names)}
+    betas = model.config.beta_range and rate_distortion.beta_snapshot(model, sprites.test.images, samples=1)
+    save(run.checkpoint, Checkpoint(model, record, snapshot(model, sprites.test, 1000), betas))
+    return f"run-{run.name}"
 
 
 def settle(page) -> None:

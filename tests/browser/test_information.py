@@ -4,13 +4,8 @@ import re
 
 import pytest
 
-from tests.browser.conftest import serve, settle
+from tests.browser.conftest import save_untrained, serve, settle
 from tests.toys import build
-from vae_core import data, rate_distortion, runs
-from vae_core.checkpoint import Checkpoint, save
-from vae_core.evaluate import snapshot
-from vae_core.runs import RunConfig
-from vae_core.train import TrainConfig
 
 pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 from playwright.sync_api import expect
@@ -68,15 +63,11 @@ def test_a_section_fits_a_phone(app, open_page, section):
 @pytest.fixture(scope="module")
 def laborious(browser, tmp_path_factory):  # noqa: ARG001 (no browser, no server)
     """An app with a model of so many dimensions and so wide a range of β that its sections take many seconds."""
-    sprites, folder = data.load("sprites"), tmp_path_factory.mktemp("runs")
+    folder = tmp_path_factory.mktemp("runs")
     model = build(shape=(1, 32, 32), latent_dim=32, widths=(8,), beta_range=(0.01, 100))
-    config = RunConfig(model.config, TrainConfig(dataset="sprites"))
-    run = runs.create(config, folder / config.name)
-    record = {"train": config.train.to_dict(), "factor_names": list(sprites.factor_names)}
-    betas = rate_distortion.beta_snapshot(model, sprites.test.images, samples=1)
-    save(run.checkpoint, Checkpoint(model, record, snapshot(model, sprites.test, 1000), betas))
+    name = save_untrained(model, folder)
     with serve("app.py", VAE_RUNS=str(folder)) as url:
-        yield url, f"run-{run.name}"
+        yield url, name
 
 
 @pytest.mark.parametrize(

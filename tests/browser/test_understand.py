@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.conftest import settle
+from tests.browser.conftest import save_untrained, serve, settle
+from tests.toys import build
 
 pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 from playwright.sync_api import expect
@@ -93,3 +94,29 @@ def test_a_comparison_is_drawn_while_it_runs_stopped_and_finished(app, open_page
     page.get_by_role("button", name="Optimise q for each").click()
     expect(page.get_by_role("heading", name="Where the gap comes from")).to_be_visible()
     expect(page.get_by_text("The encoder answers for 8 images")).to_be_visible()
+
+
+@pytest.fixture
+def laborious(browser, tmp_path):  # noqa: ARG001 (no browser, no server)
+    """An app with a model whose decoder takes a minute for what the pages ask of it."""
+    name = save_untrained(build(shape=(1, 32, 32), arch="conv", widths=(8, 1024)), tmp_path)
+    with serve("app.py", VAE_RUNS=str(tmp_path)) as url:
+        yield url, name
+
+
+def test_what_began_by_itself_is_stopped_and_started_again_when_asked(laborious, open_page):
+    app, model = laborious
+    page = open_page(app)
+    page.goto(f"{app}/bounds?model={model}")
+    stop, again = (page.get_by_role("button", name=name) for name in ("Stop", "Start again"))
+    for _ in range(2):
+        stop.click()
+        expect(page.get_by_text("Drawing 5,000 codes: stopped.")).to_be_visible()
+        settle(page)
+        expect(stop).to_have_count(0)
+        again.click()
+    expect(stop).to_be_visible()
+    page.get_by_label("Test image").fill("3")
+    page.get_by_label("Test image").press("Enter")
+    stop.click()
+    expect(again).to_be_visible()

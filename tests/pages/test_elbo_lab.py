@@ -12,11 +12,12 @@ from streamlit.testing.v1 import AppTest
 from tests.test_evidence import PICTURES, LinearGaussian
 from tests.toys import build
 from tests.waiting import PATIENCE
+from ui import elbo_lab_view, state
 from ui.components.posterior_pad import Gaussian, PadView, posterior_pad_props, read_gaussian
 from ui.elbo_lab_view import Lab, gap_sentence, matched
 from vae_core import data
 from vae_core.checkpoint import Checkpoint, load, save
-from vae_core.evaluate import binarise, snapshot, to_unit
+from vae_core.evaluate import binarise, encode, snapshot, to_unit
 from vae_core.evidence import Evidence, LatentPlane
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,6 +89,20 @@ def test_one_latent_dimension_is_a_line(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert len(set(gaps)) == 3
     assert gaps[2] < gaps[1]
     assert metric(app, "log p(x)") == pytest.approx(metric(app, "ELBO") + gaps[2], abs=5e-3)
+
+
+def test_the_pictures_in_which_q_fails_worst_are_found_and_led_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(elbo_lab_view, "LOOKED_THROUGH", 20)
+    app = open_page("digits-d2")
+    next(button for button in app.button if button.label == "Look through 20 test images").click().run()
+    assert not app.exception
+    checkpoint = load(ROOT / "checkpoints" / "digits-d2.safetensors")
+    images = data.load("digits").test.images
+    order, gaps = elbo_lab_view.worst(state.entries()["digits-d2"], checkpoint, images, compute=False)
+    model, pictures = checkpoint.model, binarise(images, 0)[:20]
+    known = LatentPlane(model).posteriors(pictures).against(*encode(model, pictures)).kl_to_true_posterior
+    np.testing.assert_allclose(gaps, np.sort(known)[::-1][: len(gaps)], atol=1e-3)
+    np.testing.assert_allclose(known[order], gaps, atol=1e-3)
 
 
 VIEW = PadView("a", (-1, 1, -1, 1), np.arange(9.0).reshape(3, 3), -4.0, np.zeros((4, 1, 2, 2), np.uint8))
