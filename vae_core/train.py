@@ -348,19 +348,23 @@ class Trainer:
         terms = elbo_terms(model, x, noise, betas)
         return terms, loss(terms, beta if betas is None else beta * betas, train.free_bits)
 
-    def _test_loss(self) -> float | None:
-        """What training minimises, averaged over whole batches of test images; None where `test` has it."""
+    def _test_loss(self, tested: Evaluation) -> float | None:
+        """What training minimises, on the test images; None where `tested` says it.
+
+        β-TCVAE's total correlation is that of whole batches, the last images left out where they make none.
+        """
         if self.config.objective == "beta-vae":
             return None
         images, noise = self.dataset.test.images, torch.Generator(device=self.device).manual_seed(self.config.seed)
         size = min(self.batch_size, len(images))
         model = self.ranks.spread(self.model)
         with inference(self.model):
-            values = [
-                self._objective(model, to_unit(images[start : start + size], self.device), len(images), noise)[1]
-                for start in range(0, len(images) - size + 1, size)
-            ]
-        return torch.stack(values).mean().item()
+            batches = (to_unit(images[start : start + size], self.device) for start in range(0, len(images), size))
+            if self.config.objective == "beta-tcvae":
+                found = [tcvae_terms(model, x, len(images), noise)[1] for x in batches if len(x) == size]
+                return -tested.elbo + (self._beta_now() - 1) * torch.stack(found).mean().item()
+            total = sum(self._objective(model, x, len(images), noise)[1].item() * len(x) for x in batches)
+            return total / len(images)
 
     def _begin_record(self) -> None:
         self._loss = torch.zeros((), device=self.device)
@@ -376,6 +380,7 @@ class Trainer:
         self.seconds += seconds
         self._steps_a_record = self.ranks.broadcast(max(1, round(self._steps / seconds * _REPORT_SECONDS)))
         self._check(reconstruction, sum(kl))
+        tested = evaluate(self.ranks.spread(self.model), self.dataset.test.images) if at_epoch_end else None
         norm = torch.nn.utils.get_total_norm(p.grad for p in self.model.parameters() if p.grad is not None)
         return Progress(
             step=self.step,
@@ -389,8 +394,8 @@ class Trainer:
             learning_rate=self._learning_rate_now(),
             beta=self._beta_now(),
             seconds=self.seconds,
-            test=evaluate(self.ranks.spread(self.model), self.dataset.test.images) if at_epoch_end else None,
-            test_loss=self._test_loss() if at_epoch_end else None,
+            test=tested,
+            test_loss=tested and self._test_loss(tested),
         )
 
     def _check(self, reconstruction: float, kl: float) -> None:
