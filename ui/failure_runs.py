@@ -7,7 +7,7 @@ import streamlit as st
 
 from ui import run_watch, visitor
 from ui.train_form import PRESETS
-from vae_core import data, hosted, runs
+from vae_core import data, hosted
 from vae_core.errors import UserError
 from vae_core.model import ModelConfig
 from vae_core.runs import LIVE, Run, RunConfig
@@ -53,7 +53,7 @@ def _trio(model: ModelConfig, train: dict[str, Any]) -> list[RunConfig]:
 
 def finished(configs: list[RunConfig]) -> list[Run] | None:
     """The runs of these configs, once all are trained to their end."""
-    found = [runs.place(config) for config in configs]
+    found = [run_watch.place(config) for config in configs]
     done = all(run.checkpoint.exists() and run.state()["status"] == "finished" for run in found)
     return found if done else None
 
@@ -65,13 +65,13 @@ def make(configs: list[RunConfig]) -> None:
 
 
 def _in_progress(configs: list[RunConfig]) -> bool:
-    return any(run.state()["status"] in LIVE for run in map(runs.place, configs))
+    return any(run.state()["status"] in LIVE for run in map(run_watch.place, configs))
 
 
 def _progress(configs: list[RunConfig], live: bool) -> None:
     if _in_progress(configs) != live:
         st.rerun()
-    found = [runs.place(config) for config in configs]
+    found = [run_watch.place(config) for config in configs]
     for run, config in zip(found, configs, strict=True):
         _line(run, config)
     if live:

@@ -32,6 +32,7 @@ __all__ = [
     "forget",
     "guarded",
     "open_in",
+    "place",
     "resume",
     "run_watch",
     "start",
@@ -113,21 +114,25 @@ def start_sweep(configs: list[RunConfig]) -> list[Run]:
 
 
 def _begin(configs: list[RunConfig], *, in_turn: bool = False) -> list[Run]:
-    found = [runs.place(config) for config in configs]
+    found, token = [place(config) for config in configs], visitor.token()
     new = [pair for pair in zip(found, configs, strict=True) if not _is_done(pair[0])]
-    token = visitor.token()
     for _, config in new:
         hosted.check_config(config)
     if new:
         hosted.check_turn(runs.list_runs(), token, len(new))
     for run, config in new:
         first = not run.path.exists()
-        runs.create(config)
+        runs.create(config, run.path)
         if first:
             hosted.claim(run, token)
             hosted.clean_up(runs.list_runs(), data.data_folder() / "uploads", keep=found)
         runs.launch(run, in_turn=in_turn)
     return found
+
+
+def place(config: RunConfig) -> Run:
+    """Where this visitor finds the run of this config: what another left half-trained is not this one's to resume."""
+    return runs.place(config, lambda run: not run.steered() and (_is_done(run) or hosted.owns(run, visitor.token())))
 
 
 def _is_done(run: Run) -> bool:

@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -275,11 +275,14 @@ def _process_exists(pid: int | None) -> bool:
     return True
 
 
-def place(config: RunConfig) -> Run:
-    """Where the run of this config is, or will be: the first of NAME, NAME-2, … that holds no steered run."""
+def place(config: RunConfig, usable: Callable[[Run], bool] = lambda run: not run.steered()) -> Run:
+    """Where the run of this config is, or will be: the first of NAME, NAME-2, … that holds no run, or a usable one.
+
+    By default that is one which was not steered.
+    """
     names = itertools.chain([config.name], (f"{config.name}-{number}" for number in itertools.count(2)))
     found = (Run(runs_folder() / name) for name in names)
-    return next(run for run in found if not (run.path / "config.json").exists() or not run.steered())
+    return next(run for run in found if not (run.path / "config.json").exists() or usable(run))
 
 
 def create(config: RunConfig, path: Path | None = None) -> Run:

@@ -380,6 +380,21 @@ class TestHosted:
         assert "someone else’s" not in texts(app.run().caption)
         assert app.session_state["visitor_token"] not in str(app.query_params)
 
+    def test_what_another_left_half_trained_is_made_anew_and_what_one_trained_to_its_end_is_shared(self):
+        app = open_page()
+        app.number_input("train_epochs_digits").set_value(1).run()
+        app.button("train_start").click().run()
+        first = only_run()
+        until(lambda: first.state()["status"] == "finished")
+        other = start(open_page(), 1)
+        assert other.query_params["run"] == first.name
+        first.write_state(status="stopped")
+        again = start(open_page(), 1)
+        mine = Run(first.path.parent / again.query_params["run"])
+        assert mine.name == f"{first.name}-2"
+        assert hosted.owns(mine, again.session_state["visitor_token"])
+        assert first.state()["status"] == "stopped"
+
     def test_a_second_run_at_the_same_time_is_refused_in_a_sentence(self):
         app = start(open_page(), 200)
         app.number_input("train_epochs_digits").set_value(199).run()
