@@ -178,7 +178,7 @@ def _own(name: str, checkpoint: Checkpoint) -> None:
         help="Cut to the middle, brought to the model's size and, where that suits the data, inverted and centred.",
     )
     found, problems = own_pictures.read_files([file] if file else [], key=f"{name}_pictures")
-    for problem in problems:
+    for problem in own_pictures.first(problems, 3):
         st.error(own_pictures.plain(problem), icon=":material/error:")
     if not found:
         return

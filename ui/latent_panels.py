@@ -323,7 +323,7 @@ def _own_point(checkpoint: Checkpoint) -> None:
 def _take_uploaded(checkpoint: Checkpoint) -> None:
     file = st.session_state["map_file"]
     found, problems = own_pictures.read_files([file] if file else [], key="map_pictures")
-    st.session_state["map_problems"] = problems
+    st.session_state["map_problems"] = own_pictures.first(problems, 3)
     if found:
         _show(found[0], checkpoint)
     elif not file:

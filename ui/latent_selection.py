@@ -20,7 +20,8 @@ from vae_core.posterior import posterior
 __all__ = ["named_points", "selection_panel"]
 
 _NEIGHBOURS = 5
-_LASSO_PICTURES = 48
+_LASSO_PICTURES = 50
+_LASSO_WIDTH = 300  # screen pixels: the narrowest column that they stand in
 _ENDS = ("A", "B")
 
 
@@ -93,7 +94,8 @@ def _group(entry: state.Entry, checkpoint: Checkpoint, found: Codes, indices: np
     st.subheader(f"{len(indices):,} images", anchor=False)
     shown, _ = state.pictures(checkpoint, indices[:_LASSO_PICTURES])
     scale = layout.whole_scale(shown.shape[-1], 28)
-    grid = imaging.grid(shown, columns=12 if shown.shape[-1] * scale <= 32 else 6, scale=scale, gap=1)
+    columns = _LASSO_WIDTH // ((shown.shape[-1] + 1) * scale)
+    grid = imaging.grid(shown, columns, scale, gap=1)
     more = f"the first {_LASSO_PICTURES} of them" if len(indices) > _LASSO_PICTURES else "all of them"
     layout.drawing(grid, more)
     mean = found.mu[indices].mean(0)

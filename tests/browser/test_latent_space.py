@@ -96,6 +96,12 @@ def test_a_lasso_shows_the_group_and_sends_its_mean_on(visit):
     lasso(page)
     page.get_by_role("heading", name=re.compile(r"^\d+ images$")).wait_for()
     page.get_by_text("their mean, decoded").wait_for()
+    reach = "nodes => Math.max(...nodes.map((node) => node.getBoundingClientRect().right))"
+    pictures, column = (
+        page.get_by_test_id("stImage").locator("img"),
+        page.get_by_role("textbox", name="Or name a point"),
+    )
+    assert pictures.evaluate_all(reach) <= column.evaluate_all(reach), "they stay within their column"
     page.get_by_role("button", name="Use as A").click()
     page.get_by_role("button", name="Open Interpolate with A").wait_for()
     page.get_by_test_id("latent-map").get_by_role("application").focus()

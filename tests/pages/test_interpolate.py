@@ -1,6 +1,7 @@
 """The Interpolate page, run as Streamlit runs it: endpoints, paths, traversals, files, and what is typed wrong."""
 
 import io
+import zipfile
 
 import numpy as np
 import pytest
@@ -204,3 +205,15 @@ def test_mosaics_stand_side_by_side():
 def test_a_point_survives_its_way_through_the_address():
     z = latent.sample_prior(1, 16, 3)[0]
     assert [float(value) for value in spec_of(z).removeprefix("z:").split(",")] == pytest.approx(z, rel=1e-4)
+
+
+def test_of_many_bad_files_in_a_zip_a_few_are_named():
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for place in range(40):
+            archive.writestr(f"{place}.png", b"no picture")
+    app = open_page("digits-d2")
+    app.file_uploader(key="a_file").set_value([("many.zip", buffer.getvalue(), "application/zip")])
+    ran(app)
+    assert len(app.error) == 4
+    assert app.error[-1].value == "37 more files were left out."
