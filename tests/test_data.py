@@ -444,7 +444,7 @@ def test_too_few_pictures_are_a_sentence(tmp_path, monkeypatch):
     monkeypatch.setenv("VAE_DATA", str(tmp_path / "data"))
     (tmp_path / "a.png").write_bytes(png(3))
     (tmp_path / "b.txt").write_text("b")
-    with pytest.raises(UserError, match=r"There are 1 readable pictures .* at least 10 .*b\.txt"):
+    with pytest.raises(UserError, match=r"There is 1 readable picture .* at least 10 .*b\.txt"):
         data.load(str(tmp_path))
 
 

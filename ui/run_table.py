@@ -2,6 +2,7 @@
 
 import csv
 import io
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -46,7 +47,7 @@ def run_table() -> None:
 
 def _table() -> None:
     found = [run for run in runs.list_runs() if hosted.visible(run, visitor.token())]
-    rows = [(run, row) for run in found if (row := _row(run))]
+    rows = [(run, _row(run)) for run in found]
     if not rows:
         st.caption("No runs yet. Start one above.")
         return
@@ -84,11 +85,17 @@ def _short_name(run: Run, config: RunConfig) -> str:
     return f"{data.title(train.dataset)} · d {model.latent_dim} · {kind} · {run.name[-4:]}"
 
 
-def _row(run: Run) -> dict[str, Any] | None:
-    try:
-        config, state = run.config(), run.state()
-    except UserError:
-        return None
+def _config(run: Run) -> RunConfig | None:
+    """The run's config; None where it cannot be read."""
+    with suppress(UserError):
+        return run.config()
+    return None
+
+
+def _row(run: Run) -> dict[str, Any]:
+    config, state = _config(run), run.state()
+    if config is None:
+        return dict.fromkeys(_COLUMNS) | {"name": run.name, "status": "unreadable"}
     test = _tested(run)
     return {
         "name": _short_name(run, config),
@@ -125,7 +132,7 @@ def _actions(chosen: list[Run]) -> None:
                 st.rerun()
             if run.checkpoint.exists():
                 open_in(run, "table")
-            resting = run.state()["status"] in RESUMABLE
+            resting = run.state()["status"] in RESUMABLE and _config(run)
             if mine and resting and st.button("Resume", key="train_resume", icon=":material/play_arrow:"):
                 guarded(resume, run)
                 watch(run)
@@ -160,7 +167,8 @@ def _downloads(run: Run) -> None:
 @st.dialog("Delete runs")
 def _confirm(chosen: list[Run]) -> None:
     for run in chosen:
-        st.markdown(f"- {plain(describe(run.config()))} (`{run.name}`)")
+        config = _config(run)
+        st.markdown(f"- {plain(describe(config)) if config else 'A run that cannot be read'} (`{run.name}`)")
     st.write("Their checkpoints, metrics and pictures are removed for good.")
     if st.button("Delete for good", key="train_delete_sure", type="primary", icon=":material/delete_forever:"):
         for run in chosen:
@@ -170,7 +178,8 @@ def _confirm(chosen: list[Run]) -> None:
 
 
 def _compare(chosen: list[Run]) -> None:
-    names = [_short_name(run, run.config()) for run in chosen]
+    readable = {run: config for run in chosen if (config := _config(run))}
+    chosen, names = list(readable), [_short_name(run, config) for run, config in readable.items()]
     names = [run.name if names.count(name) > 1 else name for run, name in zip(chosen, names, strict=True)]
     tests = {name: curves_of(run).test() for run, name in zip(chosen, names, strict=True)}
     tests = {name: test for name, test in tests.items() if len(test["epoch"])}

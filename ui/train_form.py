@@ -38,6 +38,15 @@ _LIKELIHOODS = {
     "gaussian": "Gaussian, fixed σ",
     "gaussian-optimal": "Gaussian, optimal σ",
 }
+_NETWORKS_HELP = (
+    "The shape of encoder and decoder. An MLP is quick and knows nothing of neighbouring pixels; a convolutional "
+    "network does, is slower, and suits larger pictures."
+)
+_LIKELIHOODS_HELP = (
+    "What the decoder says of a pixel, and so what a reconstruction costs. Bernoulli: black or white, for drawings and "
+    "digits. Gaussian: any value, with one σ for all pixels; a small σ asks for exact pixels, as a small β does. With "
+    "the optimal σ it follows the error of the model."
+)
 _OBJECTIVES_HELP = (
     "β-VAE weighs the whole KL with β. β-TCVAE splits it and weighs with β only the total correlation of the codes, "
     "which asks for independent dimensions and not for a smaller rate as such. IWAE draws K codes for each picture and "
@@ -236,8 +245,15 @@ def _settings(kind: str, dataset: Dataset | None, seed: int) -> RunConfig | None
     limits = hosted.limits()
     columns = st.columns(4)
     with columns[0]:
-        arch = _choice("Network", _NETWORKS, preset.arch, f"train_network_{kind}")
-        epochs = _number("Epochs", 1, limits.epochs if limits else 100_000, preset.epochs, f"train_epochs_{kind}")
+        arch = _choice("Network", _NETWORKS, preset.arch, f"train_network_{kind}", _NETWORKS_HELP)
+        epochs = _number(
+            "Epochs",
+            1,
+            limits.epochs if limits else 100_000,
+            preset.epochs,
+            f"train_epochs_{kind}",
+            "How often the model sees each picture.",
+        )
     with columns[1]:
         most = limits.latent_dim if limits else MAX_LATENT_DIM
         latent_dim = _number(
@@ -256,7 +272,9 @@ def _settings(kind: str, dataset: Dataset | None, seed: int) -> RunConfig | None
             f"The step size of Adam. {RATE_FALLS}",
         )
     with columns[2]:
-        likelihood = _choice("Likelihood p(x|z)", _LIKELIHOODS, preset.likelihood, f"train_likelihood_{kind}")
+        likelihood = _choice(
+            "Likelihood p(x|z)", _LIKELIHOODS, preset.likelihood, f"train_likelihood_{kind}", _LIKELIHOODS_HELP
+        )
         warmup = _number(
             "KL warm-up, epochs",
             0,

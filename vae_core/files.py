@@ -50,4 +50,5 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError as error:
         raise UserError(f"There is no file {path.name} in {path.parent.name}.") from error
     except (OSError, ValueError) as error:
-        raise UserError(f"{path.name} in {path.parent.name} cannot be read: {error}.") from error
+        reason = error.strerror if isinstance(error, OSError) else "it is damaged"
+        raise UserError(f"{path.name} in {path.parent.name} cannot be read: {reason}.") from error

@@ -151,7 +151,11 @@ class Run:
 
     def config(self) -> RunConfig:
         """How the run was made. Raises UserError where it cannot be read."""
-        return RunConfig.from_dict(read_json(self.path / "config.json"))
+        try:
+            values = read_json(self.path / "config.json")
+        except UserError as error:
+            raise UserError(f"{error} Delete the run and start it again.") from error
+        return RunConfig.from_dict(values)
 
     def state(self) -> dict[str, Any]:
         """The run's status and message: {"status", "message", "pid", "device", "epoch", "seconds", "updated", …}.

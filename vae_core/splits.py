@@ -19,7 +19,8 @@ def check_enough(count: int, where: str, problem: str | None) -> None:
     if count < _FEWEST:
         why = f" The first that could not be read: {problem}" if problem else ""
         raise UserError(
-            f"There are {count} readable pictures in {where}; at least {_FEWEST} are needed. Add more.{why}"
+            f"There {'is 1 readable picture' if count == 1 else f'are {count} readable pictures'} in {where}; "
+            f"at least {_FEWEST} are needed. Add more.{why}"
         )
 
 

@@ -340,12 +340,34 @@ def test_a_run_that_is_not_here_is_said_in_a_sentence(name):
     assert not app.run().warning
 
 
-def test_an_unreadable_run_is_said_in_a_sentence():
+@pytest.mark.parametrize("content", [b"{}", b"\xff\xfe{", None], ids=["empty", "damaged", "a folder"])
+def test_an_unreadable_run_is_said_in_a_sentence_and_offered_for_deletion(folder, content):
     run = trained()
-    (run.path / "config.json").write_text("{}")
-    app = open_page(run=run.name)
-    assert "Delete the run" in texts(app.error)
+    (run.path / "config.json").unlink()
+    if content is None:
+        (run.path / "config.json").mkdir()
+    else:
+        (run.path / "config.json").write_bytes(content)
+    app = open_page(**({} if content is None else {"run": run.name}))
+    assert app.dataframe[0].value[["name", "status"]].to_numpy().tolist() == [[run.name, "unreadable"]]
+    if content is not None:
+        assert "Delete the run" in texts(app.error)
+        assert "codec" not in texts(app.error)
+    app.session_state[app.dataframe[0].key] = {"selection": {"rows": [0], "columns": [], "cells": []}}
+    app.run()
+    assert "Resume" not in labels(app)
+    app.button("train_delete").click().run()
     assert not app.exception
+    assert "A run that cannot be read" in texts(app.markdown)
+    assert "train_delete_sure" in [button.key for button in app.button]
+    assert str(folder) not in str(app)
+
+
+def test_what_is_asked_for_is_explained():
+    app = open_page()
+    for element in (*app.selectbox, *app.number_input, *app.select_slider):
+        if str(element.key).startswith("train_") and element.key not in ("train_data",):
+            assert element.help, element.label
 
 
 class TestHosted:
