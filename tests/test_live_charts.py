@@ -221,10 +221,20 @@ def test_iwae_is_advised_what_it_can_follow_and_judged_by_its_bound(tmp_path):
     far = findings(tmp_path, [record(e, elbo=-100, kl=68.0, active=16, spread=7.4) for e in range(1, 7)], **changes)
     assert "Try β-VAE" in far
     worse = [record(e, elbo=-100 - 2 * e, kl=9.0, active=12, test_loss=95 - e) for e in range(1, 13)]
-    assert "ELBO was best" in findings(tmp_path, worse)
     assert not findings(tmp_path, worse, **changes)
     rising = [entry | {"test_loss": 95 + entry["epoch"]} for entry in worse]
-    assert "the test bound was best at epoch 1 " in findings(tmp_path, rising, **changes)
+    assert "lowest at epoch 1 and has risen by 11.0 nats" in findings(tmp_path, rising, **changes)
+
+
+def test_a_run_is_judged_by_what_it_minimises_after_its_warm_up(tmp_path):
+    """At β = 0 reconstructions get better while the ELBO falls; under a warm-up the loss rises with β."""
+    plain = [record(e, elbo=-100 - 2 * e, kl=5.0 + 4 * e, active=12, beta=0.0) for e in range(1, 13)]
+    assert "plain autoencoder" in findings(tmp_path, plain, beta=0.0)
+    assert "verfitting" not in findings(tmp_path, plain, beta=0.0)
+    assert "rising" not in findings(tmp_path, plain, beta=0.0)
+    warming = [record(e, elbo=-100.0, kl=40.0, active=12, beta=min(1.0, e / 6)) for e in range(1, 15)]
+    assert not findings(tmp_path, warming, beta=1.0, kl_warmup=6.0)
+    assert "lowest at epoch 1 " in findings(tmp_path, warming, beta=1.0)
 
 
 def test_the_test_loss_is_the_one_that_is_recorded(tmp_path):
@@ -257,7 +267,7 @@ def test_the_plain_autoencoder_is_told(tmp_path):
 def test_overfitting_is_told_apart_from_a_rising_loss(tmp_path):
     course = [-100 + 5 * e if e < 6 else -70 - 4 * (e - 6) for e in range(1, 16)]
     entries = [record(e, elbo=elbo, kl=9.0, active=12) for e, elbo in enumerate(course, start=1)]
-    assert "Overfitting: the test ELBO was best at epoch 6" in findings(tmp_path, entries)
+    assert "Overfitting: the test loss was lowest at epoch 6" in findings(tmp_path, entries)
     rising = [entry | {"loss": -entry["test"]["elbo"]} for entry in entries]
     assert "learning rate below 0.001" in findings(tmp_path, rising)
 
