@@ -14,6 +14,7 @@ from ui import caching, live_charts, visitor
 from ui.components.live_chart import live_chart
 from ui.own_pictures import plain
 from ui.run_watch import RESUMABLE, curves_of, describe, forget, guarded, open_in, resume, watch
+from ui.train_form import LIKELIHOODS
 from vae_core import data, hosted, runs
 from vae_core.errors import UserError
 from vae_core.objective import describe_objective
@@ -28,7 +29,9 @@ _COLUMNS = {
     "status": st.column_config.TextColumn("Status"),
     "network": st.column_config.TextColumn("Network"),
     "d": st.column_config.NumberColumn("d", help="Latent size"),
-    "beta": st.column_config.NumberColumn("β", format="%g", help="Empty where one model learns a range of β."),
+    "beta": st.column_config.NumberColumn(
+        "β", format="%g", help="Empty where one model learns a range of β, and for IWAE, which has none."
+    ),
     "likelihood": st.column_config.TextColumn("Likelihood"),
     "epochs": st.column_config.ProgressColumn("Epochs", format="%.0f%%", min_value=0, max_value=100),
     "elbo": st.column_config.NumberColumn("Test ELBO", help="In nats, at β = 1; higher is better."),
@@ -102,8 +105,8 @@ def _row(run: Run) -> dict[str, Any]:
         "status": state["status"],
         "network": config.model.arch,
         "d": config.model.latent_dim,
-        "beta": None if config.model.beta_range else config.train.beta,
-        "likelihood": config.model.likelihood,
+        "beta": None if config.model.beta_range or config.train.objective == "iwae" else config.train.beta,
+        "likelihood": LIKELIHOODS[config.model.likelihood],
         "epochs": min(100.0, 100 * state.get("epoch", 0) / config.train.epochs),
         "elbo": test.get("elbo"),
         "reconstruction": test.get("reconstruction"),

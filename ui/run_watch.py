@@ -14,7 +14,7 @@ from ui import caching, live_charts, replay, state, visitor
 from ui.components.film_strip import film_strip
 from ui.components.live_chart import live_chart
 from ui.own_pictures import plain
-from ui.train_form import BETAS, LEARNING_RATES, RATE_FALLS
+from ui.train_form import BETAS, LEARNING_RATES, LIKELIHOODS, RATE_FALLS
 from ui.ways import HOME, WAYS
 from vae_core import data, hosted, imaging, runs
 from vae_core.curves import Curves
@@ -155,12 +155,16 @@ def guarded(action: Callable[..., None], *arguments: Any) -> None:
 
 
 def describe(config: RunConfig, beta_now: float | None = None) -> str:
-    """'Digits (8 px) · mlp · d = 2 · β = 1', 'β = 1 → 4' where it has been steered there, or 'IWAE, K = 5'."""
+    """'Digits (8 px) · mlp · d = 2 · β = 1', 'β = 1 → 4' where it has been steered there, or 'IWAE, K = 5'.
+
+    The likelihood follows where it is not Bernoulli.
+    """
     model, train = config.model, config.train
     beta = state.beta_words(model.beta_range, train.beta, beta_now)
     named = describe_objective(train.objective, train.importance_samples)
     kind = {"beta-vae": beta, "iwae": named}.get(train.objective, f"{named} · {beta}")
-    return f"{data.title(train.dataset)} · {model.arch} · d = {model.latent_dim} · {kind}"
+    likelihood = "" if model.likelihood == "bernoulli" else f" · {LIKELIHOODS[model.likelihood]}"
+    return f"{data.title(train.dataset)} · {model.arch} · d = {model.latent_dim} · {kind}{likelihood}"
 
 
 def _status_badge(status: str) -> None:

@@ -20,7 +20,7 @@ from vae_core.objective import OBJECTIVES
 from vae_core.runs import RunConfig
 from vae_core.train import TrainConfig
 
-__all__ = ["BETAS", "LEARNING_RATES", "PRESETS", "RATE_FALLS", "Preset", "train_form"]
+__all__ = ["BETAS", "LEARNING_RATES", "LIKELIHOODS", "PRESETS", "RATE_FALLS", "Preset", "train_form"]
 
 BETAS = (0.0, *(round(step * 10.0**power, 6) for power in (-2, -1, 0, 1) for step in (1, 1.5, 2, 3, 4, 6)), 100.0)
 """Six a decade, evenly on the logarithm, and 0, the plain autoencoder."""
@@ -29,15 +29,17 @@ LEARNING_RATES = (1e-5, 3e-5, 1e-4, 2e-4, 3e-4, 5e-4, 1e-3, 2e-3, 3e-3, 5e-3, 1e
 
 RATE_FALLS = "It falls to zero over the last 30 % of the training."
 
-_BATCH_SIZES = (16, 32, 64, 128, 256, 512, 1024)
-_OWN, _FOLDER = "own", "folder"
-_LOADING = "train_loading"
-_NETWORKS = {"mlp": "MLP", "conv": "Convolutional"}
-_LIKELIHOODS = {
+LIKELIHOODS = {
     "bernoulli": "Bernoulli",
     "gaussian": "Gaussian, fixed σ",
     "gaussian-optimal": "Gaussian, optimal σ",
 }
+"""What people call the likelihoods."""
+
+_BATCH_SIZES = (16, 32, 64, 128, 256, 512, 1024)
+_OWN, _FOLDER = "own", "folder"
+_LOADING = "train_loading"
+_NETWORKS = {"mlp": "MLP", "conv": "Convolutional"}
 _NETWORKS_HELP = (
     "The shape of encoder and decoder. An MLP is quick and knows nothing of neighbouring pixels; a convolutional "
     "network does, is slower, and suits larger pictures."
@@ -273,7 +275,7 @@ def _settings(kind: str, dataset: Dataset | None, seed: int) -> RunConfig | None
         )
     with columns[2]:
         likelihood = _choice(
-            "Likelihood p(x|z)", _LIKELIHOODS, preset.likelihood, f"train_likelihood_{kind}", _LIKELIHOODS_HELP
+            "Likelihood p(x|z)", LIKELIHOODS, preset.likelihood, f"train_likelihood_{kind}", _LIKELIHOODS_HELP
         )
         warmup = _number(
             "KL warm-up, epochs",

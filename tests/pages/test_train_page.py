@@ -162,6 +162,16 @@ def test_the_table_names_runs_shortly_and_leaves_out_what_is_not_known():
     assert row["elbo"] != row["elbo"]  # not a number, so an empty cell
 
 
+def test_another_likelihood_and_another_objective_are_named():
+    model = ModelConfig((1, 8, 8), widths=(16,), likelihood="gaussian-optimal")
+    run = runs.create(RunConfig(model, TrainConfig(epochs=2, objective="iwae", importance_samples=5)))
+    app = open_page(run=run.name)
+    assert app.subheader[0].value.endswith("IWAE, K = 5 · Gaussian, optimal σ")
+    row = app.dataframe[0].value.iloc[0]
+    assert row["likelihood"] == "Gaussian, optimal σ"
+    assert row["beta"] != row["beta"], "IWAE has no β: an empty cell"
+
+
 def test_a_data_set_that_is_not_at_hand_is_offered_for_download(monkeypatch, tmp_path):
     monkeypatch.setenv("VAE_DATA", str(tmp_path / "data"))
     app = open_page()
