@@ -6,6 +6,7 @@ const agreed = new Map();
 class PictureGrid {
   constructor(parent) {
     this.tiles = [];
+    this.sheets = [];
     this.root = element("div", { class: "root", "data-testid": "picture-grid", role: "group" });
     this.pictures = element("div", { class: "pictures" });
     this.root.append(this.pictures);
@@ -38,9 +39,9 @@ class PictureGrid {
   }
 
   tile() {
-    const picture = new FrameCanvas();
+    const picture = element("span", { class: "picture" });
     const caption = element("span", { class: "caption", "aria-hidden": "true" });
-    const button = element("button", { type: "button", tabindex: "-1" }, picture.canvas, caption);
+    const button = element("button", { type: "button", tabindex: "-1" }, picture, caption);
     this.pictures.append(button);
     return { button, picture, caption };
   }
@@ -49,20 +50,40 @@ class PictureGrid {
     const { content, sprite, frame } = this.data;
     if (content === this.content) return;
     this.content = content;
-    decodeSprite(sprite).then((bitmap) => {
-      if (this.content === content) this.tiles.forEach(({ picture }, index) => picture.draw(bitmap, frame, index));
-      bitmap.close();
+    const sheet = new Image();
+    sheet.src = URL.createObjectURL(spriteBlob(sprite));
+    sheet.decode().then(() => {
+      if (this.content !== content) return URL.revokeObjectURL(sheet.src);
+      this.frame = frame;
+      this.layOut();
+      this.forget(1);
+      this.sheets.unshift(sheet); // the old pictures stay beneath the new until those are drawn
+      this.pictures.style.setProperty("--sheets", this.sheets.map(({ src }) => `url("${src}")`).join());
     });
+  }
+
+  // Let go of all sheets but the latest ones.
+  forget(kept) {
+    for (const { src } of this.sheets.splice(kept)) URL.revokeObjectURL(src);
   }
 
   layOut() {
     const room = this.root.clientWidth;
     if (!room || !this.data) return;
-    const { frame, scale, columns } = this.data;
+    const { scale, columns } = this.data;
+    const frame = this.frame ?? this.data.frame;
     const each = columns ? (room - 2 * (columns - 1)) / columns - 2 : room - 8; // less the gaps between them, and their borders
     this.pictures.style.gridTemplateColumns = columns ? `repeat(${columns}, max-content)` : "";
     this.pictures.classList.toggle("fixed", Boolean(columns));
-    for (const { picture } of this.tiles) picture.resize(frame, wholeScale(scale, frame.width, each));
+    const pixel = wholeScale(scale, frame.width, each);
+    this.pictures.style.setProperty("--width", `${frame.width * pixel}px`);
+    this.pictures.style.setProperty("--height", `${frame.height * pixel}px`);
+    this.pictures.style.setProperty("--columns", frame.columns);
+    this.pictures.style.setProperty("--rows", Math.ceil(frame.count / frame.columns));
+    this.tiles.forEach(({ picture }, index) => {
+      picture.style.setProperty("--column", index % frame.columns);
+      picture.style.setProperty("--row", Math.floor(index / frame.columns));
+    });
   }
 
   mark() {
@@ -102,6 +123,7 @@ class PictureGrid {
   dispose() {
     this.observer.disconnect();
     this.content = null;
+    this.forget(0);
   }
 }
 

@@ -11,10 +11,14 @@ function unpack(base64, Type) {
   return new Type(Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0)).buffer);
 }
 
-async function decodeSprite(url) {
+function spriteBlob(url) {
   const comma = url.indexOf(",");
   const bytes = unpack(url.slice(comma + 1), Uint8Array);
-  return createImageBitmap(new Blob([bytes], { type: url.slice(5, url.indexOf(";")) }));
+  return new Blob([bytes], { type: url.slice(5, url.indexOf(";")) });
+}
+
+async function decodeSprite(url) {
+  return createImageBitmap(spriteBlob(url));
 }
 
 // A canvas that shows one frame of a sprite at a time, a square of whole pixels for each of the frame's.
