@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from ui import caching, layout, own_pictures, picture_source, reconstruction, state, turns
 from ui.components.sheets import content_digest
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 _SOURCES = ("Test image", "Upload", "Draw")
+_COLUMNS = (1, 2)  # the left one holds a picture of 168 pixels in a window of 1024
 
 _KEPT = 256
 _BAR_AFTER_SECONDS = 0.4
@@ -78,10 +80,10 @@ def exact_log_likelihoods(entry: Entry, checkpoint: Checkpoint, images: np.ndarr
     return latent_plane(entry, checkpoint).posteriors(images).log_likelihood
 
 
-def subject(entry: Entry, checkpoint: Checkpoint) -> Subject:
-    """Ask for the picture that the section is about, the same one on each of its pages, and show it.
+def subject(entry: Entry, checkpoint: Checkpoint) -> tuple[Subject, DeltaGenerator]:
+    """Ask for the picture that the section is about, the same one on each of its pages, and show it on the left.
 
-    Stops the page with a hint while nothing has been dropped or drawn.
+    Returns it and the column on its right. Stops the page with a hint while nothing has been dropped or drawn.
     """
     source = st.segmented_control(
         "Picture",
@@ -93,6 +95,12 @@ def subject(entry: Entry, checkpoint: Checkpoint) -> Subject:
         persist_state="session",
         label_visibility="collapsed",
     )
+    left, right = st.columns(_COLUMNS, gap="medium")
+    with left:
+        return _shown(source, entry, checkpoint), right
+
+
+def _shown(source: str, entry: Entry, checkpoint: Checkpoint) -> Subject:
     if source == "Test image":
         given = picture_source.test_image(checkpoint, state.snapshot_elbo(checkpoint.snapshot))
     elif source == "Draw":

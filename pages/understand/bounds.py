@@ -17,9 +17,7 @@ entry, checkpoint = state.selected()
 
 def image_part():
     """One test image: its bounds, and the weights that they come from."""
-    beside, main = st.columns([1.3, 3.2], gap="large")
-    with beside:
-        subject = understand.subject(entry, checkpoint)
+    subject, main = understand.subject(entry, checkpoint)
     with main:
         log_weights = bounds_view.weights(entry, checkpoint, subject.image)
         exact = bounds_view.exact_log_likelihood(entry, checkpoint, subject.image)

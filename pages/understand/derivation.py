@@ -10,9 +10,7 @@ layout.head(
     "for the picture and the model that are chosen, in nats, and each term leads to where it can be touched.",
 )
 entry, checkpoint = state.selected()
-beside, main = st.columns([1.3, 3.2], gap="large")
-with beside:
-    subject = understand.subject(entry, checkpoint)
+subject, main = understand.subject(entry, checkpoint)
 numbers = derivation_view.numbers(entry, checkpoint, subject.image)
 with main:
     st.subheader("The words", anchor=False)

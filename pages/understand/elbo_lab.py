@@ -26,10 +26,7 @@ if latent_dim > 2:
         st.button(state.title(one), on_click=state.choose, args=(one.id,), key=f"elbo_model_{one.id}")
     st.stop()
 
-before, after = st.columns([1.2, 2.8], gap="large")
-with before:
-    subject = understand.subject(entry, checkpoint)
-
+subject, after = understand.subject(entry, checkpoint)
 lab = elbo_lab_view.look(entry, checkpoint, subject.image)
 version = st.session_state.setdefault("elbo_version", 0)
 start, walk = st.session_state.get("elbo_start", {}).get(lab.id, (lab.encoder, None))

@@ -22,9 +22,7 @@ entry, checkpoint = state.selected()
 
 def picture_part():
     """The ellipse that is dragged: the test image, the two dimensions, and q in all of them."""
-    beside, main = st.columns([1.3, 3.2], gap="large")
-    with beside:
-        subject = understand.subject(entry, checkpoint)
+    subject, main = understand.subject(entry, checkpoint)
     encoder = posterior(checkpoint.model, subject.image, 2)
     pair = gradient_view.two_dimensions(checkpoint.snapshot)
     names = tuple(layout.dimension_name(j) for j in pair)

@@ -114,3 +114,19 @@ def test_improving_q_is_seen_and_closes_some_of_the_gap(app, open_page):
 def test_it_fits_a_phone(app, open_page):
     page, _ = lab(open_page, app, **PHONE)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_the_choice_of_the_picture_is_whole_at_every_width(app, open_page):
+    page, _ = lab(open_page, app)
+    choice = page.get_by_test_id("stButtonGroup").first
+    for width in (1024, 1280, 1440, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.wait_for_function(
+            """(group) => {
+                const whole = group.getBoundingClientRect();
+                const parts = [...group.querySelectorAll("button")].map((part) => part.getBoundingClientRect());
+                const fits = (part) => part.left >= whole.left && part.right <= Math.min(whole.right, innerWidth) + 1;
+                return parts.length === 3 && parts.every((part) => part.width > 60 && fits(part));
+            }""",
+            arg=choice.element_handle(),
+        )
