@@ -1,6 +1,7 @@
 """Disentanglement on the page of β: scores against β, the factor × dimension matrix, and what the dimensions draw."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import plotly.graph_objects as go
@@ -8,11 +9,12 @@ import streamlit as st
 from plotly.subplots import make_subplots
 
 from ui import caching, layout, state, theme, turns
-from ui.beta_view import Seen, measured
+from ui.beta_view import Seen, comparable, is_ranged, measured
 from ui.components.film_strip import film_strip, film_strip_index
 from ui.decoded import stacked
 from ui.state import Entry
 from ui.stepwise import Tell, stepwise
+from vae_core import checkpoint as checkpoints
 from vae_core import data, export, latent, rate_distortion
 from vae_core.checkpoint import BetaSnapshot, Checkpoint
 from vae_core.disentanglement import SAMPLES, Disentanglement, disentanglement
@@ -20,13 +22,14 @@ from vae_core.errors import UserError
 from vae_core.imaging import to_uint8
 from vae_core.rate_distortion import Curve
 
-__all__ = ["has_factors", "matrix_figure", "scores_csv", "scores_figure", "show"]
+__all__ = ["has_factors", "matrix_figure", "scores_bars", "scores_csv", "scores_figure", "show"]
 
 _SCORING = f"Scoring the codes of {SAMPLES:,} sprites"
 _PER_DECADE = 2
 _ROWS = 6
 _VALUES = 7
 _EXTENT = 2.0
+_MOST_BESIDE = 8
 _SIDE = 64  # screen pixels for a picture of a traversal
 
 
@@ -50,11 +53,12 @@ def show(seen: Seen) -> None:
         "score** how surely the dimension that stands still tells which factor does. A larger β costs distortion; "
         "whether it buys independent dimensions is seen here."
     )
-    if not seen.is_ranged:
+    if seen.is_ranged:
+        _against_beta(seen)
+        _traversals(seen)
+    else:
         _scored(seen, [seen.beta], lambda found: [_numbers(one, checkpoint) for one in found.values()])
-        return
-    _against_beta(seen)
-    _traversals(seen)
+        _side_by_side(seen)
 
 
 def _elsewhere() -> None:
@@ -114,6 +118,58 @@ def _numbers(scores: Disentanglement, checkpoint: Checkpoint) -> None:
     )
 
 
+def _side_by_side(seen: Seen) -> None:
+    """The scores of this model, and of others of one β of the same pictures, whatever their objective."""
+    others = [other for other in comparable(seen.entry).values() if has_factors(other) and not is_ranged(other)]
+    models = {state.title(other): (str(other.path), caching.modified(other.path)) for other in (seen.entry, *others)}
+    models = dict(list(models.items())[: _MOST_BESIDE + 1])
+    if len(models) == 1:
+        return
+    st.subheader("Beside models of one β", anchor=False)
+
+    def draw(found: dict[str, Disentanglement]) -> None:
+        st.plotly_chart(scores_bars(found), config=theme.CHART_CONFIG, key="disentanglement_beside_chart")
+        st.caption("Single trainings differ widely in these scores: several with each objective tell more than one.")
+
+    stepwise(
+        {title: lambda tell, of=of: _scores_of(*of, tell) for title, of in models.items()},
+        draw,
+        of=tuple(models.items()),
+        key="disentanglement_beside",
+        label="Scoring the codes of the models beside it",
+    )
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _scores_of(path: str, modified: int, _tell: Tell) -> Disentanglement:
+    """The scores of a model of one β, from its checkpoint."""
+    checkpoint = checkpoints.load(Path(path))
+    beta = checkpoint.record.get("beta", checkpoint.record["train"]["beta"])
+    return _scores(path, modified, float(beta), checkpoint, _tell)
+
+
+def scores_bars(scores: dict[str, Disentanglement]) -> go.Figure:
+    """Both scores as bars of one model under its title, the first on top."""
+    chart = theme.figure("score", "", height=120 + 72 * len(scores), hovermode="closest", barmode="group", bargap=0.4)
+    for name, values, colour in _by_score(list(scores.values())):
+        chart.add_bar(
+            y=list(scores),
+            x=values,
+            name=name,
+            orientation="h",
+            marker_color=colour,
+            text=[f"{value:.3f}" for value in values],
+            textposition="outside",
+            hovertemplate=f"{name}: %{{x:.3f}}<extra></extra>",
+        )
+    for title in scores:
+        chart.add_annotation(
+            x=0, y=title, text=title, showarrow=False, xanchor="left", yanchor="bottom", yshift=19, font={"size": 12}
+        )
+    chart.update_xaxes(range=[0, 1.08], tickvals=[0, 0.2, 0.4, 0.6, 0.8, 1])
+    return chart.update_yaxes(autorange="reversed", showticklabels=False)
+
+
 def _grid(beta_range: tuple[float, float]) -> np.ndarray:
     """The values of β at which codes are scored."""
     low, high = beta_range
@@ -153,13 +209,18 @@ def _against_beta(seen: Seen) -> None:
     )
 
 
+def _by_score(scores: list[Disentanglement]) -> list[tuple[str, list[float], str]]:
+    """Each score's name, values and colour."""
+    return [
+        ("MIG", [one.mig for one in scores], theme.class_colour(0)),
+        ("FactorVAE score", [one.factor_vae for one in scores], theme.class_colour(2)),
+    ]
+
+
 def scores_figure(betas: list[float], scores: list[Disentanglement], curve: Curve, beta: float) -> go.Figure:
     """Both scores (dotted: chance for the FactorVAE score) over rate and distortion, against β; this `beta`."""
     chart = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06, row_heights=[0.55, 0.45])
-    for name, values, colour in (
-        ("MIG", [one.mig for one in scores], theme.class_colour(0)),
-        ("FactorVAE score", [one.factor_vae for one in scores], theme.class_colour(2)),
-    ):
+    for name, values, colour in _by_score(scores):
         line = {"color": colour, "width": 2}
         chart.add_scatter(
             x=betas, y=values, name=name, line=line, mode="lines+markers", hovertemplate="%{y:.3f}", row=1, col=1

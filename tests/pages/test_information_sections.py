@@ -1,5 +1,6 @@
 """The β page's sections on information, the aggregate posterior and disentanglement, run as Streamlit runs them."""
 
+import json
 import math
 from pathlib import Path
 
@@ -157,6 +158,28 @@ def test_scores_of_a_range_are_those_of_the_model_at_its_beta(sprites):
     assert number(app, "MIG") == pytest.approx(expected.mig, abs=0.0006)
     assert number(app, "FactorVAE score") == pytest.approx(expected.factor_vae, abs=0.0006)
     assert "One row a dimension" in words(app)
+
+
+def test_a_tcvae_and_a_beta_vae_have_their_scores_on_the_same_axes(monkeypatch, tmp_path):
+    """Bars under titles that tell the objectives apart, as long as scores computed here anew."""
+    sprites, models = data.load("sprites"), {}
+    for name, objective in (("plain", {}), ("tc", {"objective": "beta-tcvae"})):
+        model = models[name] = build(shape=(1, 32, 32), latent_dim=3, widths=(8,), seed=len(name))
+        train = {"dataset": "sprites", "beta": 4.0} | objective
+        record = {"train": train, "factor_names": list(sprites.factor_names)}
+        save(tmp_path / f"{name}.safetensors", Checkpoint(model, record, snapshot(model, sprites.test, 200)))
+    monkeypatch.setattr(state, "SHIPPED", tmp_path)
+    monkeypatch.setenv("VAE_RUNS", str(tmp_path / "runs"))
+    app = finished(open_tab("Disentanglement", "tc"))
+    titles = [state.title(state.entries()[name]) for name in ("tc", "plain")]
+    assert "β-TCVAE · β = 4" in titles[0]
+    assert "β-TCVAE" not in titles[1]
+    chart = json.loads(app.get("plotly_chart")[-1].proto.spec)
+    assert [bar["name"] for bar in chart["data"]] == ["MIG", "FactorVAE score"]
+    expected = [disentanglement(models[name], sprites) for name in ("tc", "plain")]
+    for bar, values in zip(chart["data"], ([s.mig for s in expected], [s.factor_vae for s in expected]), strict=True):
+        assert bar["y"] == titles
+        np.testing.assert_allclose([float(text) for text in bar["text"]], values, atol=6e-4)
 
 
 def test_a_tcvae_is_not_taken_for_a_beta_vae_and_stands_beside_one(monkeypatch, tmp_path):
