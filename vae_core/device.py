@@ -1,10 +1,13 @@
-"""Which device computes."""
+"""Which device computes, and how."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
 from vae_core.errors import UserError
 
-__all__ = ["describe", "has_room", "pick"]
+__all__ = ["denormals_flushed", "describe", "has_room", "pick"]
 
 
 def pick(name: str | None = None) -> torch.device:
@@ -45,3 +48,17 @@ def describe(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return device.type.upper()
+
+
+@contextmanager
+def denormals_flushed() -> Iterator[None]:
+    """Let numbers under 1.2e-38 count as zero on the CPU: Adam's means of gradients that stay zero, those of pixels
+    that are always black, fade into such numbers, and a step over them takes some CPUs a third longer.
+
+    It holds for this thread and for those that torch starts within, so enter it before torch has computed much.
+    """
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(False)

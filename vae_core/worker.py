@@ -63,7 +63,7 @@ def train_run(
     UserError for a mistake of the user's (a data set that is not there, a diverging loss); the run's state.json then
     says 'failed' and why.
     """
-    with run.held():
+    with run.held(), devices.denormals_flushed():
         try:
             with distributed.watched():
                 return _Session(run, report, device, ranks or Ranks()).train()
@@ -96,7 +96,7 @@ def assist(ranks: Ranks, device: str | None = None) -> None:
         trainer.restore(ranks.broadcast_tensors(), start["position"])
     for number in (signal.SIGTERM, signal.SIGINT):  # rank 0 has had it too, and will say stop
         _handle(number, signal.SIG_IGN)
-    with suppress(Diverged):  # of which rank 0 tells
+    with suppress(Diverged), devices.denormals_flushed():  # of which rank 0 tells
         for _ in trainer.run():
             while (order := ranks.broadcast())["command"] == "wait":
                 pass
