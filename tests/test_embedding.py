@@ -66,14 +66,14 @@ def test_tsne_begins_with_pca_and_ends_at_its_total(steps):
     mu, _ = blobs()
     first, last = steps[0], steps[-1]
     assert first.iteration == 0
-    assert last.iteration == last.total == 750
-    assert [s.iteration for s in steps[1:]] == [5, *range(25, 751, 25)]
+    assert last.iteration == last.total == 525
+    assert [s.iteration for s in steps[1:]] == [5, *range(25, 526, 25)]
     correlation = np.corrcoef(first.map[:, 0], pca(mu).map[:, 0])[0, 1]
     assert correlation > 0.999
 
 
 def test_tsne_lowers_its_divergence(steps):
-    assert steps[-1].kl_divergence < 0.8 * steps[12].kl_divergence
+    assert steps[-1].kl_divergence < 0.8 * steps[4].kl_divergence  # after 75 iterations, the exaggerated ones
     assert steps[-1].kl_divergence > 0
 
 

@@ -125,27 +125,27 @@ def test_an_empty_place_of_the_plane_is_decoded(visit):
 
 
 def iteration(page) -> int:
-    return int(page.get_by_text(re.compile("^Iteration [0-9]+ of 750")).inner_text().split()[1])
+    return int(page.get_by_text(re.compile("^Iteration [0-9]+ of 525")).inner_text().split()[1])
 
 
 def test_t_sne_moves_before_the_eyes_and_is_kept(visit):
     page = visit("digits-d2", f"&map_seed={next(UNSEEN)}")
     page.get_by_text("t-SNE", exact=True).click()
-    page.get_by_text("Iteration 750 of 750").wait_for(timeout=1000 * PATIENCE)
+    page.get_by_text("Iteration 525 of 525").wait_for(timeout=1000 * PATIENCE)
     page.get_by_text(re.compile(r"trustworthiness [01]\.\d{3}")).wait_for()
     assert redraws(page) > 10, "many pictures, not only the last"
     page.get_by_text("PCA", exact=True).click()
     page.get_by_text(re.compile("^Iteration")).wait_for(state="detached")
     page.get_by_text("t-SNE", exact=True).click()
     page.get_by_text(re.compile("^Iteration")).wait_for()
-    assert iteration(page) == 750
+    assert iteration(page) == 525
 
 
 def test_the_t_sne_map_that_ships_is_there_at_once_and_takes_a_dropped_picture(visit):
     page = visit("mnist-d2")
     page.get_by_text("t-SNE", exact=True).click()
     page.get_by_role("application", name="t-SNE map").wait_for()
-    page.get_by_text("Iteration 750 of 750").wait_for()
+    page.get_by_text("Iteration 525 of 525").wait_for()
     assert not page.get_by_role("button", name="Stop").count()
     drag(page, "stroke.png", drawing(0), drop=True)
     page.get_by_role("heading", name="stroke.png").wait_for()
@@ -154,15 +154,15 @@ def test_the_t_sne_map_that_ships_is_there_at_once_and_takes_a_dropped_picture(v
 def test_t_sne_of_thousands_can_be_stopped_and_goes_on(visit):
     page = visit("mnist-d2", f"&map_seed={next(UNSEEN)}&map_perplexity=100")  # slow enough to be stopped on any machine
     page.get_by_text("t-SNE", exact=True).click()
-    page.get_by_text(re.compile("^Iteration [1-9][0-9]* of 750")).wait_for()
+    page.get_by_text(re.compile("^Iteration [1-9][0-9]* of 525")).wait_for()
     page.get_by_role("button", name="Stop").click()
     page.get_by_role("button", name="Continue").wait_for()
     page.get_by_text(re.compile(r"trustworthiness [01]\.\d{3}")).wait_for()
     stopped_at = iteration(page)
-    assert stopped_at < 750
+    assert stopped_at < 525
     page.get_by_role("button", name="Continue").click()
     page.get_by_role("button", name="Stop").wait_for()
-    page.get_by_text(re.compile(f"^Iteration (?!{stopped_at} )[0-9]+ of 750")).wait_for()
+    page.get_by_text(re.compile(f"^Iteration (?!{stopped_at} )[0-9]+ of 525")).wait_for()
     assert iteration(page) > stopped_at
     page.get_by_role("button", name="Stop").click()
     page.get_by_role("button", name="Continue").wait_for()
