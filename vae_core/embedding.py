@@ -108,7 +108,9 @@ def tsne(
     yield TsneStep(0, _ITERATIONS, start.astype(np.float32), float("nan"))
 
     # MultiscaleMixture is what openTSNE's own TSNE uses for one perplexity too.
-    affinities = MultiscaleMixture(np.ascontiguousarray(mu, np.float64), perplexity, n_jobs=n_jobs, random_state=seed)
+    affinities = MultiscaleMixture(
+        np.ascontiguousarray(mu, np.float64), perplexity, method="exact", n_jobs=n_jobs, random_state=seed
+    )
     embedding = TSNE(negative_gradient_method="bh", n_jobs=n_jobs, random_state=seed).prepare_initial(
         affinities=affinities, initialization=start
     )
