@@ -164,7 +164,6 @@ def walk_on(z):
     st.session_state["interpolate_point"] = spec_of(z)
 
 
-@st.fragment
 def traversals_section(entry, checkpoint, z):
     """One slider a dimension around the point that was chosen, z on the path until then."""
     st.subheader("One dimension at a time", anchor=False)

@@ -184,6 +184,21 @@ def test_letting_go_of_one_dimension_moves_all(app, open_page):
     assert pixels(second) == other != moved
 
 
+def test_the_dimensions_go_on_from_where_the_path_was_left(app, open_page):
+    """Every z is (x, x): what the sliders stand at says which point they go from, and still hear after it moved."""
+    page = open_page(f"{app}/interpolate?model=mnist-d2&a=z:-2,-2&b=z:2,2&interpolate_way=Linear")
+    path, first, second = strip(page, "From A to B"), strip(page, "z₁"), strip(page, "z₂")
+    drag(page, path, 0.5, 1)
+    expect(first.get_by_role("slider")).to_have_attribute("aria-valuetext", "2.00")
+    settle(page)
+    drag(page, first, 5 / 6, 0)
+    expect(page.get_by_text("‖z‖ = 3.61")).to_be_visible()  # of (−3, 2)
+    settle(page)
+    drag(page, path, 1, 0)
+    expect(second.get_by_role("slider")).to_have_attribute("aria-valuetext", "−2.00")
+    expect(page.get_by_text("‖z‖ = 2.83")).to_be_visible()
+
+
 def test_a_click_in_the_square_takes_the_point_along(app, open_page):
     page = open_page(f"{app}/interpolate?model=mnist-d2&a=z:1,1&b=z:-1,1&c=z:1,-1&d=z:-1,-1&interpolate_way=Linear")
     square = page.get_by_role("group", name="Between four corners").get_by_role("button")
