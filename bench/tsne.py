@@ -2,8 +2,9 @@
 
     python -m bench.tsne [--points 5000] [--rounds 1]
 
-Up to 5,000 codes are those that the checkpoint keeps; more are encoded from MNIST's test images. Then a new code placed into the finished map, and on the Latent space page the way from PCA back to a map that is
-finished: from the click until the map is drawn.
+Up to 5,000 codes are those that the checkpoint keeps; more are encoded from MNIST's test images. Then a new code placed
+into the finished map, and on the Latent space page the way from PCA back to a map that is finished: from the click
+until the map is drawn.
 Both maps' KL divergences are computed by the same code (scikit-learn's affinities are those of openTSNE up to the
 neighbour search), so that a faster map cannot be a worse one unnoticed.
 """
@@ -91,7 +92,8 @@ def main() -> None:
         {"what": "moving (s, goal ≤ 3)"} | spread([ours["moving"] for ours, _ in rounds]),
         {"what": "ours, done (s)"} | spread([ours["done"] for ours, _ in rounds]),
         {"what": "scikit-learn, done (s)"} | spread([other["done"] for _, other in rounds]),
-        {"what": "ours / scikit-learn (goal ≤ 0.7; 10,000 points: ≤ 0.5)"} | spread([o["done"] / s["done"] for o, s in rounds]),
+        {"what": "ours / scikit-learn (goal ≤ 0.7; 10,000 points: ≤ 0.5)"}
+        | spread([o["done"] / s["done"] for o, s in rounds]),
         {"what": "a new code placed (s, goal ≤ 0.5)"} | spread([_placed(finished, mu) for _ in range(7)]),
         {"what": "a finished map recalled on the page (s, goal ≤ 0.3)"} | spread(_recalled(7)),
         {"what": "KL divergence, ours (nats)"} | spread([ours["kl"] for ours, _ in rounds]),
