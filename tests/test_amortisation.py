@@ -172,6 +172,9 @@ def test_a_start_is_added_where_the_encoder_sits_at_the_wrong_mode() -> None:
     reached, known = elbo(wrong, pictures[owner], last.q, 2000), right.log_evidence(to_unit(pictures)).detach().numpy()
     assert (reached.values[:3] < known - 1).all()
     np.testing.assert_allclose(reached.values[3:], known, atol=0.05)
+    owner, start = starts(wrong, pictures, right_q := encoded(right, pictures))
+    assert owner.tolist() == [0, 1, 2]
+    torch.testing.assert_close(start.mu, right_q.mu)
     owner, start = starts(right, PICTURES)
     assert owner.tolist() == list(range(len(PICTURES)))
     torch.testing.assert_close(start.mu, encoded(right, PICTURES).mu)

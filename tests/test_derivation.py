@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch.distributions import Independent, Normal, kl_divergence
+from torch.distributions import Independent, MultivariateNormal, Normal, kl_divergence
 
 from tests.toys import LinearGaussian, build, images
 from ui import derivation as text
@@ -16,7 +16,9 @@ from vae_core.derivation import Quantity, derive
 from vae_core.evaluate import to_unit
 from vae_core.evidence import LatentPlane, evidence
 from vae_core.gradients import exact_gradient
+from vae_core.information import RateSplit
 
+SPLIT = RateSplit(3.0, 2.5, 0.1, (0.2, 0.2), (0.01, 0.01, 0.01), 1000)
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -36,6 +38,9 @@ def test_against_a_model_whose_evidence_is_known() -> None:
     assert abs(d.elbo.value - (log_p - model.gap())) < 5 * d.elbo.error
     assert abs(d.log_weight.value - (log_p - model.gap())) < 5 * d.log_weight.error
     assert abs(d.gap.value - model.gap()) < 5 * d.gap.error
+    truth = MultivariateNormal(model.posterior_mean(to_unit(image[None])), precision_matrix=model.precision)
+    at_mu = truth.log_prob(torch.from_numpy(d.mu)).item()
+    assert abs(d.posterior_at_mu.value - at_mu) < 5 * d.posterior_at_mu.error
     weight, residual = (
         model.weight.detach().numpy(),
         to_unit(image[None]).numpy().ravel() - d.mu @ model.weight.detach().numpy(),
@@ -90,7 +95,7 @@ def test_the_slope_of_a_network_is_the_exact_gradient() -> None:
 def test_every_line_has_a_value_and_a_place_to_touch_it(latent_dim: int) -> None:
     model, image = build(latent_dim=latent_dim).eval(), images(1)
     d = derive(model, image[0], evidence(LatentPlane(model), image) if latent_dim == 2 else None)
-    lines = [line for step in text.steps(d, Checkpoint(model)) for line in step.lines]
+    lines = [line for step in text.steps(d, Checkpoint(model), SPLIT) for line in step.lines]
     assert len(lines) > 20
     for line in lines:
         assert re.search(r"\d", line.value), line
@@ -100,7 +105,7 @@ def test_every_line_has_a_value_and_a_place_to_touch_it(latent_dim: int) -> None
 def test_each_term_leads_to_where_it_can_be_touched() -> None:
     """The longest first: what a KL is made of is not offered beside it."""
     model, image = build(latent_dim=5).eval(), images(1)
-    lines = [line for step in text.steps(derive(model, image[0]), Checkpoint(model)) for line in step.lines]
+    lines = [line for step in text.steps(derive(model, image[0]), Checkpoint(model), SPLIT) for line in step.lines]
     found = {line.formula: dict(text.terms(line.formula, exact=False)) for line in lines}
     (elbo,) = (terms for formula, terms in found.items() if "boxed" in formula and "mathcal{L}" in formula)
     assert list(elbo.values()) == ["posterior-collapse-and-holes", "reconstruct", "train"]

@@ -155,7 +155,7 @@ def histogram(log_weights: np.ndarray, exact: float | None) -> go.Figure:
         x=(elbo + bound) / 2,
         y=top,
         yshift=10,
-        text=f"Jensen’s gap {bound - elbo:.2f}",
+        text=f"Jensen’s gap {bound - elbo:.2f} nats",
         font={"color": _BOUND},
         showarrow=False,
     )
@@ -192,14 +192,20 @@ def _missing(low: float) -> str:
 
 @dataclass(frozen=True)
 class TableRow:
-    """A model's test log-likelihood: averages over `images` test images, in nats, from `draws` draws for each."""
+    """A model's test log-likelihood: averages over `images` test images, in nats, from `draws` draws for each.
+
+    by_draws is the Monte Carlo standard error of `bound`, by_images that of the average as one over all test images.
+    exact: the average by quadrature, None where there are over two latent dimensions.
+    """
 
     title: str
     images: int
     draws: int
     elbo: float
     bound: float
-    standard_error: float
+    by_draws: float
+    exact: float | None
+    by_images: float
     bits_per_dimension: float
     effective: float
     unreliable: float
@@ -224,6 +230,8 @@ def table_row(entry: Entry, *, compute: bool) -> TableRow | None:
         found = importance_weights(checkpoint.model, images, TABLE_DRAWS, progress=progress)
         curve = bound_curve(found, (1, TABLE_DRAWS))
         effective = effective_samples(found)
+        exact = understand.exact_log_likelihoods(entry, checkpoint, images)
+        best = curve.values[1] if exact is None else exact
         return TableRow(
             state.title(entry),
             len(index),
@@ -231,7 +239,9 @@ def table_row(entry: Entry, *, compute: bool) -> TableRow | None:
             float(curve.means[0]),
             float(curve.means[1]),
             float(curve.mean_errors[1]),
-            float(bits_per_dimension(-curve.means[1], images.shape[1:])),
+            None if exact is None else float(exact.mean()),
+            float(best.std(ddof=1) / len(best) ** 0.5),
+            float(bits_per_dimension(-best.mean(), images.shape[1:])),
             float(np.median(effective)),
             float((effective < 0.02 * TABLE_DRAWS).mean()),
         )
@@ -262,7 +272,9 @@ def table(rows: Sequence[TableRow]) -> pd.DataFrame:
             "Images": [row.images for row in rows],
             "ELBO, nats": [round(row.elbo, 2) for row in rows],
             f"L_{TABLE_DRAWS}, nats": [round(row.bound, 2) for row in rows],
-            "Standard error": [round(row.standard_error, 3) for row in rows],
+            "± by draws": [round(row.by_draws, 3) for row in rows],
+            "log p(x), exact": [None if row.exact is None else round(row.exact, 2) for row in rows],
+            "± by images": [round(row.by_images, 1) for row in rows],
             "Bits per dimension": [round(row.bits_per_dimension, 4) for row in rows],
             "Effective draws, median": [round(row.effective, 1) for row in rows],
             "Images under 2 %": [row.unreliable for row in rows],

@@ -7,6 +7,7 @@ import numpy as np
 from ui.layout import dimension_name, nats
 from vae_core.checkpoint import Checkpoint
 from vae_core.derivation import DRAWS, GRADIENT_DRAWS, Derivation, Quantity
+from vae_core.information import RateSplit
 
 __all__ = ["Line", "Step", "amount", "steps", "terms", "words"]
 
@@ -132,8 +133,9 @@ def words(d: Derivation, pixels: int) -> list[tuple[str, str, str]]:
     ]
 
 
-def steps(d: Derivation, checkpoint: Checkpoint) -> list[Step]:
-    """The whole argument, from log p(x) to the loss, by three ways, and what else can be seen in it."""
+def steps(d: Derivation, checkpoint: Checkpoint, split: RateSplit | None) -> list[Step]:
+    """The whole argument, from log p(x) to the loss, by three ways, and what else can be seen in it; `split` is that
+    of the test images' rate, where there are enough."""
     return [
         _goal(d),
         _from_kl(d),
@@ -143,7 +145,7 @@ def steps(d: Derivation, checkpoint: Checkpoint) -> list[Step]:
         _closed_form(d),
         _reparameterised(d),
         _loss(d, checkpoint),
-        _views(d, checkpoint.record.get("test")),
+        _views(d, split),
     ]
 
 
@@ -218,7 +220,8 @@ def _from_kl(d: Derivation) -> Step:
                 _rows(_EVIDENCE, rf"\quad = {_GAP}", rf"\qquad + {_mean(_RATIO)}"),
                 f"{amount(d.gap)} + {_minus(d.elbo)} = {_bold(d.gap + d.elbo)}",
                 "Rearranged: the first part cannot be negative, so the second, the **ELBO**, can only be too small. "
-                "For fixed θ, raising the ELBO by moving q lowers the gap by as much.",
+                "For fixed θ, raising the ELBO by moving q lowers the gap by as much. Training moves θ and φ together: "
+                "unlike in EM, no step need close the gap.",
                 "elbo-lab" if d.exact else "bounds",
             ),
         ),
@@ -440,7 +443,7 @@ def _gaussian(d: Derivation) -> Line:
     )
 
 
-def _views(d: Derivation, test: dict | None) -> Step:
+def _views(d: Derivation, split: RateSplit | None) -> Step:
     bits = d.kl.value / np.log(2)
     lines = [
         Line(
@@ -450,14 +453,14 @@ def _views(d: Derivation, test: dict | None) -> Step:
             "beta",
         )
     ]
-    if test:
+    if split:
         lines.append(
             Line(
                 rf"I(X; Z) \le \mathbb{{E}}_x\!\left[{_KL_PRIOR}\right]",
-                f"over the test images the rate is **{test['kl']:.2f}** nats, the distortion "
-                f"**{test['reconstruction']:.1f}** nats",
-                "What z tells about x cannot exceed the mean rate; what is left over is how far all codes together "
-                "are from the prior.",
+                f"over {split.images:,} test images: {amount(split.mutual_information)} ≤ {_bold(split.rate)}",
+                "What z tells about x cannot exceed the mean rate. The rest of the rate, "
+                f"{nats(split.aggregate_kl, 2)}, is KL(q(z) ‖ p(z)): how far all codes together are from the prior. "
+                f"To tell so many images apart takes log N = {nats(split.most, 2)}.",
                 "beta",
             )
         )

@@ -11,8 +11,9 @@ from ui.understand import Subject
 from vae_core.checkpoint import Checkpoint
 from vae_core.derivation import Derivation, derive
 from vae_core.evidence import evidence
+from vae_core.information import RateSplit, split_rate
 
-__all__ = ["PLACES", "numbers", "show", "words_table"]
+__all__ = ["PLACES", "numbers", "show", "split", "words_table"]
 
 PLACES = {  # address: page, label
     "train": ("pages/train/train.py", "Train"),
@@ -29,6 +30,8 @@ PLACES = {  # address: page, label
         "Posterior collapse and holes",
     ),
 }
+
+_IMAGES = 1000
 
 
 def words_table(rows: list[tuple[str, str, str]]) -> None:
@@ -51,9 +54,18 @@ def numbers(entry: Entry, checkpoint: Checkpoint, image: np.ndarray) -> Derivati
     )
 
 
-def show(step: Step, subject: Subject, *, exact: bool) -> None:
+def split(entry: Entry, checkpoint: Checkpoint) -> RateSplit | None:
+    """Where the rate of the first test images goes, kept; None where there are fewer than two."""
+    mu, logvar = (part[:_IMAGES] for part in (checkpoint.snapshot.mu, checkpoint.snapshot.logvar))
+    if len(mu) < 2:
+        return None
+    key = understand.result_key("rate", entry, checkpoint.model.beta, mu)
+    return understand.kept(key, lambda progress: split_rate(mu, logvar, progress=progress), "Splitting the rate")
+
+
+def show(step: Step, number: int, subject: Subject, *, exact: bool) -> None:
     """Draw one step; its links lead to the same model and, if it is a test image, the same picture."""
-    st.subheader(step.title, anchor=False)
+    st.subheader(f"{number}. {step.title}", anchor=False)
     st.markdown(step.about)
     for line in step.lines:
         with st.container(border=True):

@@ -1,6 +1,6 @@
 """What the ELBO lab computes: the decoded plane, the true posterior of one picture, and a q improved step by step."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,24 +20,23 @@ from vae_core.imaging import to_uint8
 
 __all__ = [
     "LOOKED_THROUGH",
-    "STEPS",
+    "Climb",
     "Lab",
+    "climb",
     "exact",
     "gap_sentence",
-    "improved",
     "look",
     "matched",
     "modes",
+    "numbers",
     "pad_view",
     "worst",
 ]
 
-STEPS = 200
-"""Steps of `improved`."""
-
 LOOKED_THROUGH = 200
 """Test images among which the page looks for the worst."""
 
+_STEPS = 200  # of a climb
 _WINDOW_STEPS = 81
 _SIDE = 15
 _EVERY = 4  # a point of the walk for so many steps
@@ -78,6 +77,19 @@ def exact(lab: Lab, q: Gaussian) -> Evidence:
     return _exact(lab.id, q, lab)
 
 
+def numbers(lab: Lab, q: Gaussian) -> dict[str, float]:
+    """The exact numbers of q as the pad shows them, in nats."""
+    found = exact(lab, q)
+    rows = {
+        "evidence": found.log_likelihood,
+        "elbo": found.elbo,
+        "reconstruction": found.reconstruction,
+        "kl": found.kl,
+        "gap": found.kl_to_true_posterior,
+    }
+    return {name: float(value[0]) for name, value in rows.items()}
+
+
 @st.cache_resource(max_entries=64, show_spinner=False)
 def _modes(name: str, _lab: Lab) -> list[Mode]:  # noqa: ARG001
     return _lab.posteriors.modes(0)
@@ -115,16 +127,35 @@ def _window(name: str, wide: bool, _lab: Lab, _checkpoint: Checkpoint) -> tuple:
     return (x0, x1, y0, y1), _lab.posteriors.log_joint(0, x, y) - prior, pictures
 
 
-def improved(lab: Lab, checkpoint: Checkpoint, start: Gaussian) -> Iterator[tuple[int, Gaussian, np.ndarray]]:
-    """Climbs from `start` to the best diagonal Gaussian: yields (step, q, its walk so far (T, 4): mu and sigma)."""
-    mu, sigma = torch.tensor([start.mu]), torch.tensor([start.sigma])
-    begin = amortisation.GaussianPosterior(mu, torch.diag_embed(sigma))
-    walk = []
-    for one in amortisation.improve(checkpoint.model, lab.image[None], start=begin, steps=STEPS, samples=32):
+@dataclass(frozen=True, eq=False)
+class Climb:
+    """How q was improved: where it ended, and its way there (T, 4), mu and sigma, a row for every fourth step.
+
+    caught: where small steps from the start ended, if that is a local optimum and q has begun anew elsewhere.
+    """
+
+    q: Gaussian
+    walk: np.ndarray
+    caught: Gaussian | None = None
+
+
+def climb(lab: Lab, checkpoint: Checkpoint, start: Gaussian, progress: Callable[[int, int], None]) -> Climb:
+    """From `start` to the best diagonal Gaussian in small steps, and again from a likelier draw of the prior, if there
+    is one: the better of both. `progress` is called with the steps that are done, and all of them."""
+    model, images = checkpoint.model, lab.image[None]
+    begin = amortisation.GaussianPosterior(torch.tensor([start.mu]), torch.diag_embed(torch.tensor([start.sigma])))
+    owner, begin = amortisation.starts(model, images, begin)
+    states = []
+    for one in amortisation.improve(model, images[owner], start=begin, steps=_STEPS, samples=32):
         if one.step % _EVERY == 0:
-            now = Gaussian(tuple(one.q.mu[0].tolist()), tuple(one.q.sigma[0].tolist()))
-            walk.append([*now.mu, *now.sigma])
-            yield one.step, now, np.array(walk)
+            states.append(torch.cat([one.q.mu, one.q.sigma], 1))
+            progress(one.step, one.total)
+    walks = torch.stack(states, 1).numpy()  # (1 or 2, T, 2 d)
+    ends = [Gaussian(*(tuple(map(float, part)) for part in np.split(walk[-1], 2))) for walk in walks]
+    gaps = [float(exact(lab, end).kl_to_true_posterior[0]) for end in ends]
+    if gaps[0] <= gaps[-1] + _CAUGHT:
+        return Climb(ends[0], walks[0])
+    return Climb(ends[1], np.concatenate(walks), ends[0])
 
 
 def matched(lab: Lab) -> Gaussian:
@@ -133,22 +164,33 @@ def matched(lab: Lab) -> Gaussian:
     return Gaussian(tuple(mean.tolist()), tuple((np.diag(np.linalg.inv(covariance)) ** -0.5).tolist()))
 
 
-def gap_sentence(encoder: Evidence, best: Evidence, over_it: Evidence) -> str:
+def gap_sentence(encoder: Evidence, best: Evidence, over_it: Evidence, caught: Evidence | None = None) -> str:
     """What the encoder's gap is made of, by the best q that was found for this picture alone, or by a Gaussian over
-    the posterior itself, where that is nearer: then the improved q was caught elsewhere."""
+    the posterior itself, where that is nearer. `caught` is where small steps from the start had ended before."""
     gap, found, known = (float(one.kl_to_true_posterior[0]) for one in (encoder, best, over_it))
-    start = f"The encoder’s gap is **{gap:.2f} nats**. For this picture alone, q was improved to **{found:.2f} nats**"
+    said = f"The encoder’s gap is **{gap:.2f} nats**. "
+    if caught:
+        said += (
+            f"From where q was, small steps end in a local optimum, with {float(caught.kl_to_true_posterior[0]):.2f} "
+            "nats; begun anew from a likelier draw of the prior, "
+        )
+    said += f"{'q' if caught else 'For this picture alone, q'} was improved to **{found:.2f} nats**"
+    if min(found, known) > gap + _CAUGHT / 2:
+        return (
+            f"{said}: a local optimum, and no better than the encoder’s q itself. Go back to that, and improve it from "
+            "there."
+        )
     if known < found - _CAUGHT:
         return (
-            f"{start}, and is caught there: a Gaussian over the posterior itself, which small steps did not reach, has "
+            f"{said}, and is caught there: a Gaussian over the posterior itself, which small steps did not reach, has "
             f"**{known:.2f} nats**. So at least {gap - known:.2f} nats are the *amortisation gap*, the price of one "
             f"encoder for all pictures, and at most {known:.2f} nats the *approximation gap* of Gaussians with "
             "independent dimensions (Cremer et al. 2018)."
         )
     return (
-        f"{start}. So {gap - found:.2f} nats are the *amortisation gap*, the price of one encoder for all pictures, "
-        f"and {found:.2f} nats the *approximation gap*: no Gaussian with independent dimensions near here closes it "
-        "(Cremer et al. 2018)."
+        f"{said}. So {max(0.0, gap - found):.2f} nats are the *amortisation gap*, the price of one encoder for all "
+        f"pictures, and {found:.2f} nats the *approximation gap*: no Gaussian with independent dimensions near here "
+        "closes it (Cremer et al. 2018)."
     )
 
 

@@ -185,9 +185,15 @@ def kept(
     `progress` (a fraction, and a text in place of `text`) is called often. After Stop the page ends here, with a
     button to start again, unless the visitor has just `asked` for the result by another one.
     """
+    here = st.container()  # also where nothing is computed: else what follows would stand twice while a page is slow
     result = peek(key)
     if result is not None:
         return result
+    with here:
+        return _computed(key, compute, text, asked)
+
+
+def _computed(key: Hashable, compute: Callable[[Callable[[float, str], None]], Any], text: str, asked: bool) -> Any:
     results, place = _results(), st.empty()
     if asked:
         _start_again()

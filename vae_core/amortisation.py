@@ -128,16 +128,18 @@ def encoded(model: VAE, images: np.ndarray) -> GaussianPosterior:
 
 
 @torch.no_grad()
-def starts(model: VAE, images: np.ndarray, *, seed: int = 0) -> tuple[np.ndarray, GaussianPosterior]:
+def starts(
+    model: VAE, images: np.ndarray, begin: GaussianPosterior | None = None, *, seed: int = 0
+) -> tuple[np.ndarray, GaussianPosterior]:
     """Where to begin the search for the best q of uint8 images (N, C, H, W): more than one place for some.
 
-    The encoder's q of every image; then, for each image that finds a code of greater p(x, z) than the encoder's mean
+    `begin`, or the encoder's q, of every image; then, for each image that finds a code of greater p(x, z) than its mean
     among 2,000 draws of the prior, the same Gaussian moved there. Returns whose each is (N + M,), and all of them.
     An encoder may miss the true posterior by far more than `improve` climbs, and with few latent dimensions such draws
     do not. The model is in eval mode.
     """
-    at_encoder = encoded(model, images)
-    mu = at_encoder.mu
+    begin = begin or encoded(model, images)
+    mu = begin.mu
     generator = torch.Generator(device=mu.device).manual_seed(seed)
     z = torch.randn((_PRIOR_DRAWS, mu.shape[1]), generator=generator, device=mu.device, dtype=mu.dtype)
     x = to_unit(images, mu.device)
@@ -146,7 +148,7 @@ def starts(model: VAE, images: np.ndarray, *, seed: int = 0) -> tuple[np.ndarray
     greatest, place = joint.max(1)
     beaten = torch.where(greatest > log_prob_given(model, x, mu[None])[0] - 0.5 * mu.square().sum(1))[0]
     owner = torch.cat([torch.arange(len(mu), device=mu.device), beaten])
-    return owner.cpu().numpy(), GaussianPosterior(torch.cat([mu, z[place[beaten]]]), at_encoder.scale_tril[owner])
+    return owner.cpu().numpy(), GaussianPosterior(torch.cat([mu, z[place[beaten]]]), begin.scale_tril[owner])
 
 
 def improve(

@@ -37,7 +37,7 @@ def image_part():
         )
         metrics(numbers, curve, exact, second)
         st.markdown(bounds_view.verdict(log_weights, exact))
-    rising, jensen = main.columns(2, gap="medium")
+    rising, jensen = st.columns(2, gap="medium")
     with rising:
         st.subheader("The bound rises with K", anchor=False)
         st.plotly_chart(bounds_view.curve_figure(curve, exact, second), config=theme.CHART_CONFIG, key="bounds_curve")
@@ -58,8 +58,8 @@ def image_part():
         st.plotly_chart(bounds_view.histogram(log_weights, exact), config=theme.CHART_CONFIG, key="bounds_histogram")
         st.caption(
             "Grey: where the draws lie. Orange: where their weight lies, the further right the fewer draws carry it. "
-            "The arrow goes from E_q[log w], the ELBO, to log E_q[w] as these draws have it. The lowest 1 % are cut "
-            "off."
+            r"The arrow goes from $\mathbb{E}_q[\log w]$, the ELBO, to $\log \mathbb{E}_q[w]$ as these draws have it. "
+            "The lowest 1 % are cut off."
         )
 
 
@@ -83,6 +83,21 @@ def metrics(row, curve, exact, second):
             )
 
 
+def columns(draws):
+    """What the table's columns mean."""
+    number = st.column_config.NumberColumn
+    return {
+        "± by draws": number(help=f"The Monte Carlo standard error of the bound, of {draws:,} draws an image."),
+        "log p(x), exact": number(help="By a sum over the latent space, where it has one or two dimensions."),
+        "± by images": number(help="The standard error of the average, as one over all test images."),
+        "Bits per dimension": number(help="Of the exact value, where it is known, else of the bound."),
+        "Images under 2 %": number(
+            format="percent",
+            help=f"Images in which fewer than 2 % of the {draws:,} draws count: their bound may be nats too low.",
+        ),
+    }
+
+
 def table_part():
     """Every shipped model's test log-likelihood."""
     st.subheader("Test log-likelihood of the shipped models", anchor=False)
@@ -95,21 +110,15 @@ def table_part():
     for words in filter(None, map(bounds_view.measured_words, shipped.values())):
         st.markdown(words)
     asked = st.button("Measure all", icon=":material/play_arrow:", key="bounds_measure")
-    rows = [bounds_view.table_row(one, compute=asked) for one in shipped.values()]
-    found = [row for row in rows if row is not None]
+    place, found = st.empty(), []
+    for one in shipped.values():
+        row = bounds_view.table_row(one, compute=asked)
+        if row is not None:
+            found.append(row)
+            place.dataframe(bounds_view.table(found), hide_index=True, column_config=columns(draws))
     if not found:
         return
     shown = bounds_view.table(found)
-    st.dataframe(
-        shown,
-        hide_index=True,
-        column_config={
-            "Images under 2 %": st.column_config.NumberColumn(
-                format="percent",
-                help=f"Images in which fewer than 2 % of the {draws:,} draws count: their bound may be nats too low.",
-            )
-        },
-    )
     st.download_button(
         "CSV of the table",
         shown.to_csv(index=False),

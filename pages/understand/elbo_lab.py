@@ -29,12 +29,12 @@ if latent_dim > 2:
 subject, after = understand.subject(entry, checkpoint)
 lab = elbo_lab_view.look(entry, checkpoint, subject.image)
 version = st.session_state.setdefault("elbo_version", 0)
-start, walk = st.session_state.get("elbo_start", {}).get(lab.id, (lab.encoder, None))
+start, climb = st.session_state.get("elbo_start", {}).get(lab.id, (lab.encoder, None))
 
 
-def begin_from(q, walk=None) -> None:
+def begin_from(q, climb=None) -> None:
     """Put q into the pad, for this picture."""
-    st.session_state["elbo_start"] = {lab.id: (q, walk)}
+    st.session_state["elbo_start"] = {lab.id: (q, climb)}
     st.session_state["elbo_version"] += 1
 
 
@@ -50,20 +50,51 @@ def on_the_plane():
         persist_state="session",
         label_visibility="collapsed",
     )
+    walk = climb and climb.walk
     view = elbo_lab_view.pad_view(lab, checkpoint, wide=part == PARTS[1], walk=walk, version=version)
-    left = posterior_pad(view, start, lab.encoder, key="elbo_pad")
+    left = posterior_pad(view, start, lab.encoder, lambda q: elbo_lab_view.numbers(lab, q), key="elbo_pad")
     st.caption(
         "Shade: p(z|x). Thick ellipses: q to 1 and 2 σ, with draws from it; dashed: the encoder’s q to 1 σ. "
-        "Thin circles: the prior, every quarter of a σ. Numbers beside it are read off a grid while q moves."
+        "Thin circles: the prior, every quarter of a σ. Numbers beside it are read off a grid while q moves, and exact "
+        "where it is left."
     )
     return left
+
+
+def improved(q):
+    """Ask for a better q, and say what the best one tells of the encoder's."""
+    with st.container(horizontal=True):
+        improve = st.button("Improve q", icon=":material/trending_up:", type="primary")
+        st.button("Back to the encoder’s q", icon=":material/undo:", on_click=begin_from, args=(lab.encoder,))
+        st.button(
+            "Over the posterior",
+            icon=":material/filter_center_focus:",
+            help="Where small steps may not lead: to the true posterior’s mean, with the σ of the nearest such "
+            "Gaussian, were the posterior a Gaussian itself.",
+            on_click=begin_from,
+            args=(elbo_lab_view.matched(lab),),
+        )
+    if improve:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            bar = st.progress(0.0, "Climbing …")
+            st.button("Stop", icon=":material/stop:", key="elbo_stop")
+        found = elbo_lab_view.climb(
+            lab, checkpoint, q, lambda step, total: bar.progress(step / total, f"Step {step} of {total}")
+        )
+        begin_from(found.q, found)
+        st.rerun()
+    if climb:
+        known = (elbo_lab_view.exact(lab, one) for one in (lab.encoder, climb.q, elbo_lab_view.matched(lab)))
+        caught = climb.caught and elbo_lab_view.exact(lab, climb.caught)
+        st.markdown(elbo_lab_view.gap_sentence(*known, caught))
 
 
 with after:
     st.subheader(own_pictures.plain(subject.name), anchor=False)
     q = on_the_plane() if latent_dim == 2 else posterior_line.moved(lab, start, version)
+    improved(q)
 
-exact, of_encoder = elbo_lab_view.exact(lab, q), elbo_lab_view.exact(lab, lab.encoder)
+exact = elbo_lab_view.exact(lab, q)
 st.subheader("The three numbers, each by a sum of its own", anchor=False)
 with st.container(horizontal=True, gap="large"):
     for label, value, about in (
@@ -74,35 +105,12 @@ with st.container(horizontal=True, gap="large"):
         st.metric(label, layout.nats(value[0], 3), help=about, width="content")
     st.metric(
         "What is left",
-        layout.nats(exact.residual[0], 4),
+        layout.nats(round(exact.residual[0], 4) + 0.0, 4),
         help="log p(x) − ELBO − gap: the three sums’ errors together. Beyond the square lies at most "
         f"{exact.outside[0]:.1e} nats.",
         width="content",
     )
 
-with st.container(horizontal=True):
-    improve = st.button("Improve q", icon=":material/trending_up:", type="primary")
-    st.button("Back to the encoder’s q", icon=":material/undo:", on_click=begin_from, args=(lab.encoder,))
-    st.button(
-        "Over the posterior",
-        icon=":material/filter_center_focus:",
-        help="Where small steps may not lead: to the true posterior’s mean, with the σ of the nearest such Gaussian, "
-        "were the posterior a Gaussian itself.",
-        on_click=begin_from,
-        args=(elbo_lab_view.matched(lab),),
-    )
-if improve:
-    with st.container(horizontal=True, vertical_alignment="center"):
-        bar = st.progress(0.0, "Climbing …")
-        st.button("Stop", icon=":material/stop:", key="elbo_stop")
-    for step, better, path in elbo_lab_view.improved(lab, checkpoint, q):
-        best = (better, path)
-        bar.progress(step / elbo_lab_view.STEPS, f"Step {step} of {elbo_lab_view.STEPS}")
-    begin_from(*best)
-    st.rerun()
-if walk is not None:
-    over_it = elbo_lab_view.exact(lab, elbo_lab_view.matched(lab))
-    st.markdown(elbo_lab_view.gap_sentence(of_encoder, elbo_lab_view.exact(lab, start), over_it))
 modes = [mode for mode in elbo_lab_view.modes(lab) if mode.mass > 0.01]
 if len(modes) > 1:
     shares = ", ".join(f"{mode.mass:.0%}" for mode in modes)

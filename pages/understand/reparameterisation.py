@@ -52,10 +52,10 @@ def gradient_part(subject, pair, names, mu, sigma):
     found = gradient_view.gradients(entry, checkpoint, subject.image, mu, sigma)
     st.subheader("One gradient, three ways to estimate it", anchor=False)
     st.markdown(
-        "The gradient of E_q[log p(x|z)] by μ and log σ, for the q above. **Reparameterised**: the slope of log p(x|z) "
-        "at z = μ + σ ⊙ ε. **Score function** (REINFORCE): log p(x|z) times the slope of log q(z|x), which needs no "
-        "slope of the decoder, and knows only *how good* z was, not *which way* is better. **With a baseline**: the "
-        "same, from the average of the other draws. All have the same mean."
+        r"The gradient of $\mathbb{E}_q[\log p(x|z)]$ by μ and log σ, for the q above. **Reparameterised**: the slope "
+        "of log p(x|z) at z = μ + σ ⊙ ε. **Score function** (REINFORCE): log p(x|z) times the slope of log q(z|x), "
+        "which needs no slope of the decoder, and knows only *how good* z was, not *which way* is better. **With a "
+        "baseline**: the same, from the average of the other draws. All have the same mean."
     )
     figures, costs = gradient_view.clouds(found, pair, names), gradient_view.costs(found)
     for column, (one, figure) in zip(st.columns(len(figures)), figures.items(), strict=True):

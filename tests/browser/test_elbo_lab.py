@@ -56,7 +56,11 @@ def test_dragging_q_moves_elbo_and_gap_but_not_their_sum_and_reports_once(app, o
     expect(metric(page, "ELBO")).not_to_have_text(exact)
     expect(metric(page, "log p")).to_have_text(evidence)
     settle(page)
-    assert float(metric(page, "ELBO").inner_text().split(" ")[0].replace("−", "-")) == pytest.approx(moved, abs=0.3)
+    rested = float(metric(page, "ELBO").inner_text().split(" ")[0].replace("−", "-"))
+    assert rested == pytest.approx(moved, abs=0.3)
+    page.wait_for_function(
+        "([pad, elbo]) => Math.abs(Number(pad.dataset.elbo) - elbo) < 1e-3", arg=[pad.element_handle(), rested]
+    )
 
 
 def test_each_white_handle_changes_the_width_of_its_dimension_alone(app, open_page):

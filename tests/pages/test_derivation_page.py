@@ -3,10 +3,12 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.waiting import PATIENCE
+from vae_core.checkpoint import load
 
 ROOT = Path(__file__).resolve().parents[2]
 _NUMBER = r"[−\d.,]+(?: ± [\d.]+)?"
@@ -43,6 +45,18 @@ def test_every_sum_on_the_page_adds_up(model: str) -> None:
     assert len(sums) >= 8
     for left, right in sums:
         assert left == pytest.approx(right, abs=0.025 if model != "sprites" else 0.25)
+
+
+def test_the_information_is_that_of_the_beta_that_is_looked_at() -> None:
+    """Above it the mean rate at this β, not at the β of the record: in closed form from what the checkpoint holds."""
+    taken = load(ROOT / "checkpoints" / "digits-beta.safetensors").betas
+    row = int(np.abs(np.log(taken.betas / 0.1)).argmin())
+    mu, logvar = taken.mu[row].astype(np.float64), taken.logvar[row].astype(np.float64)
+    rate = 0.5 * (mu**2 + np.exp(logvar) - 1 - logvar).sum(1).mean()
+    said = " ".join(element.value for element in open_page("digits-beta", beta="0.1").markdown)
+    told, most = re.search(rf"test images: ({_NUMBER}) ≤ \*\*({_NUMBER})\*\* nats", said).groups()
+    assert _value(most) == pytest.approx(rate, abs=0.02)
+    assert 0.5 * rate < _value(told) < rate
 
 
 def test_another_picture_has_other_numbers() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from streamlit.testing.v1 import AppTest
 
 from tests.test_evidence import PICTURES, LinearGaussian
@@ -14,7 +15,7 @@ from tests.toys import build
 from tests.waiting import PATIENCE
 from ui import elbo_lab_view, state
 from ui.components.posterior_pad import Gaussian, PadView, posterior_pad_props, read_gaussian
-from ui.elbo_lab_view import Lab, gap_sentence, matched
+from ui.elbo_lab_view import Lab, climb, gap_sentence, matched
 from vae_core import data
 from vae_core.checkpoint import Checkpoint, load, save
 from vae_core.evaluate import binarise, encode, snapshot, to_unit
@@ -110,8 +111,10 @@ ENCODER = Gaussian((0.0, 0.1), (0.2, 0.3))
 
 
 def test_the_pad_is_given_the_grid_and_the_same_data_while_q_moves() -> None:
-    props = posterior_pad_props(VIEW, ENCODER, ENCODER)
-    assert props == posterior_pad_props(VIEW, ENCODER, ENCODER)
+    props = posterior_pad_props(VIEW, ENCODER, ENCODER, ENCODER, {"elbo": -4.5})
+    assert props == posterior_pad_props(VIEW, ENCODER, ENCODER, ENCODER, {"elbo": -4.5})
+    assert props["left"] == props["q"]
+    assert props["numbers"] == {"elbo": -4.5}
     grid = np.frombuffer(base64.b64decode(props["logLikelihood"]), "<f4").reshape(3, 3)
     np.testing.assert_array_equal(grid, VIEW.log_likelihood)
     assert (props["steps"], props["side"], props["logEvidence"]) == (3, 2, -4.0)
@@ -146,14 +149,50 @@ def test_the_matched_gaussian_is_the_nearest_of_its_family() -> None:
     assert found.sigma == pytest.approx(truth.precision_matrix.squeeze().diagonal().rsqrt().tolist(), rel=1e-3)
 
 
+def with_gap(gap: float) -> Evidence:
+    return Evidence(**dict.fromkeys((field.name for field in fields(Evidence)), np.array([gap])))
+
+
+class TwoUnequalModes(LinearGaussian):
+    """Sees z₁ < 0 as a third of −z₁, so that p(z|x) has a lesser mode there."""
+
+    def decode(self, z: torch.Tensor) -> torch.Tensor:
+        first = torch.where(z[:, :1] > 0, z[:, :1], -z[:, :1] / 3)
+        return super().decode(torch.cat([first, z[:, 1:]], 1))
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_q_is_improved_to_the_greater_mode_from_either_side(side: int) -> None:
+    """From the lesser mode small steps end there; begun anew, they end at the other, and the way shows both."""
+    model = TwoUnequalModes(2, sigma=0.1).eval()
+    picture = np.array([[[200, 60, 0]]], np.uint8)
+    lab = Lab(f"modes {side}", picture, LatentPlane(model).posteriors(picture[None]), ENCODER)
+    start, seen = Gaussian((0.9 if side > 0 else -2.7, 0.0), (0.1, 0.1)), []
+    found = climb(lab, Checkpoint(model), start, lambda step, total: seen.append(step / total))
+    assert found.q.mu[0] > 0.5
+    assert lab.against(found.q).kl_to_true_posterior[0] < 0.5
+    assert seen[-1] == 1.0
+    assert found.walk[0] == pytest.approx([*start.mu, *start.sigma])
+    assert found.walk[-1] == pytest.approx([*found.q.mu, *found.q.sigma])
+    assert (found.caught is not None) == (side < 0)
+    if found.caught:
+        assert found.caught.mu[0] < -0.5
+        assert lab.against(found.caught).kl_to_true_posterior[0] > 1
+        assert len(found.walk) == 2 * len(seen)
+
+
+@pytest.mark.parametrize("caught", [None, 15.5])
+def test_a_q_no_better_than_the_encoders_is_sent_back(caught: float | None) -> None:
+    words = gap_sentence(with_gap(3.2), with_gap(9.8), with_gap(7.1), caught and with_gap(caught))
+    assert "Go back" in words
+    assert "amortisation gap" not in words
+    assert ("with 15.50 nats" in words) == bool(caught)
+
+
 @pytest.mark.parametrize(("known", "caught"), [(0.2, True), (9.75, False), (30.0, False)])
 def test_a_q_that_was_caught_elsewhere_is_called_so(known: float, caught: bool) -> None:
     """Either way the two gaps named add up to the encoder's."""
-    encoder, best, over_it = (
-        Evidence(**dict.fromkeys((field.name for field in fields(Evidence)), np.array([gap])))
-        for gap in (21.2, 9.8, known)
-    )
-    words = gap_sentence(encoder, best, over_it)
+    words = gap_sentence(*map(with_gap, (21.2, 9.8, known)))
     assert ("caught" in words) == caught
     amortisation, approximation = map(float, re.findall(r"([\d.]+) nats (?:are )?the", words))
     assert amortisation + approximation == pytest.approx(21.2)

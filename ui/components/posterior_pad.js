@@ -3,6 +3,7 @@
 const REST_MS = 350; // after the last key
 const WALK_MS = 2500; // to play how q was improved
 const CLOUD = 120;
+const STEM = 14; // pixels from q's 1 σ to its white handles, so that all can be had where q is small
 const COLOURS = { reconstruction: "#d9622b", kl: "#2f7fc1", gap: "#8a4fbf", evidence: "#8a93a3" };
 const LOG_2PI = Math.log(2 * Math.PI);
 
@@ -103,7 +104,10 @@ class PosteriorPad {
 
   drag(place) {
     if (this.handle === "mu") this.q.mu = place.map((value, j) => value - this.grip[j]);
-    else this.q.sigma[this.handle] = Math.abs(place[this.handle] - this.q.mu[this.handle]);
+    else {
+      const [x0, x1] = this.data.window, stem = (STEM / this.canvas.clientWidth) * (x1 - x0);
+      this.q.sigma[this.handle] = place[this.handle] - this.q.mu[this.handle] - stem;
+    }
     this.keep();
     this.waiting ??= requestAnimationFrame(() => {
       this.waiting = null;
@@ -208,7 +212,10 @@ class PosteriorPad {
     return (1 - u) * ((1 - v) * fit[at] + v * fit[at + 1]) + u * ((1 - v) * fit[at + n] + v * fit[at + n + 1]);
   }
 
+  // Exact where q was left, else off the grid.
   terms() {
+    const { left, numbers } = this.data;
+    if (JSON.stringify(left) === JSON.stringify(this.q)) return { ...numbers, sum: numbers.elbo + numbers.gap };
     const { mu, sigma } = this.q;
     let fit = 0, squares = 0;
     for (const [a, b, weight] of this.lattice) {
@@ -244,7 +251,8 @@ class PosteriorPad {
 
   handles() {
     const { x, y } = this.scale(), { mu, sigma } = this.q;
-    return [["mu", x(mu[0]), y(mu[1])], [0, x(mu[0] + sigma[0]), y(mu[1])], [1, x(mu[0]), y(mu[1] + sigma[1])]];
+    const right = x(mu[0] + sigma[0]) + STEM, top = y(mu[1] + sigma[1]) - STEM;
+    return [["mu", x(mu[0]), y(mu[1])], [0, right, y(mu[1])], [1, x(mu[0]), top]];
   }
 
   nearest(event) {
@@ -301,6 +309,11 @@ class PosteriorPad {
     ellipse(mu[0], mu[1], 2 * sigma[0], 2 * sigma[1], primary, 1.2);
     for (const [name, px, py] of this.handles()) {
       context.beginPath();
+      context.moveTo(x(mu[0]), y(mu[1]));
+      context.lineTo(px, py);
+      context.lineWidth = 1.2;
+      context.stroke();
+      context.beginPath();
       context.arc(px, py, name === "mu" ? 5 : 7, 0, 2 * Math.PI);
       context.fillStyle = name === "mu" ? primary : "white";
       context.strokeStyle = primary;
@@ -347,8 +360,9 @@ class PosteriorPad {
 
   // Both bars end at −ELBO: above, what it is made of; below, what of it is −log p(x) and what is the gap.
   drawBars({ evidence, elbo, reconstruction, kl, gap }) {
-    const start = 0.9 * Math.min(reconstruction, -evidence);
-    const end = Math.max(-elbo, reconstruction + kl) + 0.02 * (-elbo - start);
+    const least = Math.min(reconstruction, -evidence);
+    const start = least - 0.1 * Math.abs(least);
+    const end = -elbo + 0.02 * (-elbo - start);
     const width = this.bars.clientWidth || 320;
     const place = (value) => Math.max(0, Math.min(width, ((value - start) / (end - start)) * width));
     const bar = (y, from, to, colour) =>

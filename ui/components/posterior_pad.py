@@ -2,7 +2,7 @@
 
 import base64
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,13 +45,23 @@ class PadView:
     walk: np.ndarray | None = None
 
 
-def posterior_pad(view: PadView, q: Gaussian, encoder: Gaussian, *, key: str) -> Gaussian:
-    """Draw the pad, and return the q that the visitor left there: `q` until one is moved in this view."""
-    _pad(key=key, data=posterior_pad_props(view, q, encoder), on_released_change=lambda: None)
-    return read_gaussian((st.session_state.get(key) or {}).get("released"), view.content) or q
+def posterior_pad(
+    view: PadView, q: Gaussian, encoder: Gaussian, numbers: Callable[[Gaussian], Mapping[str, float]], *, key: str
+) -> Gaussian:
+    """Draw the pad, and return the q that the visitor left there: `q` until one is moved in this view.
+
+    numbers: what the pad shows in nats where q is left: evidence, elbo, reconstruction, kl and gap. While q moves, the
+    pad reads them off its grid.
+    """
+    left = read_gaussian((st.session_state.get(key) or {}).get("released"), view.content) or q
+    props = posterior_pad_props(view, q, encoder, left, numbers(left))
+    _pad(key=key, data=props, on_released_change=lambda: None)
+    return left
 
 
-def posterior_pad_props(view: PadView, q: Gaussian, encoder: Gaussian) -> dict:
+def posterior_pad_props(
+    view: PadView, q: Gaussian, encoder: Gaussian, left: Gaussian, numbers: Mapping[str, float]
+) -> dict:
     """What the browser is given; the same while the visitor moves q."""
     _, picture = sheet(view.pictures)
     grid = np.ascontiguousarray(view.log_likelihood, "<f4")
@@ -66,6 +76,8 @@ def posterior_pad_props(view: PadView, q: Gaussian, encoder: Gaussian) -> dict:
         "side": math.isqrt(len(view.pictures)),
         "q": {"mu": list(q.mu), "sigma": list(q.sigma)},
         "encoder": {"mu": list(encoder.mu), "sigma": list(encoder.sigma)},
+        "left": {"mu": list(left.mu), "sigma": list(left.sigma)},
+        "numbers": dict(numbers),
         "walk": [] if view.walk is None else view.walk.tolist(),
     }
 
