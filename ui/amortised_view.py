@@ -14,10 +14,11 @@ from vae_core.amortisation import FAMILIES, InferenceGap, elbo, encoded, improve
 from vae_core.annealed import annealed
 from vae_core.checkpoint import Checkpoint
 
-__all__ = ["IMAGES", "STEPS", "Comparison", "bars", "compare", "compared", "gap_table", "quality", "sentence"]
+__all__ = ["DRAWS", "IMAGES", "STEPS", "Comparison", "bars", "compare", "compared", "gap_table", "quality", "sentence"]
 
 IMAGES, STEPS = 8, 200
-_DRAWS, _CHECKED = 512, 10
+DRAWS = 2048
+_DRAWN_ON_THE_WAY, _CHECKED = 128, 10
 _CHAINS, _TEMPERATURES = 16, 300
 _NAMES = {"diagonal": "independent dimensions", "full": "full covariance"}
 _COLOURS = {"encoder": "#2a9d9d", "diagonal": "#d98a1f", "full": "#8a6bd1", "log p(x)": "#c0378a"}
@@ -77,7 +78,7 @@ def compare(entry: Entry, checkpoint: Checkpoint, images: np.ndarray, draw: Call
         began = time.perf_counter()
         q = encoded(model, images)
         encoder_seconds = time.perf_counter() - began
-        found = {"encoder": elbo(model, images, q, _DRAWS).values}
+        found = {"encoder": elbo(model, images, q, DRAWS).values}
         began = time.perf_counter()
         owner, start = starts(model, images)
         search_seconds = time.perf_counter() - began
@@ -92,12 +93,12 @@ def compare(entry: Entry, checkpoint: Checkpoint, images: np.ndarray, draw: Call
                 spent += time.perf_counter() - began
                 if step.step < _CHECKED or step.step % _CHECKED == 0:
                     times.append(encoder_seconds + spent)
-                    means.append(_best(elbo(model, images[owner], step.q, _DRAWS // 4).values, owner).mean())
+                    means.append(_best(elbo(model, images[owner], step.q, _DRAWN_ON_THE_WAY).values, owner).mean())
                     seconds[family], course[family] = np.array(times), np.array(means)
                     draw(seconds, course)
                 done = (place + step.step / STEPS) / 3
                 progress(done, f"Optimising {len(images)} Gaussians, {_NAMES[family]}: step {step.step} of {STEPS}")
-            found[family] = _best(elbo(model, images[owner], step.q, _DRAWS).values, owner)
+            found[family] = _best(elbo(model, images[owner], step.q, DRAWS).values, owner)
         exact = understand.exact_log_likelihoods(entry, checkpoint, images)
         if exact is not None:
             return Comparison(found, encoder_seconds, seconds, course, exact, np.zeros(len(images)))

@@ -91,4 +91,6 @@ def _links(formula: str, touch: str, *, exact: bool) -> dict[str, str]:
 def _picture(place: str, subject: Subject) -> dict[str, str]:
     if subject.index is None:
         return {}
-    return {"map_point": f"test:{subject.index}"} if place == "latent-space" else {"test_image": str(subject.index)}
+    if place == "latent-space":
+        return {"map_point": f"test:{subject.index}"}
+    return {"amortised_first" if place == "amortised-and-classical" else "test_image": str(subject.index)}

@@ -33,7 +33,9 @@ __all__ = [
     "gradients",
     "start_of",
     "summary",
+    "three_digits",
     "two_dimensions",
+    "variances",
     "walk_figure",
     "walks",
 ]
@@ -116,9 +118,14 @@ def _cloud(
     return chart.update_yaxes(range=[-reach, reach])
 
 
+def variances(found: Gradients) -> dict[str, float]:
+    """The variance of each estimator's gradient, summed over its components."""
+    return {one: float(draws.var(0, ddof=1).sum()) for one, draws in found.draws.items()}
+
+
 def costs(found: Gradients) -> dict[str, float]:
     """How many draws each estimator needs for the accuracy of one reparameterised draw: ratios of total variance."""
-    spread = {one: float(draws.var(0).sum()) for one, draws in found.draws.items()}
+    spread = variances(found)
     return {one: value / max(spread[ESTIMATORS[0]], 1e-300) for one, value in spread.items()}
 
 
@@ -126,7 +133,13 @@ def draws_needed(cost: float) -> str:
     """One of `costs`, for people: '79.3 draws'."""
     if cost == 1:
         return "1 draw"
-    return f"{cost:,.3g} draws" if cost < 1000 else f"{cost:,.0f} draws"
+    return f"{three_digits(cost)} draws"
+
+
+def three_digits(value: float) -> str:
+    """'0.0123', '79.3', '1,230,000'."""
+    rounded = float(f"{value:.3g}")
+    return f"{rounded:,.0f}" if rounded >= 100 else f"{rounded:g}"
 
 
 def summary(found: Gradients, dimensions: tuple[int, ...]) -> pd.DataFrame:

@@ -59,9 +59,12 @@ def results(found, names):
         st.subheader("Where the gap comes from", anchor=False)
         st.plotly_chart(amortised_view.bars(found, names), config=theme.CHART_CONFIG, key="amortised_gaps")
         st.caption(
-            "log p(x) is exact, summed over the latent space. The parts add up to log p(x) − ELBO."
-            if found.exact
-            else "log p(x) is estimated by annealed importance sampling; its standard errors are in the table."
+            (
+                "log p(x) is exact, summed over the latent space. The parts add up to log p(x) − ELBO."
+                if found.exact
+                else "log p(x) is estimated by annealed importance sampling; its standard errors are in the table."
+            )
+            + f" ELBOs are averages over {amortised_view.DRAWS:,} draws: a small part may come out below 0."
         )
     table = amortised_view.gap_table(found, names)
     with st.expander("Table of all images", icon=":material/table:"):

@@ -104,7 +104,8 @@ def table_part():
     draws = bounds_view.TABLE_DRAWS
     st.markdown(
         f"$L_{{{draws}}}$ averaged over the first {bounds_view.TABLE_IMAGES} test images of each model’s data, from "
-        f"{draws:,} draws each: a number by which to compare models of the same data."
+        f"{draws:,} draws each; with one or two latent dimensions, log p(x) itself as well. Models of the same data "
+        "meet the same images, so that the chance in their choice (± by images) is mostly common to them."
     )
     shipped = {key: one for key, one in state.entries().items() if one.run is None}
     for words in filter(None, map(bounds_view.measured_words, shipped.values())):

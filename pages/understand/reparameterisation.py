@@ -57,18 +57,21 @@ def gradient_part(subject, pair, names, mu, sigma):
         "which needs no slope of the decoder, and knows only *how good* z was, not *which way* is better. **With a "
         "baseline**: the same, from the average of the other draws. All have the same mean."
     )
+    st.markdown("Draws that it takes to be as exact as one reparameterised draw, and the variance of a gradient:")
     figures, costs = gradient_view.clouds(found, pair, names), gradient_view.costs(found)
+    variances = gradient_view.variances(found)
     for column, (one, figure) in zip(st.columns(len(figures)), figures.items(), strict=True):
         with column:
             st.metric(
                 gradient_view.NAMES[one],
                 gradient_view.draws_needed(costs[one]),
-                help="Draws it takes to be as exact as one reparameterised draw: the ratio of total variances.",
+                help="The ratio of its variance to that of the reparameterised gradient.",
             )
+            st.caption(f"total variance {gradient_view.three_digits(variances[one])}")
             st.plotly_chart(figure, config=theme.CHART_CONFIG, key=f"reparameterisation_{one}")
     st.caption(
         f"{gradient_view.DRAWS} gradients each, one draw of z for each, on the same axes; the cross is their mean. "
-        "Above: how many draws are as exact as one reparameterised draw."
+        "The total variance is that of all components of (μ, log σ) together."
     )
     table = gradient_view.summary(found, pair)
     with st.expander("Means and spreads as a table", icon=":material/table:"):

@@ -35,6 +35,7 @@ def little_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gradient_view, "STEPS", 4)
     monkeypatch.setattr(amortised_view, "IMAGES", 3)
     monkeypatch.setattr(amortised_view, "STEPS", 6)
+    monkeypatch.setattr(amortised_view, "DRAWS", 64)
     monkeypatch.setattr(amortised_view, "_CHAINS", 4)
     monkeypatch.setattr(amortised_view, "_TEMPERATURES", 6)
     understand._results.clear()
@@ -183,6 +184,12 @@ def test_costs_are_ratios_of_total_variance() -> None:
     )
     found = gradient_view.costs(gradient_view.Gradients(draws, None))
     assert list(found.values()) == pytest.approx([1, 100, 9], rel=0.03)
+
+
+def test_numbers_of_any_size_have_three_digits() -> None:
+    shown = [gradient_view.three_digits(value) for value in (0.01234, 79.34, 123.4, 1809.2, 1_234_567.0)]
+    assert shown == ["0.0123", "79.3", "123", "1,810", "1,230,000"]
+    assert [gradient_view.draws_needed(cost) for cost in (1, 79.34)] == ["1 draw", "79.3 draws"]
 
 
 def test_noise_map_starts_at_the_subject_and_believes_no_nonsense() -> None:

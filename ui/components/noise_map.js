@@ -40,7 +40,7 @@ class NoiseMap {
       if (!part) return;
       this.plane.setPointerCapture(event.pointerId);
       const [x, y] = this.pixel(event);
-      const at = this.toPixels(this.mu);
+      const at = part === "middle" ? this.toPixels(this.mu) : this.end(Number(part));
       this.drag = { part, grip: [x - at[0], y - at[1]] };
     });
     on(this.plane, "pointermove", (event) => {
@@ -99,7 +99,7 @@ class NoiseMap {
       this.mu = [limit((x - grip[0]) / this.unit - reach), limit(reach - (y - grip[1]) / this.unit)];
     } else {
       const centre = this.toPixels(this.mu);
-      const distance = part === "0" ? x - centre[0] : centre[1] - y;
+      const distance = part === "0" ? x - grip[0] - centre[0] : centre[1] - (y - grip[1]);
       this.widen(Number(part), (distance - HANDLE) / this.unit);
     }
     this.request();
@@ -154,10 +154,16 @@ class NoiseMap {
     return [(x + this.data.reach) * this.unit, (this.data.reach - y) * this.unit];
   }
 
-  handle(axis) {
+  end(axis) {
     const [x, y] = this.toPixels(this.mu);
     const away = this.sigma[axis] * this.unit + HANDLE;
     return axis === 0 ? [x + away, y] : [x, y - away];
+  }
+
+  // At the end of the ellipse, or at the plane's edge where that lies beyond it.
+  handle(axis) {
+    const [x, y] = this.end(axis);
+    return [Math.min(x, this.plane.clientWidth - 8), Math.max(y, 8)];
   }
 
   request() {

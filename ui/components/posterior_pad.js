@@ -74,7 +74,8 @@ class PosteriorPad {
       event.preventDefault();
       this.canvas.focus({ preventScroll: true });
       this.canvas.setPointerCapture(event.pointerId);
-      this.grip = this.handle === "mu" ? this.at(event).map((value, j) => value - this.q.mu[j]) : null;
+      const end = this.handle === "mu" ? this.q.mu : this.q.mu.map((value, j) => value + this.q.sigma[j] + this.stem());
+      this.grip = this.at(event).map((value, j) => value - end[j]);
     });
     on("pointermove", (event) => this.handle !== null && this.drag(this.at(event)));
     const letGo = () => {
@@ -105,8 +106,8 @@ class PosteriorPad {
   drag(place) {
     if (this.handle === "mu") this.q.mu = place.map((value, j) => value - this.grip[j]);
     else {
-      const [x0, x1] = this.data.window, stem = (STEM / this.canvas.clientWidth) * (x1 - x0);
-      this.q.sigma[this.handle] = place[this.handle] - this.q.mu[this.handle] - stem;
+      const j = this.handle;
+      this.q.sigma[j] = place[j] - this.grip[j] - this.stem() - this.q.mu[j];
     }
     this.keep();
     this.waiting ??= requestAnimationFrame(() => {
@@ -249,9 +250,16 @@ class PosteriorPad {
     ];
   }
 
+  // A stem in units of z.
+  stem() {
+    const [x0, x1] = this.data.window;
+    return (STEM / this.canvas.clientWidth) * (x1 - x0);
+  }
+
+  // What lies beyond the window stands at its edge.
   handles() {
-    const { x, y } = this.scale(), { mu, sigma } = this.q;
-    const right = x(mu[0] + sigma[0]) + STEM, top = y(mu[1] + sigma[1]) - STEM;
+    const { x, y, side } = this.scale(), { mu, sigma } = this.q;
+    const right = Math.min(x(mu[0] + sigma[0]) + STEM, side - 8), top = Math.max(y(mu[1] + sigma[1]) - STEM, 8);
     return [["mu", x(mu[0]), y(mu[1])], [0, right, y(mu[1])], [1, x(mu[0]), top]];
   }
 
