@@ -30,10 +30,10 @@ def figure(x: str, y: str, *, height: int = 300, **layout: Any) -> go.Figure:
     """An empty figure with titled axes (give the units), little margin, and a zoom that survives updates."""
     look = {
         "height": height,
-        "margin": {"l": 8, "r": 8, "t": 52, "b": 8},
+        "margin": {"l": 8, "r": 8, "t": 44, "b": 8},
         "uirevision": "steady",
         "hovermode": "x unified",
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        "legend": {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0},
         "xaxis": {"title": {"text": x}, "automargin": True},
         "yaxis": {"title": {"text": y}, "automargin": True},
     }

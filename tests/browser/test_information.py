@@ -13,6 +13,12 @@ from playwright.sync_api import expect
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
 
+_COVERED = """[...document.querySelectorAll(".js-plotly-plot")].filter((chart) => {
+    const [bar, legend] = [".modebar", ".legend"].map((name) => chart.querySelector(name)?.getBoundingClientRect());
+    return bar && legend && bar.bottom > legend.top && bar.right > legend.left && bar.left < legend.right;
+}).map((chart) => chart.innerText)"""  # charts whose buttons, always there on a phone, lie over the legend
+
+
 def address(app: str, section: str, model: str = "digits-beta") -> str:
     return f"{app}/beta?model={model}&beta_section={section.replace(' ', '+')}"
 
@@ -57,7 +63,10 @@ def test_a_section_fits_a_phone(app, open_page, section):
     page = open_page(address(app, section, "sprites" if section == "Disentanglement" else "mnist-d2"), **PHONE)
     shown = {"Disentanglement": "FactorVAE score", "Information": "total correlation"}.get(section, "hole")
     expect(page.get_by_text(shown).first).to_be_visible()
+    if section == "Information":
+        expect(page.locator(".js-plotly-plot .legend").first).to_be_visible()
     assert fits(page)
+    assert page.evaluate(_COVERED) == []
 
 
 @pytest.fixture(scope="module")
