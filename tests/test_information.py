@@ -164,6 +164,33 @@ def test_densities_of_narrow_and_far_posteriors() -> None:
     np.testing.assert_allclose(log_density(z, mu, logvar), exact, rtol=1e-10, atol=1e-6)
 
 
+def test_a_batch_that_is_all_there_is_needs_no_estimate() -> None:
+    mu, logvar = posteriors(90, 2)
+    alone, all_of_them = split_rate(mu, logvar), split_rate(mu, logvar, images=90)
+    assert all_of_them.mutual_information == pytest.approx(alone.mutual_information, abs=1e-10)
+    assert all_of_them.dimension_kl == pytest.approx(alone.dimension_kl, abs=1e-10)
+
+
+@pytest.mark.parametrize("sharpness", [-4.0, -2.0, 0.0])
+def test_a_batch_has_the_information_of_all_between_what_it_says_alone_and_as_a_batch(sharpness: float) -> None:
+    """On average over batches of 100 of 1,500, with four standard errors; and the terms sum to the batch's rate."""
+    mu, logvar = posteriors(1500, 3, seed=6)
+    logvar += sharpness
+    exact = split_rate(mu, logvar, draws=8).mutual_information
+    random, alone, stratified = np.random.default_rng(0), [], []
+    for seed in range(30):
+        chosen = random.permutation(1500)[:100]
+        low = split_rate(mu[chosen], logvar[chosen], seed=seed)
+        high = split_rate(mu[chosen], logvar[chosen], seed=seed, images=1500)
+        assert high.mutual_information + high.aggregate_kl == pytest.approx(low.rate, rel=1e-9)
+        assert high.most == pytest.approx(math.log(1500))
+        alone.append(low.mutual_information)
+        stratified.append(high.mutual_information)
+    error = 4 * np.std(stratified) / math.sqrt(30)
+    assert np.mean(alone) < exact < np.mean(stratified) + error
+    assert np.mean(stratified) - np.mean(alone) > 0.05
+
+
 def test_one_picture_is_refused() -> None:
     with pytest.raises(UserError, match=r"rate of 1 pictures has no parts\."):
         split_rate(np.zeros((1, 2)), np.zeros((1, 2)))

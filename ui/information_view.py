@@ -16,7 +16,7 @@ from vae_core import export, rate_distortion
 from vae_core.checkpoint import BetaSnapshot, LatentSnapshot
 from vae_core.information import RateSplit, split_rate
 
-__all__ = ["codes", "show", "split_bars", "split_csv", "split_figure"]
+__all__ = ["codes", "of_all_sentence", "show", "split_bars", "split_csv", "split_figure"]
 
 PARTS = {
     "mutual_information": "I(x; z)",
@@ -50,15 +50,35 @@ def _codes(snapshot: LatentSnapshot, taken: BetaSnapshot | None, beta: float) ->
 
 
 @st.cache_data(max_entries=512, show_spinner=False)
-def _split(path: str, modified: int, beta: float, _codes: LatentSnapshot, _tell: Tell) -> RateSplit:  # noqa: ARG001
+def _split(
+    path: str,  # noqa: ARG001
+    modified: int,  # noqa: ARG001
+    beta: float,  # noqa: ARG001
+    _codes: LatentSnapshot,
+    _tell: Tell,
+    images: int | None = None,
+) -> RateSplit:
     with turns.turn(lambda: _tell(0.0)):
-        return split_rate(_codes.mu, _codes.logvar, progress=_tell)
+        return split_rate(_codes.mu, _codes.logvar, images=images, progress=_tell)
 
 
-def _here(seen: Seen) -> Callable[[Tell], RateSplit]:
-    """The step that splits the rate at the β that is looked at."""
+def _here(seen: Seen, images: int | None = None) -> Callable[[Tell], RateSplit]:
+    """The step that splits the rate at the β that is looked at, of the held-out images alone or as a batch of more."""
     of = str(seen.entry.path), caching.modified(seen.entry.path), seen.beta
-    return lambda tell: _split(*of, codes(seen), tell)
+    return lambda tell: _split(*of, codes(seen), tell, images)
+
+
+def _trained_on(seen: Seen) -> int | None:
+    """How many images the model was trained on, where they are more than those of its codes; to the last whole batch
+    where the data set is not at hand, None where its record does not tell."""
+    record = seen.checkpoint.record
+    try:
+        images = caching.train_images(record["train"]["dataset"], seen.image_shape)
+        whole_batches = round(record["step"] * record["train"]["batch_size"] / record["epoch"])
+    except (KeyError, TypeError, ZeroDivisionError):
+        return None
+    count = whole_batches if images is None else len(images)
+    return count if count > seen.curve.images else None
 
 
 def _terms(seen: Seen) -> None:
@@ -68,9 +88,19 @@ def _terms(seen: Seen) -> None:
         "the aggregate posterior q(z), are not spread as the prior is: their dimensions depend on each other (total "
         "correlation), or each is spread unlike N(0, 1) (dimension-wise KL)."
     )
+    steps = {"alone": _here(seen)}
+    if images := _trained_on(seen):
+        steps["batch"] = _here(seen, images)
+
+    def draw(found: dict[str, RateSplit]) -> None:
+        if "alone" in found:
+            _numbers(found["alone"])
+        if "batch" in found:
+            st.markdown(of_all_sentence(found["alone"], found["batch"]))
+
     stepwise(
-        {seen.beta: _here(seen)},
-        lambda found: [_numbers(split) for split in found.values()],
+        steps,
+        draw,
         of=(str(seen.entry.path), caching.modified(seen.entry.path), seen.beta),
         key="information_terms",
         label="Splitting the rate",
@@ -93,6 +123,17 @@ def _numbers(split: RateSplit) -> None:
         f"With the first {split.images:,} test images as all there is: q(z) is the mean of their posteriors, exactly. "
         f"To tell them apart takes log {split.images:,} = {split.most:.2f} nats, so that I(x; z) cannot be more; where "
         "it nears that, more pictures would raise I(x; z) and lower the other two parts."
+    )
+
+
+def of_all_sentence(alone: RateSplit, batch: RateSplit) -> str:
+    """Between what the mutual information of all training images lies, from the same images' two splits."""
+    return (
+        f"Of all {batch.images:,} pictures that the model was trained on, I(x; z) lies between "
+        f"**{layout.nats(alone.mutual_information, 2)}**, what {alone.images:,} say alone, and "
+        f"**{layout.nats(batch.mutual_information, 2)}**, what the minibatch-stratified estimator of Chen et al. 2018 "
+        "says when it takes them for a batch of all: on average the first is too low and the second too high, both "
+        "the less the larger the batch."
     )
 
 

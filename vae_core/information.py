@@ -76,14 +76,17 @@ def _log_sum(value: Tensor) -> Tensor:
     return (value - highest).clamp_(min=-50.0).exp_().sum(1).log_() + highest[:, 0]
 
 
-def _log_mixture(z: Tensor, mu: Tensor, logvar: Tensor) -> tuple[Tensor, Tensor]:
-    """One dimension after the other: a tensor (M, N) at a time."""
+def _log_mixture(z: Tensor, mu: Tensor, logvar: Tensor, log_weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """One dimension after the other: a tensor (M, N) at a time. Posteriors count alike,
+    or as log_weights (M, N) has it."""
     joint, marginals = torch.zeros(()), []
+    if log_weights is None:
+        log_weights = torch.tensor(-math.log(len(mu)), dtype=z.dtype)
     for j in range(z.shape[1]):
         pairs = log_normal(z[:, j : j + 1], mu[:, j], logvar[:, j])
-        marginals.append(_log_sum(pairs) - math.log(len(mu)))
+        marginals.append(_log_sum(pairs + log_weights))
         joint = joint + pairs
-    return _log_sum(joint) - math.log(len(mu)), torch.stack(marginals, dim=1)
+    return _log_sum(joint + log_weights), torch.stack(marginals, dim=1)
 
 
 def split_rate(
@@ -92,6 +95,7 @@ def split_rate(
     *,
     draws: int = 1,
     seed: int = 0,
+    images: int | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> RateSplit:
     """The rate of N images, split, from their posteriors. Shapes: mu, logvar (N, d).
@@ -103,6 +107,9 @@ def split_rate(
     What holds for N images is not what holds for the distribution that they come from: on average, the mutual
     information is lower by what KL(q(z) ‖ p(z)) is higher, the more so the fewer they are and the nearer it is to
     log N.
+    images: of how many these N are a random batch. q(z) and q(z_j) of all of them are then estimated by minibatch
+    stratified sampling, as in `objective.total_correlation`: densities without bias, whose logarithms are too low on
+    average, so that KL(q(z) ‖ p(z)) is too low and the mutual information too high, the less the larger N.
     `progress` is called with the fraction done. Raises UserError where there are fewer than 2 images.
     Source: Hoffman & Johnson 2016, 'ELBO surgery'; Chen et al. 2018, 'Isolating sources of disentanglement'.
     """
@@ -116,16 +123,28 @@ def split_rate(
         z = reparameterise(centres, spreads, generator)
         for start in range(0, len(z), rows):
             piece = slice(start, start + rows)
-            columns.append(_terms(z[piece], piece, centres, spreads, rate))
+            weights = None if images is None else _stratified(piece, centres, images)
+            columns.append(_terms(z[piece], piece, centres, spreads, rate, weights))
             if progress:
                 progress((draw + min(1.0, (start + rows) / len(z))) / draws)
     terms, controls = (np.concatenate(column) for column in zip(*columns, strict=True))
-    return _summed(terms, controls, float(rate.mean()), len(mu))
+    return _summed(terms, controls, float(rate.mean()), images or len(mu))
 
 
-def _terms(z: Tensor, rows: slice, mu: Tensor, logvar: Tensor, rate: Tensor) -> tuple[np.ndarray, np.ndarray]:
+def _stratified(rows: slice, mu: Tensor, images: int) -> Tensor:
+    """log of how much each of the batch's posteriors counts at the draws from those of `rows`: (M, N)."""
+    batch = len(mu)
+    own = torch.arange(batch)[rows]
+    weights = mu.new_full((len(own), batch), math.log((images - 1) / (images * (batch - 1))))
+    weights[torch.arange(len(own)), own] = -math.log(images)
+    return weights
+
+
+def _terms(
+    z: Tensor, rows: slice, mu: Tensor, logvar: Tensor, rate: Tensor, log_weights: Tensor | None
+) -> tuple[np.ndarray, np.ndarray]:
     """For each draw: total correlation and dimension-wise KL, (M, 1 + d); what chance and its image do to the rate."""
-    joint, marginals = (part.double() for part in _log_mixture(z, mu, logvar))
+    joint, marginals = (part.double() for part in _log_mixture(z, mu, logvar, log_weights))
     prior = log_normal(z, torch.zeros(()), torch.zeros(())).double()
     posterior = log_normal(z, mu[rows], logvar[rows]).double()
     terms = torch.cat([(joint - marginals.sum(1)).unsqueeze(1), marginals - prior], dim=1)
