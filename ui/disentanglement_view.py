@@ -1,6 +1,7 @@
 """Disentanglement on the page of β: scores against β, the factor × dimension matrix, and what the dimensions draw."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import streamlit as st
 from plotly.subplots import make_subplots
 
 from ui import caching, layout, state, theme, turns
-from ui.beta_view import Seen, comparable, is_ranged, measured
+from ui.beta_view import Seen, comparable, curve_of, is_ranged, measured
 from ui.components.film_strip import film_strip, film_strip_index
 from ui.decoded import stacked
 from ui.state import Entry
@@ -20,9 +21,10 @@ from vae_core.checkpoint import BetaSnapshot, Checkpoint
 from vae_core.disentanglement import SAMPLES, Disentanglement, disentanglement
 from vae_core.errors import UserError
 from vae_core.imaging import to_uint8
+from vae_core.objective import OBJECTIVES
 from vae_core.rate_distortion import Curve
 
-__all__ = ["has_factors", "matrix_figure", "scores_bars", "scores_csv", "scores_figure", "show"]
+__all__ = ["Point", "has_factors", "matrix_figure", "scores_bars", "scores_csv", "scores_figure", "show"]
 
 _SCORING = f"Scoring the codes of {SAMPLES:,} sprites"
 _PER_DECADE = 2
@@ -31,6 +33,18 @@ _VALUES = 7
 _EXTENT = 2.0
 _MOST_BESIDE = 8
 _SIDE = 64  # screen pixels for a picture of a traversal
+_SYMBOLS = {"beta-vae": "diamond", "beta-tcvae": "star"}
+
+
+@dataclass(frozen=True)
+class Point:
+    """A model of one β beside a range of them: its `objective`, one of `objective.OBJECTIVES`, its curve of one point,
+    and its scores."""
+
+    title: str
+    objective: str
+    curve: Curve
+    scores: Disentanglement
 
 
 def has_factors(entry: Entry) -> bool:
@@ -54,10 +68,9 @@ def show(seen: Seen) -> None:
         "whether it buys independent dimensions is seen here."
     )
     if seen.is_ranged:
-        _against_beta(seen)
-        _traversals(seen)
+        _traversals(seen, _against_beta(seen))
     else:
-        _scored(seen, [seen.beta], lambda found: [_numbers(one, checkpoint) for one in found.values()])
+        _scored(seen, [seen.beta], {}, lambda found: [_numbers(one, checkpoint) for one in found.values()])
         _side_by_side(seen)
 
 
@@ -78,14 +91,22 @@ def _open(key: str) -> None:
     st.rerun()  # the frame as well
 
 
-def _scored(seen: Seen, betas: list[float], draw: Callable[[dict[float, Disentanglement]], object]) -> None:
-    """Draw with `draw` the scores at each of `betas`, by β, as they come."""
+def _scored(
+    seen: Seen,
+    betas: list[float],
+    beside: dict[str, Entry],
+    draw: Callable[[dict[Hashable, Disentanglement]], object],
+) -> dict[Hashable, Disentanglement]:
+    """Draw with `draw` the scores at each of `betas`, by β, the nearest first, and of the models `beside`, by title, as
+    they come. Returns those that have come."""
     of = str(seen.entry.path), caching.modified(seen.entry.path)
+    others = {title: (str(other.path), caching.modified(other.path)) for title, other in beside.items()}
     nearest_first = sorted(betas, key=lambda beta: abs(np.log(beta / seen.beta)))
-    stepwise(
-        {beta: lambda tell, beta=beta: _scores(*of, beta, seen.checkpoint, tell) for beta in nearest_first},
+    return stepwise(
+        {beta: lambda tell, beta=beta: _scores(*of, beta, seen.checkpoint, tell) for beta in nearest_first}
+        | {title: lambda tell, other=other: _scores_of(*other, tell) for title, other in others.items()},
         draw,
-        of=of,
+        of=(*of, *others.items()),
         key="disentanglement_sweep",
         label=_SCORING + (" at each β" if seen.is_ranged else ""),
     )
@@ -118,11 +139,16 @@ def _numbers(scores: Disentanglement, checkpoint: Checkpoint) -> None:
     )
 
 
+def _beside(seen: Seen) -> dict[str, Entry]:
+    """Other models of one β of the same pictures, by their titles."""
+    others = [other for other in comparable(seen.entry).values() if has_factors(other) and not is_ranged(other)]
+    return {state.title(other): other for other in others[:_MOST_BESIDE]}
+
+
 def _side_by_side(seen: Seen) -> None:
     """The scores of this model, and of others of one β of the same pictures, whatever their objective."""
-    others = [other for other in comparable(seen.entry).values() if has_factors(other) and not is_ranged(other)]
-    models = {state.title(other): (str(other.path), caching.modified(other.path)) for other in (seen.entry, *others)}
-    models = dict(list(models.items())[: _MOST_BESIDE + 1])
+    models = {state.title(seen.entry): seen.entry} | _beside(seen)
+    models = {title: (str(other.path), caching.modified(other.path)) for title, other in models.items()}
     if len(models) == 1:
         return
     st.subheader("Beside models of one β", anchor=False)
@@ -176,21 +202,22 @@ def _grid(beta_range: tuple[float, float]) -> np.ndarray:
     return np.geomspace(low, high, max(5, 1 + round(_PER_DECADE * np.log10(high / low))))
 
 
-def _against_beta(seen: Seen) -> None:
-    """The scores against β, and the matrix at the nearest β that is scored."""
-    checkpoint = seen.checkpoint
+def _against_beta(seen: Seen) -> dict[float, Disentanglement]:
+    """The scores against β, and the matrix at the nearest β that is scored. Returns the scores once all are there."""
+    checkpoint, beside = seen.checkpoint, _beside(seen)
+    betas = [float(beta) for beta in _grid(checkpoint.model.config.beta_range)]
 
-    def draw(found: dict[float, Disentanglement]) -> None:
+    def draw(found: dict[Hashable, Disentanglement]) -> None:
         charts, matrix = st.columns(2, gap="medium")
-        if found:
-            nearest = next(iter(found))
+        shown = [beta for beta in betas if beta in found]
+        if shown:
+            nearest = min(shown, key=lambda beta: abs(np.log(beta / seen.beta)))
             with matrix:
                 st.markdown(f"At β = {nearest:.3g}, the nearest of those that are scored:")
                 _numbers(found[nearest], checkpoint)
-        shown = sorted(found)
         scores = [found[beta] for beta in shown]
         with charts:
-            figure = scores_figure(shown, scores, seen.curve, seen.beta)
+            figure = scores_figure(shown, scores, seen.curve, seen.beta, _points(beside, found))
             st.plotly_chart(figure, config=theme.CHART_CONFIG, key="disentanglement_scores")
             st.download_button(
                 "CSV of the scores",
@@ -201,12 +228,25 @@ def _against_beta(seen: Seen) -> None:
                 on_click="ignore",
             )
 
-    _scored(seen, [float(beta) for beta in _grid(checkpoint.model.config.beta_range)], draw)
+    found = _scored(seen, betas, beside, draw)
     st.caption(
         f"Posterior means of {SAMPLES:,} sprites, training images among them: the scores ask for all combinations of "
         "factors. A square looks the same after a quarter turn, so no model can know its rotation. Single trainings "
-        "differ widely in these scores."
+        "differ widely in these scores. Models of one β, β-VAE and β-TCVAE, are points: train more of them under "
+        "**Curve**."
     )
+    return {beta: found[beta] for beta in betas} if all(beta in found for beta in betas) else {}
+
+
+def _points(beside: dict[str, Entry], found: dict[Hashable, Disentanglement]) -> list[Point]:
+    """What is found of the models beside, but for those that no β weighs."""
+    points = []
+    for title, other in beside.items():
+        objective = caching.read_header(other.path)["record"]["train"].get("objective", "beta-vae")
+        curve = curve_of(other)
+        if title in found and objective in _SYMBOLS and curve is not None:
+            points.append(Point(title, objective, curve, found[title]))
+    return points
 
 
 def _by_score(scores: list[Disentanglement]) -> list[tuple[str, list[float], str]]:
@@ -217,8 +257,11 @@ def _by_score(scores: list[Disentanglement]) -> list[tuple[str, list[float], str
     ]
 
 
-def scores_figure(betas: list[float], scores: list[Disentanglement], curve: Curve, beta: float) -> go.Figure:
-    """Both scores (dotted: chance for the FactorVAE score) over rate and distortion, against β; this `beta`."""
+def scores_figure(
+    betas: list[float], scores: list[Disentanglement], curve: Curve, beta: float, points: list[Point]
+) -> go.Figure:
+    """Both scores (dotted: chance for the FactorVAE score) over rate and distortion, against β; this `beta`; and the
+    same of the models of one β that `points` are of."""
     chart = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.06, row_heights=[0.55, 0.45])
     for name, values, colour in _by_score(scores):
         line = {"color": colour, "width": 2}
@@ -231,9 +274,11 @@ def scores_figure(betas: list[float], scores: list[Disentanglement], curve: Curv
     ):
         line = {"color": colour, "width": 2}
         chart.add_scatter(x=curve.betas, y=values, name=name, line=line, hovertemplate="%{y:.2f}", row=2, col=1)
+    for objective in dict.fromkeys(point.objective for point in points):
+        _add_points(chart, objective, [point for point in points if point.objective == objective])
     look = theme.figure("", "").layout
     chart.update_layout(
-        height=460, margin=look.margin, uirevision="steady", hovermode=look.hovermode, legend=look.legend
+        height=520, margin=look.margin, uirevision="steady", hovermode=look.hovermode, legend=look.legend
     )
     if scores:
         chance = {"text": "chance", "xanchor": "right", "font": {"size": 11}}
@@ -245,6 +290,31 @@ def scores_figure(betas: list[float], scores: list[Disentanglement], curve: Curv
     chart.update_xaxes(title_text="β", row=2)
     chart.add_vline(beta, line={"color": theme.TERM_COLOURS["total"], "width": 1, "dash": "dash"})
     return chart
+
+
+def _add_points(chart: go.Figure, objective: str, points: list[Point]) -> None:
+    """Models of one objective in both rows, in the colours of the lines."""
+    name, symbol = f"{OBJECTIVES[objective]} of one β", _SYMBOLS[objective]
+    grey = {"symbol": symbol, "color": theme.TERM_COLOURS["total"], "size": 10}
+    chart.add_scatter(x=[None], y=[None], mode="markers", name=name, marker=grey, row=1, col=1)
+    terms = (
+        ("distortion D", [point.curve.distortion[0] for point in points], theme.TERM_COLOURS["reconstruction"]),
+        ("rate R", [point.curve.rate[0] for point in points], theme.TERM_COLOURS["kl"]),
+    )
+    for row, lines in ((1, _by_score([point.scores for point in points])), (2, terms)):
+        for line, values, colour in lines:
+            chart.add_scatter(
+                x=[point.curve.betas[0] for point in points],
+                y=values,
+                mode="markers",
+                marker={"symbol": symbol, "color": colour, "size": 10, "line": {"width": 1, "color": "white"}},
+                name=f"{line}, {name}",
+                text=[point.title for point in points],
+                hovertemplate="%{y:.3f} (%{text})<extra>" + line + "</extra>",
+                showlegend=False,
+                row=row,
+                col=1,
+            )
 
 
 def matrix_figure(matrix: np.ndarray, factors: list[str]) -> go.Figure:
@@ -276,8 +346,8 @@ def scores_csv(betas: list[float], scores: list[Disentanglement], factors: list[
     return export.csv_bytes(header, rows)
 
 
-def _traversals(seen: Seen) -> None:
-    """A strip over β: a row for each dimension, moved from −2 to 2 around one code."""
+def _traversals(seen: Seen, scores: dict[float, Disentanglement]) -> None:
+    """A strip over β: a row for each dimension, moved from −2 to 2 around one code; what β buys, and what it costs."""
     st.subheader("What each dimension draws", anchor=False)
     of, checkpoint = (str(seen.entry.path), caching.modified(seen.entry.path)), seen.checkpoint
     taken = measured(seen.entry, checkpoint)
@@ -290,8 +360,8 @@ def _traversals(seen: Seen) -> None:
             film_strip(
                 frames,
                 key="disentanglement_strip",
-                label="Traversals, against β",
-                labels=[f"β = {one:.3g}" for one in betas],
+                label="Traversals",
+                labels=[_bought(one, seen.curve, scores) for one in betas],
                 index=index,
                 scale=layout.whole_scale(checkpoint.model.config.image_shape[-1], _SIDE),
                 on_release=lambda: _go_to(betas[film_strip_index("disentanglement_strip")]),
@@ -309,6 +379,15 @@ def _traversals(seen: Seen) -> None:
         key="disentanglement_traversals",
         label="Decoding traversals at each β",
     )
+
+
+def _bought(beta: float, curve: Curve, scores: dict[float, Disentanglement]) -> str:
+    """'β = 1 · MIG ≈ 0.12 · D 24.3 nats', the MIG between the two nearest that are scored; without, until all are."""
+    score = ""
+    if scores:
+        mig = np.interp(np.log(beta), np.log(list(scores)), [one.mig for one in scores.values()])
+        score = f" · MIG ≈ {mig:.2f}"
+    return f"β = {beta:.3g}{score} · D {curve.at(beta).distortion[0]:.1f} nats".replace("-", "−")
 
 
 def _go_to(beta: float) -> None:

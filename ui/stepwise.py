@@ -64,13 +64,13 @@ def stepwise(
     of: Hashable,
     key: str,
     label: str,
-) -> None:
+) -> dict[Hashable, Any]:
     """Draw with `draw(found)` what `steps` return, by their names and in their order, again while more is found.
 
     They work in a thread, so that the page stays usable; a bar shows how far they are, with a Stop button, and then
     one to go on. Nobody looking on stops them too. What is found is kept in the session until `of` changes, which
     says all that it depends on; a step shares what it has computed with others (`st.cache_data`), and takes its turn
-    (`ui.turns`). Raises what a step raises.
+    (`ui.turns`). Returns what is found by now; once all is, the page runs again. Raises what a step raises.
     """
     work = st.session_state.get(key)
     if work is None or work.of != of:
@@ -82,6 +82,7 @@ def stepwise(
     state = work.running, work.stopped
     every = _REFRESH_SECONDS if work.running else None
     st.fragment(_show, run_every=every)(work, state, list(steps), draw, key, label)
+    return dict(work.found)
 
 
 def _show(

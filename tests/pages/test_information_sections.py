@@ -83,6 +83,16 @@ def test_the_terms_are_those_of_the_checkpoint_and_sum_to_the_rate():
     assert f"log {split.images:,} = {math.log(split.images):.2f} nats" in words(app)
 
 
+def test_the_information_of_all_training_images_is_said_to_lie_between_both_estimates():
+    found, trained = load(ROOT / "checkpoints" / f"{RANGED}.safetensors"), len(data.load("digits").train.images)
+    codes = rate_distortion.at_beta(found.snapshot, found.betas, 1.0)
+    low, high = split_rate(codes.mu, codes.logvar), split_rate(codes.mu, codes.logvar, images=trained)
+    said = words(finished(open_tab("Information")))
+    assert f"Of all {trained:,} pictures" in said
+    assert f"between **{low.mutual_information:.2f} nats**" in said
+    assert f"and **{high.mutual_information:.2f} nats**" in said
+
+
 def test_the_figures_stack_the_terms_to_the_rate():
     random = np.random.default_rng(0)
     splits = [split_rate(random.standard_normal((60, 3)), np.full((60, 3), spread)) for spread in (-3.0, -1.0)]
@@ -158,6 +168,33 @@ def test_scores_of_a_range_are_those_of_the_model_at_its_beta(sprites):
     assert number(app, "MIG") == pytest.approx(expected.mig, abs=0.0006)
     assert number(app, "FactorVAE score") == pytest.approx(expected.factor_vae, abs=0.0006)
     assert "One row a dimension" in words(app)
+
+
+def test_models_of_one_beta_are_points_beside_the_scores_of_a_range(sprites):
+    """A β-TCVAE is a star at its β, as high as scores computed here anew, over its own rate and distortion."""
+    dataset = data.load("sprites")
+    model = build(shape=(1, 32, 32), latent_dim=3, widths=(8,), seed=5)
+    record = {
+        "train": {"dataset": "sprites", "beta": 4.0, "objective": "beta-tcvae"},
+        "factor_names": list(dataset.factor_names),
+    }
+    codes = snapshot(model, dataset.test, 200)
+    save(state.SHIPPED / "tc.safetensors", Checkpoint(model, record, codes))
+    app = finished(open_tab("Disentanglement", sprites))
+    traces = json.loads(app.get("plotly_chart")[0].proto.spec)["data"]
+    stars = [trace for trace in traces if trace.get("marker", {}).get("symbol") == "star" and trace["x"] != [None]]
+    assert all(star["x"] == [4.0] for star in stars)
+    expected, at = disentanglement(model, dataset), rate_distortion.point(codes, 4.0)
+    wanted = [expected.mig, expected.factor_vae, at.distortion[0], at.rate[0]]
+    assert [star["y"][0] for star in stars] == pytest.approx(wanted, rel=1e-4)
+
+
+def test_the_slider_of_traversals_says_what_beta_buys_and_costs():
+    kl, active = np.zeros((2, 1)), np.zeros((2, 1), bool)
+    curve = rate_distortion.Curve(np.array([0.1, 10.0]), np.array([20.0, 40.0]), kl, active, 10)
+    scores = {0.1: Disentanglement(0.2, 0.5, np.eye(2)), 10.0: Disentanglement(0.6, 0.5, np.eye(2))}
+    assert disentanglement_view._bought(1.0, curve, {}) == "β = 1 · D 30.0 nats"
+    assert disentanglement_view._bought(1.0, curve, scores) == "β = 1 · MIG ≈ 0.40 · D 30.0 nats"
 
 
 def test_a_tcvae_and_a_beta_vae_have_their_scores_on_the_same_axes(monkeypatch, tmp_path):
