@@ -18,10 +18,12 @@ from vae_core.checkpoint import BetaSnapshot, Checkpoint
 from vae_core.errors import UserError
 from vae_core.imaging import to_uint8
 from vae_core.rate_distortion import Curve, bits_per_dimension
+from vae_core.runs import Run
 
 __all__ = [
     "UNITS",
     "Seen",
+    "belongs_beside",
     "beside_at_first",
     "chosen_beta",
     "comparable",
@@ -125,15 +127,27 @@ def comparable(entry: Entry) -> dict[str, Entry]:
     return {key: other for key, other in others.items() if mine is not None and _comparable(other) == mine}
 
 
+def belongs_beside(entry: Entry, run: Run) -> bool:
+    """Whether what the run trains is comparable to the model, as in `comparable`."""
+    try:
+        config = run.config()
+        return _shared(config.model.to_dict(), config.train.to_dict()) == _comparable(entry)
+    except UserError:
+        return False
+
+
 def _comparable(entry: Entry) -> tuple | None:
-    """What two models must share for their distortions to be comparable."""
     try:
         header = caching.read_header(entry.path)
-        model, train = header["model"], header["record"]["train"]
-        sigma = model["sigma"] if model["likelihood"] == "gaussian" else None
-        return train["dataset"], tuple(model["image_shape"]), model["likelihood"], sigma
+        return _shared(header["model"], header["record"]["train"])
     except (UserError, KeyError, TypeError):
         return None
+
+
+def _shared(model: dict, train: dict) -> tuple:
+    """What two models must share for their distortions to be comparable."""
+    sigma = model["sigma"] if model["likelihood"] == "gaussian" else None
+    return train["dataset"], tuple(model["image_shape"]), model["likelihood"], sigma
 
 
 def seen(entry: Entry, checkpoint: Checkpoint) -> Seen:
@@ -344,8 +358,8 @@ def _add_curve(chart: go.Figure, curve: Curve, title: str, colour: str, scale: f
 
 def _add_ends(chart: go.Figure, curve: Curve, scale: float) -> None:
     ends = (
-        (0, "towards the autoencoder, β → 0", "right", (-16, -34)),
-        (-1, "towards collapse, R → 0", "left", (20, -14)),
+        (0, "autoencoder end", "right", (-16, -34)),
+        (-1, "collapsed end", "left", (20, -14)),
     )
     chart.update_layout(
         annotations=[
@@ -357,6 +371,7 @@ def _add_ends(chart: go.Figure, curve: Curve, scale: float) -> None:
                 "ax": shift[0],
                 "ay": shift[1],
                 "arrowwidth": 1,
+                "arrowcolor": theme.TERM_COLOURS["total"],
             }
             for i, text, anchor, shift in ends
         ]

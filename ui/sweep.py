@@ -5,8 +5,8 @@ from typing import Any
 
 import streamlit as st
 
-from ui import state
-from ui.beta_view import Seen
+from ui import state, visitor
+from ui.beta_view import Seen, belongs_beside
 from ui.run_watch import start_sweep
 from ui.train_form import BETAS
 from vae_core import data, hosted, runs
@@ -16,7 +16,7 @@ from vae_core.objective import OBJECTIVES
 from vae_core.runs import LIVE, Run, RunConfig
 from vae_core.train import TrainConfig
 
-__all__ = ["in_progress", "landed", "progress", "range_config", "sweep_form", "train_button"]
+__all__ = ["in_progress", "landed", "notice", "progress", "range_config", "sweep_form", "train_button"]
 
 _FIRST = (0.1, 0.3, 1.0, 3.0, 10.0)
 _RANGE = (0.01, 10.0)
@@ -86,18 +86,27 @@ def _remember(started: list[Run]) -> None:
     st.session_state[_RUNS] = list(dict.fromkeys(names))
 
 
+def notice(seen: Seen) -> None:
+    """Take up this visitor's runs that train what belongs beside the selected model: asked for on another page, or
+    here before the page was loaded anew."""
+    known, token = st.session_state.get(_RUNS, ()), visitor.token()
+    others = (run for run in runs.list_runs() if run.name not in known)
+    live = [run for run in others if run.state()["status"] in LIVE and hosted.owns(run, token)]
+    _remember([run for run in live if belongs_beside(seen.entry, run)])
+
+
 def _mine() -> list[Run]:
     found = (Run(runs.runs_folder() / name) for name in st.session_state.get(_RUNS, ()))
     return [run for run in found if (run.path / "config.json").is_file()]
 
 
 def in_progress() -> bool:
-    """Whether a model that was asked for here trains or waits."""
+    """Whether one of the models that were asked for or noticed trains or waits."""
     return any(run.state()["status"] in LIVE for run in _mine())
 
 
 def landed(others: dict[str, state.Entry]) -> list[str]:
-    """Of the comparable models, the ids of those that were asked for here and have a checkpoint by now."""
+    """Of the comparable models, the ids of those that were asked for or noticed and have a checkpoint by now."""
     return [key for run in _mine() if (key := f"run-{run.name}") in others]
 
 

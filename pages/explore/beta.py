@@ -103,6 +103,7 @@ def numbers(seen):
 def curve_section(seen):
     """D against R, and other models on the same axes: those that are there, and those that train."""
     st.markdown(beta_view.ends_sentence(seen.curve) if seen.is_ranged else beta_view.point_sentence(seen))
+    sweep.notice(seen)
     live = sweep.in_progress()
     st.fragment(chart, run_every=REFRESH_SECONDS if live else None)(seen, live)
     with st.expander("Train models of one β", icon=":material/model_training:"):

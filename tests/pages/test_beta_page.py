@@ -1,11 +1,18 @@
 """The page of β, run as Streamlit runs it: every shipped model, what stands at which β, links, files."""
 
+import json
+import os
+import time
+
 import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.pages.opening import CHECKPOINTS, open_at, ran
-from vae_core import checkpoint
+from vae_core import checkpoint, runs
+from vae_core.model import ModelConfig
+from vae_core.runs import RunConfig
+from vae_core.train import TrainConfig
 
 RANGED = "digits-beta"
 
@@ -108,6 +115,22 @@ def test_a_sweep_queues_a_run_for_each_beta(monkeypatch, tmp_path):
     assert {config.model.beta_range for config in configs} == {None}
     assert {config.train.epochs for config in configs} == {2}
     assert {(config.train.dataset, config.model.latent_dim) for config in configs} == {("digits", 2)}
+
+
+def test_runs_in_training_are_noticed_where_they_belong_on_the_axes(monkeypatch, tmp_path):
+    """As after a reload, when the session has forgotten what it asked for."""
+    monkeypatch.setenv("VAE_RUNS", str(tmp_path))
+    stops = []
+    for dataset, shape in (("digits", (1, 8, 8)), ("sprites", (1, 32, 32))):
+        config = RunConfig(ModelConfig(shape), TrainConfig(dataset=dataset, beta=0.3))
+        run = runs.create(config, tmp_path / config.name)
+        state = {"status": "queued", "pid": os.getpid(), "updated": time.time()}
+        (run.path / "state.json").write_text(json.dumps(state))
+        assert run.state()["status"] == "queued"
+        stops.append(f"beta_stop_{run.name}")
+    keys = [button.key for button in open_page().button]
+    assert stops[0] in keys
+    assert stops[1] not in keys
 
 
 def test_a_demo_has_short_sweeps(monkeypatch, tmp_path):
