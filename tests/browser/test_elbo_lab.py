@@ -4,8 +4,10 @@ import json
 import re
 
 import pytest
+import torch
 
-from tests.browser.conftest import settle
+from tests.browser.conftest import save_untrained, serve, settle
+from tests.toys import build
 
 pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 from playwright.sync_api import expect
@@ -96,6 +98,29 @@ def test_keys_move_q_and_back_to_the_encoder(app, open_page):
     page.wait_for_function(
         "([pad, elbo]) => Math.abs(Number(pad.dataset.elbo) - elbo) < 1e-6", arg=[pad.element_handle(), elbo]
     )
+
+
+@pytest.fixture
+def dense(browser, tmp_path):  # noqa: ARG001 (no browser, no server)
+    """An app with a model under which a picture's density is over 1, so that −log p(x) is negative."""
+    model = build(shape=(1, 32, 32), likelihood="gaussian", sigma=0.2, widths=(16,))
+    with torch.no_grad():
+        model.decoder.head.bias.fill_(-4.0)  # black, as nearly all of a sprite is
+    name = save_untrained(model, tmp_path)
+    with serve("app.py", VAE_RUNS=str(tmp_path)) as url:
+        yield url, name
+
+
+def test_the_bars_are_drawn_where_a_density_is_over_one(dense, open_page):
+    app, model = dense
+    page = open_page(f"{app}/elbo-lab?model={model}&test_image=96")
+    pad = page.get_by_test_id("posterior-pad")
+    expect(pad).to_have_attribute("data-elbo", re.compile(r"^\d"))
+    widths = pad.locator(".bars rect").evaluate_all("all => all.map((one) => Number(one.getAttribute('width')))")
+    assert len(widths) == 4
+    assert widths[0] > 5
+    assert widths[2] > 5
+    assert sum(widths[:2]) == pytest.approx(sum(widths[2:]), abs=0.1)
 
 
 def test_improving_q_is_seen_and_closes_some_of_the_gap(app, open_page):

@@ -72,6 +72,28 @@ def test_codes_follow_the_ellipse_under_the_pointer_and_gradients_on_release(app
     assert numbers(page, "mu") == mu
 
 
+def test_a_handle_beyond_the_plane_can_be_had_at_its_edge(app, open_page):
+    page = open_page(f"{app}/reparameterisation?model=digits-d2&test_image=4")
+    drawn(page)
+    plane = page.locator(MAP).get_by_role("img", name=re.compile("latent plane"))
+    plane.focus()
+    for _ in range(35):
+        page.keyboard.press("Shift+ArrowRight")
+    page.wait_for_function("map => Number(map.dataset.sigma.split(' ')[0]) > 3.9", arg=page.query_selector(MAP))
+    settle(page)
+    plane.scroll_into_view_if_needed()
+    box, mu, (reach,) = plane.bounding_box(), numbers(page, "mu"), numbers(page, "reach")
+    x, y = box["x"] + box["width"] - 8, box["y"] + (reach - mu[1]) * box["height"] / (2 * reach)
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x - 60, y, steps=6)
+    page.mouse.up()
+    settle(page)
+    per_pixel = 2 * reach / box["width"]
+    assert numbers(page, "sigma")[0] == pytest.approx(4 - 60 * per_pixel, abs=2 * per_pixel)
+    assert numbers(page, "mu") == mu
+
+
 def test_keys_widen_the_ellipse(app, open_page):
     page = open_page(f"{app}/reparameterisation?model=digits-d2")
     drawn(page)

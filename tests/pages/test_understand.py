@@ -228,6 +228,26 @@ def test_results_are_kept_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert understand.peek("d") == 4
 
 
+def _computing():
+    import streamlit as st
+
+    from ui import understand
+
+    understand.kept("in its place", lambda _: ["found"], "…")
+    st.text("after it")
+
+
+def test_what_follows_a_result_stands_where_it_stood_while_that_was_computed() -> None:
+    """Else the browser shows it twice, while something below takes its time."""
+    app = AppTest.from_function(_computing, default_timeout=PATIENCE)
+    places = []
+    for _ in range(2):
+        app.run()
+        (place,) = (i for i, one in app.main.children.items() if getattr(one, "value", None) == "after it")
+        places.append(place)
+    assert places[0] == places[1]
+
+
 def test_who_asks_for_what_is_being_computed_waits_for_it() -> None:
     begun, go_on, found = threading.Event(), threading.Event(), []
 
