@@ -23,6 +23,7 @@ __all__ = [
     "TableRow",
     "anneal",
     "annealed_before",
+    "annealed_verdict",
     "curve_csv",
     "curve_figure",
     "exact_log_likelihood",
@@ -184,10 +185,23 @@ def verdict(log_weights: np.ndarray, exact: float | None) -> str:
     )
 
 
+def annealed_verdict(second: LogLikelihood, exact: float | None) -> str:
+    """What the chains that count say of the estimate by annealing for one image."""
+    effective = float(second.effective_samples[0])
+    count = f"**Of {second.samples} annealed chains {effective:.1f} count.**"
+    missing = "" if exact is None else f" {_missing(exact - float(second.values[0]))}"
+    if effective < 0.25 * second.samples:
+        return (
+            f"{count} The others were turned up too fast to find as good a place: this estimate, too, may be a nat or "
+            f"more too low, and its ± does not show it.{missing}"
+        )
+    return f"{count} They agree on the weight that they found, so that the estimate’s ± tells its error.{missing}"
+
+
 def _missing(low: float) -> str:
-    if low < _CLOSE:
+    if abs(low) < _CLOSE:
         return f"Here it meets the exact log p(x) within {_CLOSE:g} nats."
-    return f"Here it lies {layout.nats(low, 2)} below the exact log p(x)."
+    return f"Here it lies {layout.nats(abs(low), 2)} {'below' if low > 0 else 'above'} the exact log p(x)."
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,8 @@ def image_part():
         )
         metrics(numbers, curve, exact, second)
         st.markdown(bounds_view.verdict(log_weights, exact))
+        if second is not None:
+            st.markdown(bounds_view.annealed_verdict(second, exact))
     rising, jensen = st.columns(2, gap="medium")
     with rising:
         st.subheader("The bound rises with K", anchor=False)

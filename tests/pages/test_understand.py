@@ -140,6 +140,18 @@ def test_verdict_follows_the_effective_draws() -> None:
     assert "3.00 nats below the exact" in said
 
 
+def test_an_estimate_by_annealing_is_trusted_as_far_as_its_chains_count() -> None:
+    few, most = (LogLikelihood(np.array([-90.0]), np.array([0.5]), np.array([k]), 16) for k in (1.6, 11.0))
+    said = bounds_view.annealed_verdict(few, None)
+    assert "Of 16 annealed chains 1.6 count" in said
+    assert "too low" in said
+    said = bounds_view.annealed_verdict(most, -88.5)
+    assert "11.0 count" in said
+    assert "tells its error" in said
+    assert "1.50 nats below the exact" in said
+    assert "1.00 nats above the exact" in bounds_view.annealed_verdict(most, -91.0)
+
+
 def test_histogram_marks_the_two_averages() -> None:
     """The mean of log w, and the log of the mean w; each colour's shares add up to 1."""
     log_weights = np.random.default_rng(0).normal(size=4000)
