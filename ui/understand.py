@@ -15,6 +15,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from ui import caching, layout, own_pictures, picture_source, reconstruction, state, turns
 from ui.components.sheets import content_digest
+from ui.picture_source import Given
 from ui.state import Entry
 from ui.true_posterior import latent_plane
 from vae_core.checkpoint import Checkpoint
@@ -104,10 +105,11 @@ def _shown(source: str, entry: Entry, checkpoint: Checkpoint) -> Subject:
     if source == "Test image":
         given = picture_source.test_image(checkpoint, state.snapshot_elbo(checkpoint.snapshot))
     elif source == "Draw":
-        given = picture_source.drawing(entry, checkpoint)
+        given = _or_before(picture_source.drawing(entry, checkpoint), source, checkpoint)
     else:
         found = picture_source.upload()
         given = picture_source.own_picture(found[0], found, entry, checkpoint) if found else None
+        given = _or_before(given, source, checkpoint)
     if given is None:
         st.info("Draw or drop a picture: the page is then about it.", icon=":material/image_search:")
         st.stop()
@@ -116,6 +118,17 @@ def _shown(source: str, entry: Entry, checkpoint: Checkpoint) -> Subject:
     layout.picture(image, "x", target=_PICTURE)
     st.caption(own_pictures.plain(given.name))
     return Subject(given.name, image, index)
+
+
+def _or_before(given: Given | None, source: str, checkpoint: Checkpoint) -> Given | None:
+    """What is dropped or drawn here, or was on another page of the section, whose uploader and pad are its own."""
+    seen = st.session_state.setdefault("understand_own", {})
+    key = source, checkpoint.model.config.image_shape
+    if given is not None:
+        seen[key] = given
+    elif key in seen:
+        st.caption("As it was on the page before; a new picture takes its place.")
+    return seen.get(key)
 
 
 def _black_and_white(checkpoint: Checkpoint, image: np.ndarray, index: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Bounds, Reparameterisation, Amortised and classical, run as Streamlit runs them, with every shipped model."""
 
+import io
 import re
 import threading
 import time
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from tests.toys import build
@@ -120,6 +122,23 @@ def test_the_image_is_the_same_on_every_page_of_the_section() -> None:
     app = open_page("bounds", "digits-d2", test_image="5")
     app.switch_page("pages/understand/reparameterisation.py").run()
     assert app.number_input(key="test_image").value == 5
+
+
+def test_a_dropped_picture_is_the_same_on_every_page_of_the_section() -> None:
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE)
+    app.query_params["model"], app.query_params["understand_source"] = "digits-d2", "Upload"
+    app = app.run().switch_page("pages/understand/bounds.py").run()
+    assert "Draw or drop" in app.info[0].value
+    buffer = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)).save(buffer, "PNG")
+    app.file_uploader(key="reconstruct_files").set_value([("mine.png", buffer.getvalue(), "image/png")])
+    assert metrics(app.run())
+    app.switch_page("pages/understand/reparameterisation.py").run()
+    app.segmented_control(key="understand_source").set_value("Upload").run()
+    assert not app.exception
+    assert not app.info
+    assert "mine.png" in " ".join(element.value for element in app.caption)
+    assert metrics(app)["Reparameterised"] == 1
 
 
 def test_pixels_are_those_that_the_command_line_draws() -> None:
