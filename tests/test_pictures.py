@@ -476,6 +476,13 @@ def test_any_bytes_as_a_zip_raise_nothing_but_a_sentence(content, changes):
             assert "z.zip" in str(error)
 
 
+@pytest.mark.parametrize("members", [{}, {".hidden": b"x", "__MACOSX/a.png": b"x"}])
+def test_a_zip_without_files_is_a_sentence(members):
+    found, problems = pictures.unpack([("none.zip", zipped(members))])
+    assert found == []
+    assert problems == ["none.zip holds no files. Put pictures into it."]
+
+
 def test_uploads_may_be_mixed():
     files = [
         ("loose.png", b"1"),

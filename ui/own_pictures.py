@@ -65,19 +65,22 @@ def read_files(files: Sequence, *, key: str) -> tuple[list[OwnPicture], list[str
     is there. A progress bar shows while new files are read.
     """
     known = st.session_state.get(key, {})
-    new = [file for file in files if file.file_id not in known]
-    kept = {file.file_id: known[file.file_id] for file in files if file.file_id in known}
-    bar = st.progress(0.0) if new else None
-    for done, file in enumerate(new):
-        bar.progress(done / len(new), f"Reading pictures: {done} of {len(new)} files")
-        kept[file.file_id] = _read_file(file.name, file.getvalue())
+    bar = None
+    kept, found, problems = {}, [], []
+    for done, file in enumerate(files):
+        if len(found) > MOST:
+            break
+        if file.file_id not in known:
+            bar = bar or st.progress(0.0)
+            bar.progress(done / len(files), f"Reading pictures: {done} of {len(files)} files")
+        kept[file.file_id] = known.get(file.file_id) or _read_file(file.name, file.getvalue())
+        found += kept[file.file_id][0]
+        problems += kept[file.file_id][1]
     if bar:
         bar.empty()
     st.session_state[key] = kept
-    found = [picture for file in files for picture in kept[file.file_id][0]]
-    problems = [problem for file in files for problem in kept[file.file_id][1]]
     if len(found) > MOST:
-        problems.append(f"These are {len(found):,} pictures; the first {MOST} are shown. Drop fewer to see the others.")
+        problems.append(f"These are over {MOST} pictures; the first {MOST} are shown. Drop fewer to see the others.")
     return found[:MOST], problems
 
 

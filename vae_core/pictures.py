@@ -254,6 +254,8 @@ def unpack(files: Iterable[tuple[str, bytes]]) -> tuple[list[tuple[str, bytes]],
         except UserError as problem:
             problems.append(str(problem))
             continue
+        if not members and not skipped:
+            skipped = [f"{_shown(name)} holds no files. Put pictures into it."]
         folder = name[:-4] if name.lower().endswith(".zip") else name
         found += [(f"{folder}/{member}", content) for member, content in members]
         problems += skipped

@@ -218,11 +218,14 @@ def test_a_zip_is_opened_and_what_climbs_out_of_it_is_refused():
     assert "outside" in app.warning[0].value
 
 
-def test_more_pictures_than_are_looked_at_together():
-    names = [f"{place}.png" for place in range(own_pictures.MOST + 3)]
+def test_more_pictures_than_are_looked_at_together(monkeypatch):
+    read, names = [], [f"{place}.png" for place in range(own_pictures.MOST + 30)]
     files = [(name, encoded(Image.new("L", (28, 28), place % 256))) for place, name in enumerate(names)]
+    decode = own_pictures.pictures.read
+    monkeypatch.setattr(own_pictures.pictures, "read", lambda data, name: read.append(name) or decode(data, name))
     app = upload(open_page(reconstruct_source="Upload"), *files)
     assert len(app.dataframe[0].value) == own_pictures.MOST
+    assert len(read) <= own_pictures.MOST + 1, "the others are not decoded in vain"
     assert f"the first {own_pictures.MOST} are shown" in app.warning[0].value
 
 
