@@ -128,9 +128,12 @@ def model_picker() -> None:
 
 
 def _follow_address() -> None:
-    """Take the model and β from an address that the app has not written: a link, or Back to an earlier choice."""
+    """Take the model and β from an address that the app has not written: a link, or Back to an earlier choice.
+
+    From any address after `send`: Streamlit has dropped the picker's choice on the way.
+    """
     found = _in_address()
-    if any(found) and found != st.session_state.get(_ADDRESS):
+    if any(found) and (found != st.session_state.get(_ADDRESS) or "model" not in st.session_state):
         st.session_state["model"], st.session_state["beta"] = found[0] or st.session_state.get("model"), found[1]
 
 
@@ -296,7 +299,9 @@ def resolve(spec: str, checkpoint: Checkpoint) -> Point:
             z = np.array([float(value) for value in rest.split(",")], np.float32)
             if z.shape == (latent_dim,) and np.isfinite(z).all():
                 return Point("z", z)
-        if kind == "picture" and rest in st.session_state.get("kept_pictures", {}):
+        if kind == "picture":
+            if rest not in st.session_state.get("kept_pictures", {}):
+                raise UserError(f"“{spec[:60]}” is gone: own pictures are kept for one visit alone. Give it again.")
             picture, label = st.session_state["kept_pictures"][rest]
             if picture.shape == tuple(checkpoint.model.config.image_shape):
                 return Point(label, encode(checkpoint.model, picture[None])[0][0], picture)

@@ -199,10 +199,13 @@ def test_downloads(app, open_page):
 
 
 def test_a_dropped_picture_is_sent_on(app, open_page):
-    page = open_page(f"{app}/reconstruct?model=mnist-d2&reconstruct_source=Upload")
+    page = open_page(f"{app}/reconstruct?model=mnist-d16-beta&beta=0.1&reconstruct_source=Upload")
     drop(page, *files(paper=seven(0, 255)))
     expect(heading(page, "paper.png")).to_be_visible()
     page.get_by_role("button", name="Interpolate from here").click()
     page.wait_for_url(re.compile(r"/interpolate\?.*a=picture"))
+    settle(page)
+    assert "model=mnist-d16-beta" in page.url, "with the model that reconstructed it"
+    assert "beta=0.1" in page.url
     settle(page)
     expect(page.get_by_text("paper.png").first).to_be_visible()

@@ -83,6 +83,12 @@ def test_a_name_that_names_nothing_is_said_in_a_sentence():
     assert "nonsense" in app.error[0].value
 
 
+def test_a_picture_of_an_earlier_visit_is_said_to_be_gone():
+    app = page(model="mnist-d2", map_point="picture:0123456789ab")
+    assert not app.exception
+    assert "kept for one visit" in app.error[0].value
+
+
 def test_t_sne_begins_at_once_with_its_default_perplexity_and_can_be_stopped():
     app = clean(page(model="digits-d2", map_projection="t-SNE", map_seed="11"))
     assert app.session_state["map_perplexity"] >= 5
