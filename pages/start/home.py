@@ -5,7 +5,7 @@ import streamlit as st
 
 from ui import layout, state
 from ui.components.diagram import diagram
-from ui.components.picture_grid import picture_grid
+from ui.components.picture_grid import picture_grid, picture_grid_index
 from ui.reconstruction import SAMPLES
 from ui.ways import TRAIN, WAYS
 from vae_core.evaluate import rank
@@ -13,6 +13,13 @@ from vae_core.posterior import posterior
 
 CHOICES, DRAWS, ROWS, CLOUD = 12, 32, 16, 1200
 CARDS = 3  # in a row
+
+
+def followed(count):
+    """The picture that the address names, or else the one that was followed before."""
+    asked = st.query_params.get("picture")
+    return int(asked) if asked in map(str, range(count)) else picture_grid_index("home_picture") or 0
+
 
 layout.head(
     "A laboratory for variational autoencoders",
@@ -27,7 +34,20 @@ snapshot = checkpoint.snapshot
 images, real = state.pictures(checkpoint, np.arange(min(CHOICES, len(snapshot))))
 
 scale = layout.whole_scale(images.shape[-1], 56)
-chosen = picture_grid(images, key="home_picture", label="A picture to follow", selected=0, scale=scale) or 0
+chosen = (
+    picture_grid(
+        images,
+        key="home_picture",
+        label="A picture to follow",
+        selected=min(followed(CHOICES), len(images) - 1),
+        scale=scale,
+    )
+    or 0
+)
+if chosen:
+    st.query_params["picture"] = str(chosen)
+else:
+    st.query_params.pop("picture", None)
 if not real:
     st.caption(
         "The data set is not at hand: these pictures are decoded from stored posterior means, "

@@ -97,6 +97,16 @@ def test_the_numbers_on_the_page_add_up():
     assert elbo == pytest.approx(-(reconstruction + kl), abs=0.11)  # each is rounded to 0.1 or 0.01 nats
 
 
+@pytest.mark.parametrize(("asked", "followed"), [("4", 4), ("12", 0), ("-1", 0), ("²", 0), ("seven", 0)])
+def test_a_link_names_the_picture_to_follow(asked, followed):
+    app = _app("mnist-d16")
+    app.query_params["picture"] = asked
+    app.run()
+    assert not app.exception
+    assert app.session_state["home_picture/position"].index == followed
+    assert dict(app.query_params).get("picture", "0") in (str(followed), [str(followed)])
+
+
 def test_a_model_that_is_gone_is_said_in_a_sentence():
     app = _app("run-gone").run()
     assert not app.exception

@@ -59,7 +59,7 @@ class Diagram {
     this.from = this.to = data.z[0];
     this.x.text.textContent = data.caption;
     this.q.legend.textContent = data.mu.length === 2
-      ? "ellipses: q at 1 and 2 σ; circles: the prior at 1, 2 and 3 σ"
+      ? `ellipses: q at 1 and 2 σ; circles: the prior at 1, 2 and 3 σ; dots: test images${data.colours.length > 1 ? " by class" : ""}`
       : "bars: q ± 2 σ; grey: the prior ± 2 σ; sorted by KL";
     this.plane.setAttribute("aria-label", "The posterior q(z | x) and a z drawn from it");
     this.given.canvas.setAttribute("aria-label", data.caption);
