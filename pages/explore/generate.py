@@ -106,7 +106,7 @@ def downloads(entry, pictures, z):
         )
         st.download_button(
             "CSV of z",
-            lambda: export.csv_bytes(header, ([i, *row.tolist()] for i, row in enumerate(z))),
+            lambda: export.csv_bytes(header, ([number, *row.tolist()] for number, row in enumerate(z, start=1))),
             f"{entry.id}-samples.csv",
             "text/csv",
             icon=":material/download:",

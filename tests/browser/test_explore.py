@@ -267,5 +267,6 @@ def test_samples_are_downloaded_as_picture_and_table(app, open_page):
         assert picture.format == "PNG"
     rows = np.genfromtxt(io.BytesIO(saved(page, "CSV of z")), delimiter=",", names=True)
     assert rows.dtype.names == ("sample", "z1", "z2")
+    assert rows["sample"].tolist() == list(range(1, 11)), "numbered as on the page"
     expected = np.random.default_rng(4).standard_normal((10, 2))
     assert np.allclose(np.stack([rows["z1"], rows["z2"]], 1), expected, atol=1e-6)
