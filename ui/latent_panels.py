@@ -28,6 +28,7 @@ __all__ = ["Settings", "explorer", "settings"]
 
 _LIVE_SECONDS = 0.5
 _LONGEST_LABEL = 24
+_SELECTED = "map_image"  # in the address
 
 
 @dataclass(frozen=True)
@@ -231,8 +232,24 @@ def _map(
         plane=view.plane(key, projection) if flat else None,
         thumbnails=chosen.thumbnails,
         droppable=True,
+        chosen=_named_in_link(),
     )
-    return latent_map(projection.positions, props, key="map_view", on_drop=lambda file: _take_dropped(file, checkpoint))
+    selection = latent_map(
+        projection.positions,
+        props,
+        key="map_view",
+        on_drop=lambda file: _take_dropped(file, checkpoint),
+        on_select=lambda: st.query_params.pop(_SELECTED, None),
+    )
+    if selection is not None and selection.kind == "point":
+        st.query_params[_SELECTED] = str(selection.indices[0])
+    return selection
+
+
+def _named_in_link() -> int | None:
+    """The test image that was selected where the visitor's link comes from."""
+    asked = st.query_params.get(_SELECTED, "")
+    return st.session_state.setdefault("map_linked", int(asked) if asked.isdecimal() and len(asked) < 10 else None)
 
 
 def _marks(projection: Projection, points: dict[str, state.Point]) -> list[Mark]:

@@ -245,6 +245,28 @@ def test_settings_are_in_the_url_and_bring_another_visitor_to_the_same_view(visi
     other.get_by_text(re.compile("trustworthiness")).wait_for()
 
 
+def test_a_selected_image_is_in_the_url_until_it_is_let_go(visit, open_page):
+    page = visit("mnist-d2-beta")
+    page.get_by_test_id("latent-map").get_by_role("application").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile(r"map_image=\d+"))
+    head = page.get_by_role("heading", name=re.compile(r"^Test image \d+, class \d$"))
+    name = head.inner_text()
+    other = open_page(page.url)
+    other.get_by_role("heading", name=name).wait_for()
+    other.get_by_test_id("stSidebar").get_by_role("slider", name="β").press("ArrowLeft")
+    other.wait_for_url(re.compile("beta=0.*map_image|map_image.*beta=0"))
+    other.get_by_role("heading", name=name).wait_for()
+    other.get_by_role("link", name="Generate").first.click()
+    other.get_by_role("heading", name="Generate", exact=True).wait_for()
+    assert "map_image" not in other.url
+    other.get_by_role("link", name="Latent space").first.click()
+    other.get_by_role("heading", name=name).wait_for()
+    other.get_by_test_id("latent-map").get_by_role("application").focus()
+    other.keyboard.press("Escape")
+    other.wait_for_url(re.compile(r"^(?!.*map_image)"))
+
+
 def test_the_coordinates_can_be_downloaded(visit):
     page = visit("digits-d2")
     with page.expect_download() as download:

@@ -6,6 +6,10 @@ const TAP_PIXELS = 5;
 const ZOOM_STEP = 1.4;
 const FACE_PIXELS = 84; // a picture beside the pointer
 const KEY_PAUSE_MS = 400;
+
+// The point that was selected last, or null. Outlives a map that leaves the page and comes back.
+let selectedBefore;
+
 const ICONS = {
   zoomIn: "M12 5v14M5 12h14",
   zoomOut: "M5 12h14",
@@ -142,6 +146,7 @@ class LatentMap {
       this.setPlane();
       this.fileDrop.update(data.droppable, "Drop a picture: it lands in the map");
       this.labels = data.labels && unpack(data.labels.index, Uint16Array);
+      if (old?.id !== data.id) this.recall();
       this.root.dataset.points = this.count;
       this.stage.setAttribute("aria-label",
         `${data.label} of ${this.count} points. Arrow keys pan, plus and minus zoom, 0 shows all, ` +
@@ -164,6 +169,13 @@ class LatentMap {
     this.moved = false;
     this.aim = null;
     if (old && this.chosen?.kind === "place") this.chosen = null;
+  }
+
+  // Other points, or a map that comes to the page, begin with the one that was selected before, or that a link names.
+  recall() {
+    const index = selectedBefore === undefined ? this.data.chosen : selectedBefore;
+    if (index < this.count && index !== null) this.selectPoint(index);
+    else if (index !== null) this.select(null);
   }
 
   setPlane() {
@@ -449,7 +461,7 @@ class LatentMap {
     const index = this.nearest(px, py, reach);
     this.point(index);
     const [x, y] = this.toData(px, py);
-    if (index >= 0) this.select({ kind: "point", indices: [index], x: this.target[2 * index], y: this.target[2 * index + 1] });
+    if (index >= 0) this.selectPoint(index);
     else if (this.data.placeable && this.inPlot(px, py)) this.select({ kind: "place", indices: [], x, y });
     else if (this.chosen || this.lassoed) this.select(null);
   }
@@ -464,7 +476,12 @@ class LatentMap {
     else if (this.chosen || this.lassoed) this.select(null);
   }
 
+  selectPoint(index) {
+    this.select({ kind: "point", indices: [index], x: this.target[2 * index], y: this.target[2 * index + 1] });
+  }
+
   select(selection) {
+    selectedBefore = selection?.kind === "point" ? selection.indices[0] : null;
     this.chosen = selection?.kind === "lasso" ? null : selection;
     this.lassoed = selection?.kind === "lasso" ? new Set(selection.indices) : null;
     this.uploadColours();

@@ -174,6 +174,7 @@ def latent_map_props(
     thumbnails: bool = False,
     plane: Plane | None = None,
     droppable: bool = False,
+    chosen: int | None = None,
 ) -> dict[str, Any]:
     """What the browser is given, as JSON values.
 
@@ -181,7 +182,8 @@ def latent_map_props(
     id, changed positions glide to their new places and the selection stays; a changed `view` shows all points again.
     `labels` are the classes named in the tooltip, `contours` the 1, 2 and 3 σ circles of N(0, I), `placeable` whether
     a click on an empty place selects it, `ticks` whether the axes have numbers, `file` the name of the downloaded
-    picture without its ending, `plane` what is decoded under the pointer, `droppable` whether a file may be dropped.
+    picture without its ending, `plane` what is decoded under the pointer, `droppable` whether a file may be dropped,
+    `chosen` the point that is selected to begin with.
     Raises ValueError where the lengths do not agree.
     """
     n = len(positions)
@@ -214,6 +216,7 @@ def latent_map_props(
         "thumbnails": thumbnails,
         "plane": plane and {"atlas": plane.atlas, "extent": list(plane.extent), "side": plane.side},
         "droppable": _MOST_DROPPED_BYTES if droppable else 0,
+        "chosen": chosen,
     }
 
 
@@ -262,12 +265,22 @@ def read_dropped(value: Any, *, id: str) -> DroppedFile | None:
         return None
 
 
+def _nothing() -> None:
+    pass
+
+
 def latent_map(
-    positions: np.ndarray, props: dict[str, Any], *, key: str, on_drop: Callable[[DroppedFile], None] | None = None
+    positions: np.ndarray,
+    props: dict[str, Any],
+    *,
+    key: str,
+    on_drop: Callable[[DroppedFile], None] | None = None,
+    on_select: Callable[[], None] = _nothing,
 ) -> Selection | None:
     """Draw the map that `latent_map_props` describes for these positions (N, 2); what is selected in it.
 
-    on_drop: called with a file that was dropped on it, before the script runs again.
+    on_drop: called with a file that was dropped on it, before the script runs again; on_select: when something else is
+    selected, or nothing any more.
     """
 
     def dropped() -> None:
@@ -275,7 +288,7 @@ def latent_map(
         if file is not None and on_drop is not None:
             on_drop(file)
 
-    result = _map(key=key, data=props, on_selection_change=lambda: None, on_dropped_change=dropped)
+    result = _map(key=key, data=props, on_selection_change=on_select, on_dropped_change=dropped)
     _points(key=f"{key}_points", data=points_message(positions, props))
     return read_selection(result.selection, id=props["id"], view=props["view"], count=len(positions))
 
