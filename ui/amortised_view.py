@@ -22,7 +22,6 @@ _DRAWN_ON_THE_WAY, _CHECKED = 128, 10
 _CHAINS, _TEMPERATURES = 16, 300
 _NAMES = {"diagonal": "independent dimensions", "full": "full covariance"}
 _COLOURS = {"encoder": "#2a9d9d", "diagonal": "#d98a1f", "full": "#8a6bd1", "log p(x)": "#c0378a"}
-_BELOW = {"orientation": "h", "x": 0, "y": -0.25, "yanchor": "top"}  # three rows on a phone: not under its buttons
 _PARTS = {"amortisation": "#d98a1f", "independence": "#8a6bd1", "shape": "#8a93a3"}
 
 
@@ -128,7 +127,7 @@ def quality(
     log_likelihood: float | None = None,
 ) -> go.Figure:
     """The average ELBO against time: the encoder's one dot, and the climb of each family; log p(x) where known."""
-    chart = theme.figure("seconds for all images", "ELBO, nats, averaged over the images", height=420, legend=_BELOW)
+    chart = theme.figure("seconds for all images", "ELBO, nats, averaged over the images", height=400)
     for family, values in course.items():
         chart.add_scatter(
             x=seconds[family],
@@ -164,7 +163,7 @@ def quality(
 
 def bars(found: Comparison, names: list[str]) -> go.Figure:
     """The inference gap of each image in its parts, stacked."""
-    chart = theme.figure("test image", "nats below log p(x)", height=420, legend=_BELOW, barmode="relative", bargap=0.3)
+    chart = theme.figure("test image", "nats below log p(x)", height=400, barmode="relative", bargap=0.3)
     titles = {
         "amortisation": "amortisation: one encoder for all images",
         "independence": "independent dimensions",

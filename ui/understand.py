@@ -198,12 +198,13 @@ def kept(
     `progress` (a fraction, and a text in place of `text`) is called often. After Stop the page ends here, with a
     button to start again, unless the visitor has just `asked` for the result by another one.
     """
-    here = st.container()  # also where nothing is computed: else what follows would stand twice while a page is slow
+    here = st.empty()  # also where nothing is computed: else what follows would stand twice while a page is slow
     result = peek(key)
-    if result is not None:
-        return result
-    with here:
-        return _computed(key, compute, text, asked)
+    if result is None:
+        with here.container():
+            result = _computed(key, compute, text, asked)
+        here.empty()
+    return result
 
 
 def _computed(key: Hashable, compute: Callable[[Callable[[float, str], None]], Any], text: str, asked: bool) -> Any:
@@ -223,7 +224,6 @@ def _computed(key: Hashable, compute: Callable[[Callable[[float, str], None]], A
                 results.found[key] = result
                 while len(results.found) > _KEPT:
                     results.found.popitem(last=False)
-    place.empty()
     return result
 
 
