@@ -21,6 +21,7 @@ from vae_core.rate_distortion import Curve, bits_per_dimension
 from vae_core.runs import Run
 
 __all__ = [
+    "SHOWN_DIMENSIONS",
     "UNITS",
     "Seen",
     "belongs_beside",
@@ -43,10 +44,12 @@ __all__ = [
 ]
 
 UNITS = ("Nats", "Bits per dimension")
+SHOWN_DIMENSIONS = 16
+"""The most curves of KL in one chart."""
+
 _MOST_BESIDE = 8
 _PICTURES = 6
 _ROWS = 5
-_SHOWN_DIMENSIONS = 16
 _PARTS = 9  # lines of equal D + βR on either side of the tangent
 
 
@@ -392,7 +395,7 @@ def ends_sentence(curve: Curve) -> str:
             if high.active_units[0] == 0
             else "; a larger β would switch off the rest."
         )
-    )
+    ).replace("-", "−")
 
 
 def point_sentence(seen: Seen) -> str:
@@ -414,7 +417,7 @@ def grey_words(seen: Seen) -> str:
 def kl_figure(curve: Curve, beta: float) -> go.Figure:
     """KL of each latent dimension against β, the largest first."""
     order = latent.rank_by_kl(curve.kl.max(0))
-    shown = order[:_SHOWN_DIMENSIONS]
+    shown = order[:SHOWN_DIMENSIONS]
     chart = theme.figure("β", "KL, nats", height=380, hovermode="x unified")
     shades = plotly.colors.sample_colorscale(theme.CONTINUOUS, np.linspace(0.3, 0.9, len(shown)))
     for j, shade in zip(shown, shades, strict=True):

@@ -92,7 +92,7 @@ def notice(seen: Seen) -> None:
     known, token = st.session_state.get(_RUNS, ()), visitor.token()
     others = (run for run in runs.list_runs() if run.name not in known)
     live = [run for run in others if run.state()["status"] in LIVE and hosted.owns(run, token)]
-    _remember([run for run in live if belongs_beside(seen.entry, run)])
+    _remember([run for run in reversed(live) if belongs_beside(seen.entry, run)])  # the one that trains first on top
 
 
 def _mine() -> list[Run]:

@@ -171,6 +171,9 @@ def dimensions_section(seen):
         "than 0.01 over the test images."
     )
     st.plotly_chart(beta_view.kl_figure(seen.curve, seen.beta), config=theme.CHART_CONFIG, key="beta_kl")
+    further = seen.curve.kl.shape[1] - beta_view.SHOWN_DIMENSIONS
+    if further > 0:
+        st.caption(f"The {beta_view.SHOWN_DIMENSIONS} dimensions with the largest KL; {further} more have less.")
     st.plotly_chart(beta_view.units_figure(seen.curve, seen.beta), config=theme.CHART_CONFIG, key="beta_units")
 
 

@@ -9,7 +9,11 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.pages.opening import CHECKPOINTS, open_at, ran
-from vae_core import checkpoint, runs
+from tests.toys import build
+from ui import state
+from vae_core import checkpoint, data, rate_distortion, runs
+from vae_core.checkpoint import Checkpoint
+from vae_core.evaluate import snapshot
 from vae_core.model import ModelConfig
 from vae_core.runs import RunConfig
 from vae_core.train import TrainConfig
@@ -100,6 +104,17 @@ def test_the_dimensions_have_a_section():
     assert len(app.get("plotly_chart")) == 2
 
 
+def test_dimensions_beyond_the_chart_are_counted(monkeypatch, tmp_path):
+    test = data.load("digits").test
+    model = build(latent_dim=18, widths=(8,), beta_range=(0.1, 10))
+    betas = rate_distortion.beta_snapshot(model, test.images[:50])
+    record = {"train": {"dataset": "digits", "beta": 1.0}}
+    checkpoint.save(tmp_path / "wide.safetensors", Checkpoint(model, record, snapshot(model, test, 50), betas))
+    monkeypatch.setattr(state, "SHIPPED", tmp_path)
+    app = open_page("wide", beta_section="Latent dimensions")
+    assert any("2 more have less" in caption.value for caption in app.caption)
+
+
 def test_a_sweep_queues_a_run_for_each_beta(monkeypatch, tmp_path):
     monkeypatch.setenv("VAE_RUNS", str(tmp_path))
     launched = []
@@ -124,8 +139,8 @@ def test_runs_in_training_are_noticed_where_they_belong_on_the_axes(monkeypatch,
     for dataset, shape in (("digits", (1, 8, 8)), ("sprites", (1, 32, 32))):
         config = RunConfig(ModelConfig(shape), TrainConfig(dataset=dataset, beta=0.3))
         run = runs.create(config, tmp_path / config.name)
-        state = {"status": "queued", "pid": os.getpid(), "updated": time.time()}
-        (run.path / "state.json").write_text(json.dumps(state))
+        queued = {"status": "queued", "pid": os.getpid(), "updated": time.time()}
+        (run.path / "state.json").write_text(json.dumps(queued))
         assert run.state()["status"] == "queued"
         stops.append(f"beta_stop_{run.name}")
     keys = [button.key for button in open_page().button]
