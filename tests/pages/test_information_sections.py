@@ -197,6 +197,25 @@ def test_the_slider_of_traversals_says_what_beta_buys_and_costs():
     assert disentanglement_view._bought(1.0, curve, scores) == "β = 1 · MIG ≈ 0.40 · D 30.0 nats"
 
 
+@pytest.mark.parametrize(
+    ("migs", "said"),
+    [
+        (
+            (0.1, 0.5, 0.3),
+            ("β buys disentanglement", "from β = 0.1 to 1, the MIG goes from 0.10 to 0.50", "20.0 to 30.0"),
+        ),
+        ((0.1, 0.12, 0.08), ("β buys no", "from β = 0.1 to 10, the MIG goes from 0.10 to 0.08", "20.0 to 40.0")),
+    ],
+)
+def test_the_verdict_on_beta_follows_the_scores(migs, said):
+    betas = np.array([0.1, 1.0, 10.0])
+    curve = rate_distortion.Curve(betas, np.array([20.0, 30.0, 40.0]), np.zeros((3, 1)), np.zeros((3, 1), bool), 10)
+    scores = {beta: Disentanglement(mig, 0.5, np.eye(2)) for beta, mig in zip(betas.tolist(), migs, strict=True)}
+    sentence = disentanglement_view.verdict(scores, curve)
+    for part in said:
+        assert part in sentence
+
+
 def test_a_tcvae_and_a_beta_vae_have_their_scores_on_the_same_axes(monkeypatch, tmp_path):
     """Bars under titles that tell the objectives apart, as long as scores computed here anew."""
     sprites, models = data.load("sprites"), {}
