@@ -196,6 +196,12 @@ def test_collapse_is_told_with_what_to_try(tmp_path):
     assert "free bits" in text
 
 
+@pytest.mark.parametrize(("last", "told"), [(29, False), (30, True)])
+def test_a_very_long_run_is_judged_after_some_thousand_steps(tmp_path, last, told):
+    entries = [record(e, elbo=-100, kl=0.02, active=0, step=100 * e) for e in range(1, last + 1)]
+    assert ("collapsed" in findings(tmp_path, entries, epochs=20_000)) == told
+
+
 def test_tcvae_is_advised_what_it_can_follow(tmp_path):
     """Its β does not weigh the KL, and it takes no free bits."""
     changes = {"objective": "beta-tcvae"}

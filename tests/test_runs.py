@@ -135,7 +135,55 @@ def test_damaged_files_do_not_break_a_run(content: bytes) -> None:
         run.config()
 
 
-@pytest.mark.parametrize("change", [{"model": 3}, {"train": {"epochs": "x"}}, {"train": {"surprise": 1}}])
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("state.json", {"status": "dancing", "message": 5, "epoch": "x", "updated": None, "created": "x", "pid": "x"}),
+        ("state.json", {"status": ["running"]}),
+        ("state.json", {"status": "starting", "pid": "x", "updated": "x"}),
+        ("control.json", {"command": 5, "beta": "x", "learning_rate": [1]}),
+    ],
+)
+def test_what_is_of_another_kind_in_a_file_is_as_if_it_were_not_there(name: str, values: dict) -> None:
+    run = create(_config())
+    (run.path / name).write_text(json.dumps(values))
+    state = run.state()
+    assert state["status"] in ("stopped", "interrupted")
+    assert (state["epoch"], state["updated"]) == (0, run.state()["updated"])
+    assert run.control() == {"command": "run"}
+    assert train_run(run) == "finished"
+
+
+def test_a_run_that_may_only_be_read_is_seen_to_be_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = create(_config())
+    run.write_state(status="running")
+
+    def forbidden(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    with run.held(), monkeypatch.context() as reader:
+        reader.setattr(runs, "FileLock", forbidden)
+        assert run.state()["status"] == "running"
+    with monkeypatch.context() as reader:
+        reader.setattr(runs, "FileLock", forbidden)
+        assert run.state()["status"] == "interrupted"
+
+
+def test_what_cannot_be_deleted_is_said_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = create(_config())
+
+    def forbidden(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    with monkeypatch.context() as other:
+        other.setattr(os, "rmdir", forbidden)
+        with pytest.raises(UserError, match=r"cannot be deleted: Permission denied\."):
+            run.delete()
+
+
+@pytest.mark.parametrize(
+    "change", [{"model": 3}, {"train": {"dataset": 5}}, {"train": {"epochs": "x"}}, {"train": {"surprise": 1}}]
+)
 def test_a_damaged_config_is_one_sentence(change: dict) -> None:
     with pytest.raises(UserError, match=r"\.$"):
         RunConfig.from_dict(_config().to_dict() | change)
@@ -223,6 +271,19 @@ def test_steering_pausing_and_stopping_in_process() -> None:
     for wrong in ({"beta": -1.0}, {"learning_rate": 0.0}, {"beta": float("nan")}):
         with pytest.raises(UserError):
             run.steer(**wrong)
+
+
+def test_a_run_that_diverged_at_once_goes_on_with_the_learning_rate_that_was_set_since() -> None:
+    """From its first step, which would otherwise undo it again before it is looked at what was asked for."""
+    run = create(_config(learning_rate=1.0))
+    with pytest.raises(Diverged):
+        train_run(run)
+    assert not run.training.exists()
+    run.steer(learning_rate=1e-3)
+    assert train_run(run) == "finished"
+    metrics = run.metrics()
+    assert [(event["step"], event["learning_rate"]) for event in metrics.events] == [(0, 1e-3)]
+    assert max(record["learning_rate"] for record in metrics.records) <= 1e-3
 
 
 def test_previews_are_in_order_past_a_thousand() -> None:

@@ -13,7 +13,7 @@ from pandas.io.formats.style import Styler
 from ui import caching, live_charts, visitor
 from ui.components.live_chart import live_chart
 from ui.own_pictures import plain
-from ui.run_watch import RESUMABLE, curves_of, describe, forget, guarded, open_in, resume, watch
+from ui.run_watch import curves_of, describe, forget, guarded, open_in, resumable, resume, watch
 from ui.train_form import LIKELIHOODS
 from vae_core import data, hosted, runs
 from vae_core.errors import UserError
@@ -80,12 +80,19 @@ def _styled(rows: list[dict[str, Any]]) -> Styler:
 
 
 def _short_name(run: Run, config: RunConfig) -> str:
-    """'Digits (8 px) · d 2 · β 1 · 2bfd'; 'β 0.01–10' for a range of β, 'β-TCVAE 4' or 'IWAE, K = 5' for 'β 4'."""
+    """'Digits (8 px) · d 2 · β 1 · 2bfd'; 'β 1 → 4' where it was steered there, 'β 0.01–10' for a range of β,
+    'β-TCVAE 4' or 'IWAE, K = 5' for 'β 4'."""
     model, train = config.model, config.train
     named = describe_objective(train.objective, train.importance_samples)
     beta = "–".join(f"{end:g}" for end in model.beta_range or (train.beta,))
+    beta += f" → {now:g}" if (now := _beta_now(run, config)) != train.beta else ""
     kind = {"beta-vae": f"β {beta}", "iwae": named}.get(train.objective, f"{named} {beta}")
     return f"{data.title(train.dataset)} · d {model.latent_dim} · {kind} · {run.name[-4:]}"
+
+
+def _beta_now(run: Run, config: RunConfig) -> float:
+    """The β that the run was steered to, or began with."""
+    return run.control().get("beta", config.train.beta)
 
 
 def _config(run: Run) -> RunConfig | None:
@@ -105,7 +112,7 @@ def _row(run: Run) -> dict[str, Any]:
         "status": state["status"],
         "network": config.model.arch,
         "d": config.model.latent_dim,
-        "beta": None if config.model.beta_range or config.train.objective == "iwae" else config.train.beta,
+        "beta": None if config.model.beta_range or config.train.objective == "iwae" else _beta_now(run, config),
         "likelihood": LIKELIHOODS[config.model.likelihood],
         "epochs": min(100.0, 100 * state.get("epoch", 0) / config.train.epochs),
         "elbo": test.get("elbo"),
@@ -135,7 +142,7 @@ def _actions(chosen: list[Run]) -> None:
                 st.rerun()
             if run.checkpoint.exists():
                 open_in(run, "table")
-            resting = run.state()["status"] in RESUMABLE and _config(run)
+            resting = resumable(run, run.state()["status"]) and _config(run)
             if mine and resting and st.button("Resume", key="train_resume", icon=":material/play_arrow:"):
                 guarded(resume, run)
                 watch(run)
@@ -176,7 +183,8 @@ def _confirm(chosen: list[Run]) -> None:
     if st.button("Delete for good", key="train_delete_sure", type="primary", icon=":material/delete_forever:"):
         for run in chosen:
             guarded(run.delete)
-            forget(run.name)
+            if not run.path.exists():
+                forget(run.name)
         st.rerun()
 
 

@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,13 +27,13 @@ from vae_core.runs import LIVE, Run, RunConfig
 from vae_core.worker import read_given, read_preview
 
 __all__ = [
-    "RESUMABLE",
     "curves_of",
     "describe",
     "forget",
     "guarded",
     "open_in",
     "place",
+    "resumable",
     "resume",
     "run_watch",
     "start",
@@ -42,7 +43,6 @@ __all__ = [
 ]
 
 _REFRESH_SECONDS = 1.5
-RESUMABLE = ("stopped", "interrupted", "failed")
 _LOOKS = {
     "light": replay.Look((253, 252, 249), (28, 35, 48)),
     "dark": replay.Look((16, 21, 29), (228, 231, 236)),
@@ -75,7 +75,7 @@ def watched() -> Run | None:
     if not name:
         return None
     run = Run(runs.runs_folder() / name)
-    here = re.fullmatch(r"\w[\w.-]*", name) and (run.path / "config.json").is_file()
+    here = re.fullmatch(r"\w[\w.-]{,200}", name) and (run.path / "config.json").is_file()
     if not here or not hosted.visible(run, visitor.token()):
         forget(name)
         st.warning(f"The run “{plain(name[:80])}” is not here any more.", icon=":material/search_off:")
@@ -137,7 +137,13 @@ def place(config: RunConfig) -> Run:
 
 def _is_done(run: Run) -> bool:
     """Whether the run is in training, or was trained to its end."""
-    return (run.path / "config.json").exists() and run.state()["status"] in (*LIVE, "finished")
+    status = run.state()["status"]
+    return (run.path / "config.json").exists() and status in (*LIVE, "finished") and not resumable(run, status)
+
+
+def resumable(run: Run, status: str) -> bool:
+    """Whether a run of this status can be trained on, be it only because its checkpoint has vanished."""
+    return status in ("stopped", "interrupted", "failed") or (status == "finished" and not run.checkpoint.exists())
 
 
 def resume(run: Run) -> None:
@@ -184,7 +190,11 @@ def curves_of(run: Run) -> Curves:
 
 
 def run_watch(run: Run) -> None:
-    """Draw the run: controls, what it suffers from, curves, pictures, and its replay when it rests."""
+    """Draw the run: controls, what it suffers from, curves, pictures, and its replay when it rests.
+
+    What is there only at times is in a container of its own, so that the charts below stay where they are: one that
+    moves is built anew, and its zoom is lost.
+    """
     try:
         config = run.config()
     except UserError as error:
@@ -202,8 +212,9 @@ def run_watch(run: Run) -> None:
             open_in(run, "watched")
         if not mine:
             st.caption("This is someone else’s run: you can watch it, but not steer it.")
-    if status in LIVE or status in RESUMABLE:
-        _steering(run, config, mine)
+    with st.container():
+        if status in LIVE or resumable(run, status):
+            _steering(run, config, mine)
     live = st.fragment(_live, run_every=_REFRESH_SECONDS if status in LIVE else None)
     live(run, config, situation)
     if status not in ("queued", "starting", "running"):
@@ -247,7 +258,7 @@ def _controls(run: Run, status: str, command: str) -> None:
         button("Resume", "play_arrow", run.go_on, primary=True)
         button("Step one epoch", "skip_next", run.step_epoch)
         button("Stop", "stop", run.stop)
-    elif status in RESUMABLE:
+    elif resumable(run, status):
         button("Resume", "play_arrow", lambda: resume(run), primary=True)
 
 
@@ -302,15 +313,11 @@ def _live(run: Run, config: RunConfig, situation: _Situation) -> None:
     """The part that refreshes by itself; when the situation changes, the whole page follows."""
     if _situation(run) != situation:
         st.rerun()
-    said, curves = run.state(), curves_of(run)
-    _progress(config, said, curves)
-    _words(config, said, curves)
+    curves = curves_of(run)
+    with st.container():
+        _words(run, config, curves)
     if curves.last is None:
         return
-    warmup = config.train.kl_warmup
-    if said["status"] in LIVE and curves.last["epoch"] < warmup:
-        beta = curves.last["beta"]
-        st.caption(f"KL warm-up: β is {beta:.2g} and rises until epoch {warmup:g}; “β now” is its target.")
     train, test = curves.train(), curves.test()
     changes = live_charts.marks(curves.events, config.train.beta, config.train.learning_rate)
     for column, (term, label) in zip(st.columns(3), live_charts.TERMS.items(), strict=True):
@@ -361,28 +368,35 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def _words(config: RunConfig, said: dict[str, Any], curves: Curves) -> None:
-    """Why a run is not going on, and what it suffers from."""
+def _words(run: Run, config: RunConfig, curves: Curves) -> None:
+    """How far the run is, why it is not going on, and what it suffers from."""
+    said = run.state()
     status, message = said["status"], said.get("message", "")
+    _progress(config, said, curves)
     if status == "failed":
         st.error(f"{message} Resume goes on from the last save.", icon=":material/error:")
     elif status == "interrupted":
         st.warning("The training process ended without a word. Resume it from its last save.", icon=":material/bolt:")
     elif status == "stopped" and message:
         st.info(message, icon=":material/info:")
+    elif status == "finished" and not run.checkpoint.exists():
+        st.warning("The checkpoint of this run is gone. Resume makes it again.", icon=":material/search_off:")
     for finding in diagnose(config, curves):
         if finding.kind == "warning":
             st.warning(finding.text, icon=":material/warning:")
         else:
             st.info(finding.text, icon=":material/lightbulb:")
+    warmup = config.train.kl_warmup
+    if status in LIVE and curves.last and curves.last["epoch"] < warmup:
+        beta = curves.last["beta"]
+        st.caption(f"KL warm-up: β is {beta:.2g} and rises until epoch {warmup:g}; “β now” is its target.")
 
 
 def _pictures(run: Run, curves: Curves) -> None:
     """KL per dimension, reconstructions and samples, and the latent map, as of the latest preview."""
-    previews = run.previews()
+    seen = _latest_preview(run)
     row = st.container(horizontal=True, horizontal_alignment="distribute")
     bars, pictures, plane = (row.container(width=replay.WIDTH) for _ in range(3))
-    seen = _preview_pictures(str(previews[-1]), caching.modified(previews[-1]), _theme()) if previews else None
     with bars:
         kl = curves.last["kl_per_dimension"]
         used = None if seen is None or len(seen["used"]) != len(kl) else seen["used"]
@@ -412,6 +426,14 @@ def _pictures(run: Run, curves: Curves) -> None:
         st.image(seen["map"], f"The {axes}: test images at their posterior means, {epoch}", width=replay.WIDTH)
 
 
+def _latest_preview(run: Run) -> dict[str, Any] | None:
+    """What the newest preview shows that can be read: of a long run the last may be thinned out at this moment."""
+    for preview in reversed(run.previews()[-3:]):
+        with suppress(UserError):
+            return _preview_pictures(str(preview), caching.modified(preview), _theme())
+    return None
+
+
 def _theme() -> str:
     return st.context.theme.type or "light"
 
@@ -422,14 +444,12 @@ def _given(folder: str, modified: int) -> tuple[np.ndarray, np.ndarray | None, t
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def _preview_pictures(path: str, modified: int, theme: str) -> dict[str, Any] | None:  # noqa: ARG001
-    """The pictures of one preview, ready to be shown, and which dimensions are in use; None where it is gone."""
+def _preview_pictures(path: str, modified: int, theme: str) -> dict[str, Any]:  # noqa: ARG001
+    """The pictures of one preview, ready to be shown, and which dimensions are in use. Raises UserError where it
+    cannot be read."""
     preview, look, run = Path(path), _LOOKS[theme], Run(Path(path).parent.parent)
-    try:
-        arrays = read_preview(preview)
-        given, labels, names = _given(str(run.path), caching.modified(run.path / "previews" / "given.safetensors"))
-    except UserError:
-        return None
+    arrays = read_preview(preview)
+    given, labels, names = _given(str(run.path), caching.modified(run.path / "previews" / "given.safetensors"))
     rows = replay.reconstruction_rows(given, arrays["reconstruction"])
     mu = arrays["mu"]
     return {

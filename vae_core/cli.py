@@ -50,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, `head` for one, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:  # a name that no file system takes, a folder that may not be read
+        return _fail(_USER_ERROR, f"{str(error.filename or 'A file')[:80]}: {error.strerror or error}. Name another.")
 
 
 def _fail(status: int, message: str) -> int:
@@ -368,6 +370,9 @@ def _follow(run: "Run") -> None:
 def _outcome(run: "Run") -> Result:
     from vae_core.checkpoint import read_header
 
+    if not run.checkpoint.exists():
+        again = f"python -m vae_core resume {run.path}"
+        raise UserError(f"{run.name} was stopped before anything was saved. Go on with: {again}")
     record = read_header(run.checkpoint)["record"]
     test = record["test"] and {name: record["test"][name] for name in ("elbo", "reconstruction", "kl")}
     values = {

@@ -63,7 +63,8 @@ class Curves:
                 self._forget()
                 self._inode = status.st_ino
             if status.st_size > self._offset:
-                self._read()
+                with suppress(OSError):
+                    self._read()
         return self
 
     def _read(self) -> None:

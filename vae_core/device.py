@@ -19,7 +19,7 @@ def pick(name: str | None = None) -> torch.device:
         return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        torch.empty(1, device=device).item()  # 'meta' has no values
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         offer = pick()
         raise UserError(f"There is no device {name!r} on this machine. Use {offer.type!r}.") from error

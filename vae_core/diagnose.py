@@ -10,7 +10,7 @@ from vae_core.runs import RunConfig
 __all__ = ["Finding", "diagnose"]
 
 _SILENT_NATS = 0.1
-_SETTLED = 0.3
+_SETTLED, _SETTLED_STEPS = 0.3, 3000
 _FAR = 2.0
 _WORSE = 0.02
 
@@ -26,10 +26,14 @@ class Finding:
 def diagnose(config: RunConfig, curves: Curves) -> list[Finding]:
     """Findings for a run as it stands: collapse, codes far from the prior or unused, a rising loss, overfitting, β = 0.
 
-    A young run is left alone: nothing is said before three epochs, the KL warm-up and 30 % of the training are over.
+    A young run is left alone: nothing is said before three epochs, the KL warm-up, and 30 % of the training or 3,000
+    steps are over.
     """
     record, train = curves.last_test, config.train
-    if record is None or record["epoch"] < max(3.0, train.kl_warmup, _SETTLED * train.epochs):
+    if record is None:
+        return []
+    settled = min(_SETTLED * train.epochs, _SETTLED_STEPS * record["epoch"] / record["step"])
+    if record["epoch"] < max(3.0, train.kl_warmup, settled):
         return []
     return [finding for finding in (_rate(config, record), _course(config, curves)) if finding]
 

@@ -27,6 +27,10 @@ from vae_core.train import TrainConfig, check_range
 __all__ = ["LIVE", "Metrics", "Run", "RunConfig", "create", "find", "launch", "list_runs", "place", "runs_folder"]
 
 LIVE = ("queued", "starting", "running", "paused")
+_STATUSES = (*LIVE, "finished", "stopped", "failed")
+_NUMBER = int | float
+_KINDS = {"status": str, "message": str, "command": str, "pid": int, "epoch": int, "created": _NUMBER}
+_KINDS |= dict.fromkeys(("updated", "beta", "learning_rate"), _NUMBER)
 _STARTING_SECONDS = 300.0  # that a process may take to import torch on a busy machine
 _MOST_PAIRS = 2**25  # of codes times dimensions: some 130 MB a tensor
 _MOST_PIXELS = 2**26  # decoded in a step: some 270 MB a tensor
@@ -107,6 +111,8 @@ class RunConfig:
     def from_dict(cls, values: dict[str, Any]) -> "RunConfig":
         """The config that `to_dict` wrote. Raises UserError where something is missing or out of range."""
         try:
+            if not isinstance(values["train"]["dataset"], str):
+                raise TypeError("the data set has no name")
             return cls(ModelConfig.from_dict(values["model"]), TrainConfig(**values["train"]))
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"The run's config cannot be read: {error}. Delete the run and start it again.") from error
@@ -137,7 +143,7 @@ class Run:
     @property
     def name(self) -> str:
         """The directory's name."""
-        return self.path.name
+        return self.path.absolute().name
 
     @property
     def checkpoint(self) -> Path:
@@ -165,7 +171,9 @@ class Run:
         """
         state = {"status": "stopped", "message": "", "updated": 0.0, "epoch": 0}
         state |= self._read("state.json")
-        if state.get("status") in LIVE and not self._lives(state):
+        if state["status"] not in _STATUSES:
+            state["status"] = "stopped"
+        if state["status"] in LIVE and not self._lives(state):
             state |= {"status": "interrupted", "message": "The training process ended without a word. Resume it."}
         return state
 
@@ -181,6 +189,8 @@ class Run:
                 return False
         except Timeout:
             return True
+        except PermissionError:  # someone else's run, which may be read and not written
+            return _is_locked(self.path / "lock")
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -196,16 +206,17 @@ class Run:
         write_json(self.path / "state.json", self._read("state.json") | changes | {"updated": time.time()})
 
     def _read(self, name: str) -> dict[str, Any]:
-        """A JSON file's object; an empty one where the file is gone or damaged."""
+        """A JSON file's object, without what is of the wrong kind; an empty one where the file is gone or damaged."""
         value = None
         with suppress(UserError):
             value = read_json(self.path / name)
-        return value if isinstance(value, dict) else {}
+        found = value if isinstance(value, dict) else {}
+        return {key: part for key, part in found.items() if isinstance(part, _KINDS.get(key, object))}
 
     def metrics(self) -> Metrics:
         """Records and events so far; a line that is still being written is left out."""
         metrics = Metrics()
-        with suppress(FileNotFoundError):
+        with suppress(OSError):
             for line in (self.path / "metrics.jsonl").read_bytes().split(b"\n")[:-1]:
                 with suppress(ValueError):
                     if isinstance(entry := json.loads(line), dict):
@@ -259,10 +270,26 @@ class Run:
         self._ask(command="run")
 
     def delete(self) -> None:
-        """Remove the directory. Raises UserError while the run is live."""
+        """Remove the directory. Raises UserError while the run is live, and where it cannot be removed."""
         if self.state()["status"] in LIVE:
             raise UserError(f"{self.name} is being trained. Stop it before deleting it.")
-        shutil.rmtree(self.path)
+        try:
+            shutil.rmtree(self.path)
+        except FileNotFoundError:  # somebody else is at it
+            shutil.rmtree(self.path, ignore_errors=True)
+        except OSError as error:
+            raise UserError(f"{self.name} cannot be deleted: {error.strerror}. Check who owns its folder.") from error
+
+
+def _is_locked(path: Path) -> bool:
+    import fcntl
+
+    with suppress(OSError), path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def _process_exists(pid: int | None) -> bool:
@@ -364,9 +391,10 @@ def _handed_over(run: Run, environment: Mapping[str, str]) -> bool:
 
 def find(name: str) -> Run:
     """The run called `name` in the runs folder, or in the folder `name`. Raises UserError where there is none."""
-    for path in (runs_folder() / name, Path(name)):
-        if (path / "config.json").is_file():
-            return Run(path)
+    with suppress(OSError):  # a name that no file system would take
+        for path in (runs_folder() / name, Path(name)):
+            if name and (path / "config.json").is_file():
+                return Run(path)
     raise UserError(f"There is no run {name!r}. List the runs with: python -m vae_core runs")
 
 

@@ -96,7 +96,9 @@ def assist(ranks: Ranks, device: str | None = None) -> None:
         trainer.restore(ranks.broadcast_tensors(), start["position"])
     for number in (signal.SIGTERM, signal.SIGINT):  # rank 0 has had it too, and will say stop
         _handle(number, signal.SIG_IGN)
+    order = ranks.broadcast()
     with suppress(Diverged), devices.denormals_flushed():  # of which rank 0 tells
+        trainer.beta, trainer.learning_rate = order["beta"], order["learning_rate"]
         for _ in trainer.run():
             while (order := ranks.broadcast())["command"] == "wait":
                 pass
@@ -176,6 +178,8 @@ class _Session:
             write_given(self.run, self.dataset)
             if not self.trainer.step:
                 write_preview(self.run, self.trainer, 0)
+            self._steered()
+            self._tell("run")
             for progress in self.trainer.run():
                 self._after(progress)
                 command = self._obey(epoch_ended=progress.test is not None)

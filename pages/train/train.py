@@ -30,8 +30,9 @@ def new_run() -> None:
 with st.expander("New run", expanded=watched is None, icon=":material/tune:"):
     new_run()
 
-if problem := st.session_state.pop("train_problem", None):
-    st.error(problem, icon=":material/error:")
+with st.container():  # there even when empty, so that the charts below stay where they are
+    if problem := st.session_state.pop("train_problem", None):
+        st.error(problem, icon=":material/error:")
 if watched:
     run_watch.run_watch(watched)
 

@@ -45,6 +45,19 @@ def views(page) -> list[str]:
     return [chart.get_attribute("data-view") for chart in page.get_by_test_id("live-chart").all()]
 
 
+def zoom_in(page, chart) -> None:
+    """Drag a box over part of a chart, and wait until its inside is drawn."""
+    canvas = chart.locator("canvas")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 0.3 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 0.6 * box["height"], steps=4)
+    page.mouse.up()
+    button(chart, "Show all").wait_for()
+    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
 def test_digits_are_trained_to_the_end_while_one_watches(app, open_page):
     page = open_page(f"{app}/train?train_epochs_digits=12")
     start(page)
@@ -73,15 +86,7 @@ def test_the_zoom_and_the_charts_themselves_stay_while_the_curves_grow(app, open
     charts = page.get_by_test_id("live-chart")
     charts.nth(3).wait_for()
     page.get_by_text(re.compile(r"Epoch (\d{2,}|[5-9])\.\d of")).wait_for()
-    canvas = charts.nth(2).locator("canvas")
-    canvas.scroll_into_view_if_needed()
-    box = canvas.bounding_box()
-    page.mouse.move(box["x"] + 0.4 * box["width"], box["y"] + 0.3 * box["height"])
-    page.mouse.down()
-    page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 0.6 * box["height"], steps=4)
-    page.mouse.up()
-    button(charts.nth(2), "Show all").wait_for()
-    page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")  # the zoom is drawn
+    zoom_in(page, charts.nth(2))
     before = views(page)
     drawn = int(charts.nth(0).get_attribute("data-redraws"))
     handles = [chart.element_handle() for chart in charts.all()]
@@ -90,9 +95,25 @@ def test_the_zoom_and_the_charts_themselves_stay_while_the_curves_grow(app, open
     assert all(handle.evaluate("node => node.isConnected") for handle in handles), "nothing is built anew"
     assert after[0] != before[0], "the loss goes on"
     assert after[2] == before[2], "the zoom is kept"
-    canvas.dblclick()
+    charts.nth(2).locator("canvas").dblclick()
     expect(charts.nth(2)).not_to_have_attribute("data-view", before[2])
     stop(page)
+
+
+def test_the_zoom_stays_when_the_warm_up_ends_and_when_the_run_does(app, open_page):
+    """What is said above the charts comes and goes, and does not push them aside."""
+    page = open_page(f"{app}/train?train_epochs_digits=60&train_warmup=20&train_seed=8")
+    start(page)
+    page.get_by_text("KL warm-up: β is").wait_for()
+    chart = page.get_by_test_id("live-chart").first
+    zoom_in(page, chart)
+    zoom, handle = chart.get_attribute("data-view"), chart.element_handle()
+    expect(page.get_by_text("KL warm-up: β is")).to_have_count(0)
+    expect(chart).to_have_attribute("data-view", zoom)
+    finished(page)
+    settle(page)
+    assert handle.evaluate("node => node.isConnected"), "nothing is built anew"
+    expect(chart).to_have_attribute("data-view", zoom)
 
 
 def test_a_run_is_paused_stepped_steered_and_found_again(app, open_page):

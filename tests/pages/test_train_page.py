@@ -305,6 +305,9 @@ def test_what_another_tab_steers_shows_here_in_the_title_and_the_sliders():
     assert app.subheader[0].value.endswith("40")
     app.select_slider(beta).set_value(4.0).run()
     assert run.control()["beta"] == app.select_slider(beta).value == 4
+    row = app.dataframe[0].value.iloc[0]
+    assert row["name"] == f"Digits (8 px) · d 2 · β 1 → 4 · {run.name[-4:]}"
+    assert row["beta"] == 4
 
 
 def test_a_run_opens_in_every_page():
@@ -325,6 +328,38 @@ def test_an_interrupted_run_says_so_and_is_resumed():
     assert run.state()["status"] == "finished"
 
 
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("way", ["resume", "ask again"])
+def test_a_checkpoint_that_vanished_is_said_and_made_again(way):
+    app = start(open_page(), 2)
+    run = only_run()
+    run.checkpoint.unlink()
+    app = open_page(run=run.name)
+    assert "The checkpoint of this run is gone" in texts(app.warning)
+    if way == "resume":
+        app.button("train_do_Resume").click().run()
+    else:
+        start(app, 2)
+    assert run.checkpoint.exists()
+    assert not app.run().exception
+    assert "gone" not in texts(app.warning)
+
+
+def test_of_a_preview_that_is_thinned_out_the_one_before_is_shown(monkeypatch):
+    run, modified = trained(epochs=3), caching.modified
+
+    def gone(path):
+        if path.name == "epoch_003.safetensors":
+            raise UserError("It is gone.")
+        return modified(path)
+
+    monkeypatch.setattr(caching, "modified", gone)
+    app = open_page(run=run.name)
+    assert not app.exception
+    captions = [image.proto.imgs[0].caption for image in app.get("image")]
+    assert "The latent plane: test images at their posterior means, epoch 2" in captions
+
+
 def test_a_failed_run_says_why():
     run = runs.create(config(dataset="/nowhere"))
     run.write_state(status="failed", message="The pictures are gone.")
@@ -342,7 +377,7 @@ def test_a_diverging_run_says_what_to_try():
     assert "learning rate below" in texts(app.error)
 
 
-@pytest.mark.parametrize("name", ["gone", "../../etc", "/etc", ".."])
+@pytest.mark.parametrize("name", ["gone", "../../etc", "/etc", "..", "a" * 300])
 def test_a_run_that_is_not_here_is_said_in_a_sentence(name):
     app = open_page(run=name)
     assert "is not here any more" in texts(app.warning)
