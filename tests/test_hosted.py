@@ -213,6 +213,7 @@ def test_two_launched_runs_train_in_their_order_however_slowly_the_first_process
         slowly.setenv("PYTHONPATH", str(tmp_path))
         runs.launch(first)
     runs.launch(second)
+    assert second.state()["ahead"] == 1
     until(lambda: second.state()["status"] == "finished")
     assert first.state()["status"] == "finished"
     assert first.training.stat().st_mtime < (second.path / "previews" / "epoch_000.png").stat().st_mtime

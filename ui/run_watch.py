@@ -280,13 +280,14 @@ def open_in(run: Run, place: str) -> None:
 def _steering(run: Run, config: RunConfig, mine: bool) -> None:
     """Sliders for β and the learning rate, which falls from there at the end; moving one is enough."""
     control = run.control()
-    beta, rate = st.columns(2)
-    for place, name, label, help_text, options, first in (
-        (beta, "beta", "β now", None, BETAS, config.train.beta),
-        (rate, "learning_rate", "Learning rate now", RATE_FALLS, LEARNING_RATES, config.train.learning_rate),
+    places = iter(st.columns(2))
+    for name, label, help_text, options, first in (
+        ("beta", "β now", None, BETAS, config.train.beta),
+        ("learning_rate", "Learning rate now", RATE_FALLS, LEARNING_RATES, config.train.learning_rate),
     ):
         if name == "beta" and config.train.objective == "iwae":
             continue
+        place = next(places)
         if name == "beta" and config.model.beta_range:
             low, high = config.model.beta_range
             place.caption(f"This model learns every β from {low:g} to {high:g}, drawn anew for each picture.")
@@ -342,10 +343,8 @@ def _progress(config: RunConfig, said: dict[str, Any], curves: Curves) -> None:
     last, epochs, status = curves.last, config.train.epochs, said["status"]
     if status == "queued":
         ahead = said.get("ahead", 0)
-        st.info(
-            f"In the queue: {ahead} run{' is' if ahead == 1 else 's are'} before this one. One trains at a time.",
-            icon=":material/hourglass_empty:",
-        )
+        before = f"{ahead} run{' is' if ahead == 1 else 's are'} before this one" if ahead else "this run is next"
+        st.info(f"In the queue: {before}. One trains at a time.", icon=":material/hourglass_empty:")
     if last is None:
         if status in LIVE and status != "queued":
             st.progress(0.0, said.get("message") or "Starting: loading PyTorch and the images …")

@@ -11,7 +11,7 @@ from PIL import Image
 from ui import layout, own_pictures
 from ui.background import in_background
 from ui.own_pictures import plain
-from vae_core import data, hosted, imaging
+from vae_core import data, hosted, imaging, runs
 from vae_core.data import Dataset
 from vae_core.downloads import Progress
 from vae_core.errors import UserError
@@ -216,6 +216,7 @@ def _keep(files, side: int, report: Progress) -> tuple[str, list[str]]:
     """The name of the data set of these uploads, and a sentence for each file that was left out."""
     dataset, problems = data.from_uploads([(file.name, file.getvalue()) for file in files], side, report)
     hosted.check_pictures(len(dataset.train) + len(dataset.test), 0)
+    hosted.clean_up(runs.list_runs(), data.data_folder() / "uploads")
     return data.save_upload(dataset), problems
 
 

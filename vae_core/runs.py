@@ -357,6 +357,7 @@ def _start_in_turn(run: Run, environment: Mapping[str, str]) -> subprocess.Popen
     from vae_core.queue import Ticket
 
     ticket = Ticket.take(run.path.resolve())
+    run.write_state(ahead=ticket.ahead())
     try:
         arguments = ["vae_core.queue", str(run.path.resolve()), str(ticket.path), str(ticket.handle)]
         return _start(run, arguments, environment, pass_fds=[ticket.handle])

@@ -3,15 +3,18 @@
 import os
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from app import SECTIONS
 from tests.waiting import PATIENCE, until
-from ui import caching, state, ways
-from vae_core import data, hosted, runs
+from ui import caching, state, train_form, ways
+from vae_core import data, hosted, imaging, runs
 from vae_core.errors import UserError
 from vae_core.model import ModelConfig
 from vae_core.runs import Run, RunConfig
@@ -461,6 +464,16 @@ class TestHosted:
         assert mine.name == f"{first.name}-2"
         assert hosted.owns(mine, again.session_state["visitor_token"])
         assert first.state()["status"] == "stopped"
+
+    def test_uploads_that_nobody_trains_on_stay_within_the_disk_budget(self, monkeypatch, tmp_path):
+        monkeypatch.setenv("VAE_DATA", str(tmp_path / "data"))
+        monkeypatch.setattr(hosted, "LIMITS", replace(hosted.LIMITS, disk_bytes=1))
+        for shade in (0, 100, 200):
+            picture = imaging.png_bytes(Image.new("L", (28, 28), shade))
+            files = [SimpleNamespace(name=f"{i}.png", getvalue=lambda picture=picture: picture) for i in range(10)]
+            name, _ = train_form._keep(files, 28, lambda *_: None)
+            assert len(data.load(name).train) == 8
+            assert len(list((tmp_path / "data" / "uploads").iterdir())) == 1
 
     def test_a_second_run_at_the_same_time_is_refused_in_a_sentence(self):
         app = start(open_page(), 200)
