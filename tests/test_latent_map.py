@@ -227,3 +227,10 @@ def test_a_plane_is_named_and_not_sent_again():
 def test_files_can_be_dropped_only_where_the_page_takes_them():
     assert latent_map_props(POSITIONS, CLASSES, **NAMED)["droppable"] == 0
     assert latent_map_props(POSITIONS, CLASSES, **NAMED, droppable=True)["droppable"] == 16 * 2**20
+
+
+def test_a_map_remembers_its_selection_only_where_it_is_asked_to():
+    assert not latent_map_props(POSITIONS, CLASSES, **NAMED)["remembers"], "several on a page would share one"
+    props = latent_map_props(POSITIONS, CLASSES, **NAMED, remembers=True, chosen=2)
+    assert props["remembers"]
+    assert props["chosen"] == 2

@@ -9,7 +9,7 @@ import streamlit as st
 import torch
 from PIL import Image
 
-from ui import latent_view, layout, samples, theme, turns
+from ui import interpolation, latent_view, layout, theme, turns
 from ui.beta_view import Seen
 from ui.components.latent_map import Background, ByClass, Mark, latent_map, latent_map_props, read_selection, send_atlas
 from ui.information_view import codes
@@ -184,7 +184,7 @@ def _place(plane: _Plane, place: tuple[float, float]) -> None:
     joint = log_density(z, plane.found.mu, plane.found.logvar)[0]
     with st.container(horizontal=True, gap="large"):
         st.metric("log q(z)", layout.nats(joint, 2), width="content")
-        st.metric("log p(z)", layout.nats(samples.log_prior(z[0]), 2), width="content")
+        st.metric("log p(z)", layout.nats(interpolation.log_prior(z[0]), 2), width="content")
     st.markdown(verdict(-hole_depth(at, plane.mu, plane.logvar)[0]))
     if not flat:
         st.caption("The sentence speaks of the two dimensions of the map; the numbers of all.")

@@ -232,6 +232,7 @@ def _map(
         plane=view.plane(key, projection) if flat else None,
         thumbnails=chosen.thumbnails,
         droppable=True,
+        remembers=True,
         chosen=_named_in_link(),
     )
     selection = latent_map(

@@ -10,18 +10,13 @@ from vae_core.checkpoint import Checkpoint
 from vae_core.evaluate import rank
 from vae_core.memorisation import nearest_distances, nearest_images
 
-__all__ = ["TEMPERATURES", "log_prior", "memorised", "neighbours_in_z", "training_images", "verdict"]
+__all__ = ["TEMPERATURES", "memorised", "neighbours_in_z", "training_images", "verdict"]
 
 TEMPERATURES = np.linspace(0, 2, 41)
 _NEIGHBOURS = 5
 _SEARCHED = 100_000  # training images among which the nearest are looked for: seconds
 _TESTED = 256  # test images whose nearest training image says what is usual
 _RARE = 0.01
-
-
-def log_prior(z: np.ndarray) -> float:
-    """log N(z; 0, I) for z (d,), in nats."""
-    return float(-0.5 * (np.square(z, dtype=np.float64).sum() + len(z) * np.log(2 * np.pi)))
 
 
 def training_images(checkpoint: Checkpoint) -> np.ndarray | None:

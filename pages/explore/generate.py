@@ -79,7 +79,9 @@ def sample_details(checkpoint, z, picture):
                 help=f"Distance from the origin. Prior draws lie near √d = {len(z) ** 0.5:.2f}; "
                 f"{interpolation.prior_inside(z):.0%} of them lie closer in than this one.",
             )
-            st.metric("log p(z)", layout.nats(samples.log_prior(z)), help="Under N(0, I), whatever the temperature.")
+            st.metric(
+                "log p(z)", layout.nats(interpolation.log_prior(z)), help="Under N(0, I), whatever the temperature."
+            )
     st.code(spec_of(z), language=None)
     samples.memorised(checkpoint, picture)
     samples.neighbours_in_z(checkpoint, z)

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 from streamlit.testing.v1 import AppTest
 
 from tests.pages.opening import CHECKPOINTS, open_at, ran
@@ -75,12 +74,6 @@ def test_without_the_data_set_only_neighbours_in_z_are_shown(monkeypatch):
     assert "The training images are not at hand" in captions(app)
     assert "Decoded from posterior means" in captions(app)
     assert any("Neighbours in z" in element.value for element in app.markdown)
-
-
-def test_log_prior_is_the_normal_density():
-    z = latent.sample_prior(1, 7, 1)[0]
-    expected = torch.distributions.Normal(0, 1).log_prob(torch.from_numpy(z)).sum().item()
-    assert samples.log_prior(z) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize(

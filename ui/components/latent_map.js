@@ -7,7 +7,7 @@ const ZOOM_STEP = 1.4;
 const FACE_PIXELS = 84; // a picture beside the pointer
 const KEY_PAUSE_MS = 400;
 
-// The point that was selected last, or null. Outlives a map that leaves the page and comes back.
+// The point that was selected last in a map that remembers it, or null. Outlives a map that leaves the page and comes back.
 let selectedBefore;
 
 const ICONS = {
@@ -146,7 +146,7 @@ class LatentMap {
       this.setPlane();
       this.fileDrop.update(data.droppable, "Drop a picture: it lands in the map");
       this.labels = data.labels && unpack(data.labels.index, Uint16Array);
-      if (old?.id !== data.id) this.recall();
+      if (data.remembers && old?.id !== data.id) this.recall();
       this.root.dataset.points = this.count;
       this.stage.setAttribute("aria-label",
         `${data.label} of ${this.count} points. Arrow keys pan, plus and minus zoom, 0 shows all, ` +
@@ -306,10 +306,11 @@ class LatentMap {
     for (const [x, y] of this.data.fit) {
       [x0, x1, y0, y1] = [Math.min(x0, x), Math.max(x1, x), Math.min(y0, y), Math.max(y1, y)];
     }
+    const [side, top] = this.showsThumbnails() ? this.thumbnailSize() : [0, 0]; // whole pictures at the edges, too
     const { width, height } = this.plot;
     this.view.x = (x0 + x1) / 2 || 0;
     this.view.y = (y0 + y1) / 2 || 0;
-    this.view.scale = 0.94 * Math.min(width / (x1 - x0 || 1), height / (y1 - y0 || 1));
+    this.view.scale = 0.94 * Math.min((width - side) / (x1 - x0 || 1), (height - top) / (y1 - y0 || 1));
     this.home = this.view.scale;
   }
 
@@ -481,7 +482,7 @@ class LatentMap {
   }
 
   select(selection) {
-    selectedBefore = selection?.kind === "point" ? selection.indices[0] : null;
+    if (this.data.remembers) selectedBefore = selection?.kind === "point" ? selection.indices[0] : null;
     this.chosen = selection?.kind === "lasso" ? null : selection;
     this.lassoed = selection?.kind === "lasso" ? new Set(selection.indices) : null;
     this.uploadColours();

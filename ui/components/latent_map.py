@@ -174,6 +174,7 @@ def latent_map_props(
     thumbnails: bool = False,
     plane: Plane | None = None,
     droppable: bool = False,
+    remembers: bool = False,
     chosen: int | None = None,
 ) -> dict[str, Any]:
     """What the browser is given, as JSON values.
@@ -183,7 +184,7 @@ def latent_map_props(
     `labels` are the classes named in the tooltip, `contours` the 1, 2 and 3 σ circles of N(0, I), `placeable` whether
     a click on an empty place selects it, `ticks` whether the axes have numbers, `file` the name of the downloaded
     picture without its ending, `plane` what is decoded under the pointer, `droppable` whether a file may be dropped,
-    `chosen` the point that is selected to begin with.
+    `remembers` whether the selected point stays so when other points take the place of these, `chosen` the first.
     Raises ValueError where the lengths do not agree.
     """
     n = len(positions)
@@ -216,6 +217,7 @@ def latent_map_props(
         "thumbnails": thumbnails,
         "plane": plane and {"atlas": plane.atlas, "extent": list(plane.extent), "side": plane.side},
         "droppable": _MOST_DROPPED_BYTES if droppable else 0,
+        "remembers": remembers,
         "chosen": chosen,
     }
 
