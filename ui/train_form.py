@@ -15,7 +15,7 @@ from vae_core import data, hosted, imaging, runs
 from vae_core.data import Dataset
 from vae_core.downloads import Progress
 from vae_core.errors import UserError
-from vae_core.model import MAX_LATENT_DIM, VAE, ModelConfig
+from vae_core.model import VAE, ModelConfig
 from vae_core.objective import OBJECTIVES
 from vae_core.runs import RunConfig
 from vae_core.train import TrainConfig
@@ -94,7 +94,7 @@ def train_form() -> RunConfig | None:
     with picker:
         kind = _data_picker()
     with side:
-        seed = _number("Seed", 0, 2**31 - 1, 0, "train_seed", "The same seed gives the same weights, bit for bit.")
+        seed = _number("Seed", 0, "train_seed", "The same seed gives the same weights, bit for bit.")
     try:
         dataset = _dataset(kind)
     except UserError as error:
@@ -245,24 +245,18 @@ def _strip(images: np.ndarray, scale: int) -> Image.Image:
 
 def _settings(kind: str, dataset: Dataset | None, seed: int) -> RunConfig | None:
     preset = PRESETS.get(kind, _OTHER)
-    limits = hosted.limits()
     columns = st.columns(4)
     with columns[0]:
         arch = _choice("Network", _NETWORKS, preset.arch, f"train_network_{kind}", _NETWORKS_HELP)
         epochs = _number(
             "Epochs",
-            1,
-            limits.epochs if limits else 100_000,
             preset.epochs,
             f"train_epochs_{kind}",
             "How often the model sees each picture.",
         )
     with columns[1]:
-        most = limits.latent_dim if limits else MAX_LATENT_DIM
         latent_dim = _number(
             "Latent size d",
-            1,
-            most,
             preset.latent_dim,
             f"train_d_{kind}",
             "With 2, the latent plane itself is seen.",
@@ -281,8 +275,6 @@ def _settings(kind: str, dataset: Dataset | None, seed: int) -> RunConfig | None
         warmup = _number(
             "KL warm-up, epochs",
             0,
-            1000,
-            0,
             "train_warmup",
             "β rises from 0 over so many epochs.",
         )
@@ -290,7 +282,7 @@ def _settings(kind: str, dataset: Dataset | None, seed: int) -> RunConfig | None
         objective = _choice("Objective", OBJECTIVES, next(iter(OBJECTIVES)), "train_objective", _OBJECTIVES_HELP)
         beta, samples = 1.0, 1
         if objective == "iwae":
-            samples = _number("Importance samples K", 2, 5000, 5, "train_samples", _SAMPLES_HELP)
+            samples = _number("Importance samples K", 5, "train_samples", _SAMPLES_HELP)
         else:
             beta = _slide("β", BETAS, preset.beta, f"train_beta_{kind}", _BETA_HELP[objective])
     more = _more(likelihood, kind, preset)
@@ -335,10 +327,8 @@ def _more(likelihood: str, kind: str, preset: Preset) -> dict[str, float | bool]
         with columns[1]:
             free_bits = st.number_input(
                 "Free bits, nats a dimension",
-                0.0,
-                10.0,
-                0.0,
-                0.05,
+                value=0.0,
+                step=0.05,
                 key="train_free_bits",
                 bind="query-params",
                 persist_state="session",
@@ -357,10 +347,8 @@ def _more(likelihood: str, kind: str, preset: Preset) -> dict[str, float | bool]
             if likelihood == "gaussian":
                 sigma = st.number_input(
                     "σ of the pixels",
-                    0.001,
-                    10.0,
-                    0.1,
-                    0.01,
+                    value=0.1,
+                    step=0.01,
                     format="%.3f",
                     key="train_sigma",
                     bind="query-params",
@@ -389,13 +377,12 @@ def _choice(label: str, names: dict[str, str], default: str, key: str, about: st
     )
 
 
-def _number(label: str, low: int, high: int, default: int, key: str, about: str | None = None) -> int:
+def _number(label: str, default: int, key: str, about: str) -> int:
+    """A whole number, without limits: a field would drop what is beyond them, where the config says a sentence."""
     return st.number_input(
         label,
-        low,
-        high,
-        min(default, high),
-        1,
+        value=default,
+        step=1,
         key=key,
         help=about,
         bind="query-params",

@@ -148,6 +148,24 @@ def test_iwae_asks_for_its_samples_instead_of_a_beta():
 
 
 @pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("train_epochs_digits", 0, "The number of epochs 0 is not a whole number from 1 to 100,000."),
+        ("train_d_digits", 129, "The latent size 129 is not a whole number from 1 to 128."),
+        ("train_warmup", -1, "The KL warm-up -1.0 is not a number from 0 to 100000."),
+        ("train_seed", -1, "The seed -1 is not a whole number from 0"),
+        ("train_free_bits", -0.5, "The free bits -0.5 is not a number from 0 to 100."),
+    ],
+)
+def test_a_number_out_of_range_is_said_in_a_sentence(field, value, said):
+    app = open_page()
+    app.number_input(field).set_value(value).run()
+    assert said in texts(app.error)
+    assert "Start training" not in labels(app)
+    assert not app.exception
+
+
+@pytest.mark.parametrize(
     ("hosted", "limit"), [("0", "A picture may have 40 MB, a zip 64 MB."), ("1", "30 MB together.")]
 )
 def test_the_limits_of_uploads_are_said_in_words(monkeypatch, hosted, limit):
@@ -428,7 +446,9 @@ class TestHosted:
         app = open_page()
         assert not app.exception
         assert "A folder on this computer" not in app.selectbox("train_data").options
-        assert app.number_input("train_epochs_digits").max == hosted.LIMITS.epochs
+        app.number_input("train_epochs_digits").set_value(hosted.LIMITS.epochs + 1).run()
+        assert "201 epochs are more than this public demo trains" in texts(app.error)
+        assert "Start training" not in labels(app)
         assert str(folder) not in str(app)
 
     def test_someone_elses_run_can_be_watched_and_nothing_else(self):
