@@ -16,7 +16,7 @@ _SLICE = 0.25  # seconds for which a turn is kept, where others wait
 _TELL_EVERY = 0.5  # seconds
 _lock = threading.Lock()
 _waiting: deque[threading.Event] = deque()
-_free = max(1, torch.get_num_threads() // 2)
+_free = torch.get_num_threads()
 _mine = threading.local()
 
 
@@ -26,7 +26,7 @@ def _nobody() -> None:
 
 @contextmanager
 def turn(tell: Callable[[], None] = _nobody) -> Iterator[None]:
-    """Compute within it what takes over half a second: half as many at a time as there are cores, first come, first
+    """Compute within it what takes over half a second: as many at a time as there are cores, first come, first
     served. A turn within a turn is the same one. `tell` is called twice a second while others come first.
     """
     depth = _depth()
