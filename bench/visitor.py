@@ -50,8 +50,11 @@ class _Wait:
     begun: bool = False
 
     def concerns(self, fragments: Collection[str]) -> bool:
-        """Whether a run of these fragments, or of the whole page where there are none, is one that was waited for."""
-        return not fragments or self.fragment in fragments
+        """Whether a run of these fragments, or of the whole page where there are none, is one that was waited for.
+
+        What stands in no fragment may have a callback that names some.
+        """
+        return not fragments or not self.fragment or self.fragment in fragments
 
 
 @dataclass(eq=False)
