@@ -182,8 +182,8 @@ def test_a_killed_rank_costs_no_more_than_what_was_not_saved(
 
     assert worker.train_run(run, device="cpu") == "finished"
     assert [path.name for path in tmp_path.glob("*/config.json")] == ["config.json"]
-    config, (before, steered) = run.config(), run.metrics().events
-    assert before["step"] == 11 < steered["step"]
+    config, (steered,) = run.config(), run.metrics().events
+    assert steered["step"] == 11
     monkeypatch.setattr(train, "_REPORT_SECONDS", 0.0)
     whole = Trainer(config.model, config.train, data.load("digits"), CPU)
     for record in whole.run():

@@ -298,7 +298,9 @@ class _Session:
         if (beta, rate) != (trainer.beta, trainer.learning_rate):
             trainer.beta, trainer.learning_rate = beta, rate
             where = {"step": trainer.step, "epoch": trainer.step / trainer.batches}
-            self._append({"event": "steered", **where, "beta": beta, "learning_rate": rate})
+            event = {"event": "steered", **where, "beta": beta, "learning_rate": rate}
+            if self.run.metrics().events[-1:] != [event]:  # a process that was killed here may have said it
+                self._append(event)
         return control
 
     def _save(self, *, final: bool = False) -> None:

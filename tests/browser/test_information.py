@@ -81,7 +81,7 @@ def laborious(browser, tmp_path_factory):  # noqa: ARG001 (no browser, no server
 
 @pytest.mark.parametrize(
     ("section", "work", "steps"),
-    [("Information", "information_sweep", 25), ("Disentanglement", "disentanglement_sweep", 9)],
+    [("Information", "information_sweep", 25), ("Disentanglement", "disentanglement_sweep", 10)],
 )
 def test_stop_ends_the_work_in_its_midst_and_the_page_is_usable(laborious, open_page, section, work, steps):
     app, model = laborious
