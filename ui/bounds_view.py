@@ -1,7 +1,9 @@
 """What the page Bounds shows: L_K against K, the weights behind it, and the test log-likelihood of models."""
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,6 +14,7 @@ from ui.state import Entry
 from vae_core.annealed import annealed
 from vae_core.bounds import BoundCurve, LogLikelihood, bound_curve, effective_samples, importance_weights
 from vae_core.checkpoint import Checkpoint
+from vae_core.measured import MeanLikelihood, recall
 from vae_core.rate_distortion import bits_per_dimension
 
 __all__ = [
@@ -33,6 +36,7 @@ __all__ = [
     "table_row",
     "verdict",
     "weights",
+    "whole_sets",
 ]
 
 DRAWS = 5000
@@ -275,6 +279,35 @@ def measured_words(entry: Entry) -> str | None:
         f"{state.title(entry)}, over {found['images']:,} test images with {found['samples']:,} draws for each: "
         f"log p(x) = **{layout.nats(found['value'], 2)}**, ± {found['standard_error']:.3f} by the draws. For this "
         f"network and objective Burda et al. (2016, Table 1) report {layout.nats(paper, 2)} after 3,280 epochs."
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _measured(path: Path, modified: int) -> MeanLikelihood | None:  # noqa: ARG001 (part of the cache's key)
+    return recall(path)
+
+
+def whole_sets(entries: Sequence[Entry]) -> pd.DataFrame:
+    """What was measured of models over whole test sets, one row each; models of which nothing was are left out.
+
+    Raises UserError where a checkpoint cannot be read.
+    """
+    found = [(entry, _measured(entry.path, caching.modified(entry.path))) for entry in entries]
+    rows = [(entry, one) for entry, one in found if one is not None]
+    shapes = [caching.read_header(entry.path)["model"]["image_shape"] for entry, _ in rows]
+    return pd.DataFrame(
+        {
+            "Model": [state.title(entry) for entry, _ in rows],
+            "Test images": [one.images for _, one in rows],
+            "log p(x), nats": [round(one.value, 2) for _, one in rows],
+            "How": ["exact" if one.samples is None else f"at least: L_{one.samples}" for _, one in rows],
+            "± by draws": [round(one.by_draws, 3) for _, one in rows],
+            "± by images": [None if one.by_images is None else round(one.by_images, 2) for _, one in rows],
+            "Bits per dimension": [
+                round(float(bits_per_dimension(-one.value, shape)), 4)
+                for (_, one), shape in zip(rows, shapes, strict=True)
+            ],
+        }
     )
 
 

@@ -100,18 +100,30 @@ def columns(draws):
     }
 
 
-def table_part():
-    """Every shipped model's test log-likelihood."""
+def test_sets():
+    """Every shipped model's log-likelihood over its whole test set, as it was measured once."""
     st.subheader("Test log-likelihood of the shipped models", anchor=False)
+    shipped = {key: one for key, one in state.entries().items() if one.run is None}
+    st.markdown(
+        "Averages over whole test sets, pixels drawn black or white where the likelihood is Bernoulli, models of a "
+        "range of β at β = 1. Numbers compare models of the same data."
+    )
+    found = bounds_view.whole_sets(list(shipped.values()))
+    st.dataframe(found, hide_index=True, column_config=columns(bounds_view.TABLE_DRAWS), key="bounds_whole")
+    for words in filter(None, map(bounds_view.measured_words, shipped.values())):
+        st.markdown(words)
+    return shipped
+
+
+def table_part(shipped):
+    """The same for the first test images, measured here."""
+    st.subheader("Measured here", anchor=False)
     draws = bounds_view.TABLE_DRAWS
     st.markdown(
         f"$L_{{{draws}}}$ averaged over the first {bounds_view.TABLE_IMAGES} test images of each model’s data, from "
         f"{draws:,} draws each; with one or two latent dimensions, log p(x) itself as well. Models of the same data "
         "meet the same images, so that the chance in their choice (± by images) is mostly common to them."
     )
-    shipped = {key: one for key, one in state.entries().items() if one.run is None}
-    for words in filter(None, map(bounds_view.measured_words, shipped.values())):
-        st.markdown(words)
     asked = st.button("Measure all", icon=":material/play_arrow:", key="bounds_measure")
     place, found = st.empty(), []
     for one in shipped.values():
@@ -134,6 +146,6 @@ def table_part():
 
 try:
     image_part()
-    table_part()
+    table_part(test_sets())
 except UserError as error:
     st.error(str(error), icon=":material/error:")
