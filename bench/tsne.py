@@ -92,7 +92,7 @@ def main() -> None:
         {"what": "moving (s, goal ≤ 3)"} | spread([ours["moving"] for ours, _ in rounds]),
         {"what": "ours, done (s)"} | spread([ours["done"] for ours, _ in rounds]),
         {"what": "scikit-learn, done (s)"} | spread([other["done"] for _, other in rounds]),
-        {"what": "ours / scikit-learn (goal ≤ 0.7; 10,000 points: ≤ 0.5)"}
+        {"what": f"ours / scikit-learn (goal ≤ {0.5 if len(mu) > 5000 else 0.7})"}
         | spread([o["done"] / s["done"] for o, s in rounds]),
         {"what": "a new code placed (s, goal ≤ 0.5)"} | spread([_placed(finished, mu) for _ in range(7)]),
         {"what": "a finished map recalled on the page (s, goal ≤ 0.3)"} | spread(_recalled(7)),

@@ -103,14 +103,23 @@ def columns(draws):
 def test_sets():
     """Every shipped model's log-likelihood over its whole test set, as it was measured once."""
     st.subheader("Test log-likelihood of the shipped models", anchor=False)
-    shipped = {key: one for key, one in state.entries().items() if one.run is None}
+    shipped = [one for one in state.entries().values() if one.run is None]
     st.markdown(
         "Averages over whole test sets, pixels drawn black or white where the likelihood is Bernoulli, models of a "
         "range of β at β = 1. Numbers compare models of the same data."
     )
-    found = bounds_view.whole_sets(list(shipped.values()))
-    st.dataframe(found, hide_index=True, column_config=columns(bounds_view.TABLE_DRAWS), key="bounds_whole")
-    for words in filter(None, map(bounds_view.measured_words, shipped.values())):
+    st.dataframe(
+        bounds_view.whole_sets(shipped),
+        hide_index=True,
+        column_config={
+            "± by draws": st.column_config.NumberColumn(help="The Monte Carlo standard error; 0 where it is exact."),
+            "± by images": st.column_config.NumberColumn(
+                help="The standard error of the average, were the test set a sample of all images there could be."
+            ),
+        },
+        key="bounds_whole",
+    )
+    for words in filter(None, map(bounds_view.measured_words, shipped)):
         st.markdown(words)
     return shipped
 
@@ -126,7 +135,7 @@ def table_part(shipped):
     )
     asked = st.button("Measure all", icon=":material/play_arrow:", key="bounds_measure")
     place, found = st.empty(), []
-    for one in shipped.values():
+    for one in shipped:
         row = bounds_view.table_row(one, compute=asked)
         if row is not None:
             found.append(row)
