@@ -79,9 +79,9 @@ def path_of(checkpoint: Path) -> Path:
 
 def keep(checkpoint: Path, found: MeanLikelihood) -> None:
     """Write what was measured of the checkpoint at this path."""
-    path = path_of(checkpoint)
-    path.parent.mkdir(exist_ok=True)
-    write_whole(path, (json.dumps({"made_from": _digest(checkpoint)} | asdict(found), indent=1) + "\n").encode())
+    write_whole(
+        path_of(checkpoint), (json.dumps({"made_from": _digest(checkpoint)} | asdict(found), indent=1) + "\n").encode()
+    )
 
 
 def recall(checkpoint: Path) -> MeanLikelihood | None:
