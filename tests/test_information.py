@@ -208,7 +208,7 @@ def test_a_batch_of_all_images_has_the_exact_total_correlation() -> None:
 def test_the_minibatch_densities_are_unbiased() -> None:
     """The mean of the weighted mixture over random batches around one image is q(z), to four standard errors."""
     mu, logvar = (torch.tensor(part) for part in posteriors(60, 2, seed=7))
-    z, generator, weights = mu[:1] + 0.3, torch.Generator().manual_seed(0), objective._stratified(8, 60, mu)[0]
+    z, generator, weights = mu[:1] + 0.3, torch.Generator().manual_seed(0), objective.stratified_weights(8, 60, mu)[0]
     exact = math.exp(log_aggregate(z.numpy(), mu.numpy(), logvar.numpy())[0][0])
     found = []
     for _ in range(3000):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vae_core.errors import UserError
-from vae_core.objective import kl_standard_normal, log_normal, reparameterise
+from vae_core.objective import kl_standard_normal, log_normal, reparameterise, stratified_weights
 
 __all__ = ["RateSplit", "log_aggregate", "log_density", "split_rate"]
 
@@ -119,25 +119,17 @@ def split_rate(
     generator = torch.Generator().manual_seed(seed)
     rate = kl_standard_normal(centres, spreads).sum(1, dtype=torch.float64)
     rows, columns = max(1, _PAIRS_AT_ONCE // len(mu)), []
+    weights = None if images is None else stratified_weights(len(mu), images, like=centres).log()
     for draw in range(draws):
         z = reparameterise(centres, spreads, generator)
         for start in range(0, len(z), rows):
             piece = slice(start, start + rows)
-            weights = None if images is None else _stratified(piece, centres, images)
-            columns.append(_terms(z[piece], piece, centres, spreads, rate, weights))
+            part = None if weights is None else weights[piece]
+            columns.append(_terms(z[piece], piece, centres, spreads, rate, part))
             if progress:
                 progress((draw + min(1.0, (start + rows) / len(z))) / draws)
     terms, controls = (np.concatenate(column) for column in zip(*columns, strict=True))
     return _summed(terms, controls, float(rate.mean()), images or len(mu))
-
-
-def _stratified(rows: slice, mu: Tensor, images: int) -> Tensor:
-    """log of how much each of the batch's posteriors counts at the draws from those of `rows`: (M, N)."""
-    batch = len(mu)
-    own = torch.arange(batch)[rows]
-    weights = mu.new_full((len(own), batch), math.log((images - 1) / (images * (batch - 1))))
-    weights[torch.arange(len(own)), own] = -math.log(images)
-    return weights
 
 
 def _terms(

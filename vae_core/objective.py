@@ -21,6 +21,7 @@ __all__ = [
     "loss",
     "multisample_terms",
     "reparameterise",
+    "stratified_weights",
     "tcvae_loss",
     "tcvae_terms",
     "total_correlation",
@@ -146,14 +147,14 @@ def total_correlation(z: Tensor, mu: Tensor, logvar: Tensor, images: int) -> Ten
     Source: Chen et al. 2018, 'Isolating sources of disentanglement', appendix C.2: minibatch stratified sampling,
     averaged over the order of the batch.
     """
-    weights = _stratified(len(z), images, like=z).log()
+    weights = stratified_weights(len(z), images, like=z).log()
     pairs = log_normal(z[:, None], mu, logvar)
     joint = torch.logsumexp(weights + pairs.sum(-1), dim=1)
     marginals = torch.logsumexp(weights.unsqueeze(-1) + pairs, dim=1).sum(-1)
     return (joint - marginals).mean()
 
 
-def _stratified(batch: int, images: int, like: Tensor) -> Tensor:
+def stratified_weights(batch: int, images: int, like: Tensor) -> Tensor:
     """How much each posterior (columns) counts in q(z) at the draw from each image (rows): (B, B)."""
     return like.new_full((batch, batch), (images - 1) / (images * (batch - 1))).fill_diagonal_(1 / images)
 
