@@ -302,7 +302,7 @@ def whole_sets(entries: Sequence[Entry]) -> pd.DataFrame:
             "log p(x), nats": [round(one.value, 2) for _, one in rows],
             "How": ["exact" if one.samples is None else f"at least: L_{one.samples}" for _, one in rows],
             "± by draws": [round(one.by_draws, 3) for _, one in rows],
-            "± by images": [None if one.by_images is None else round(one.by_images, 2) for _, one in rows],
+            "± by images": [round(one.by_images, 2) for _, one in rows],
             "Bits per dimension": [
                 round(float(bits_per_dimension(-one.value, shape)), 4)
                 for (_, one), shape in zip(rows, shapes, strict=True)

@@ -206,7 +206,7 @@ def kl_figure(shown: Shown, beside: Sequence[Shown]) -> go.Figure:
     """KL of each latent dimension, on the same axes as the models beside it; of many, those with the largest KL."""
     every = np.array([model.symptoms.kl for model in beside])
     order = np.sort(rank_by_kl(every.max(0))[:_SHOWN_DIMENSIONS])
-    chart = theme.figure("latent dimension", "KL, nats", height=210, hovermode="closest")
+    chart = theme.figure("latent dimension", "KL, nats", height=240, hovermode="closest")
     chart.add_bar(
         x=[layout.dimension_name(j) for j in order],
         y=np.array(shown.symptoms.kl)[order],
@@ -214,7 +214,7 @@ def kl_figure(shown: Shown, beside: Sequence[Shown]) -> go.Figure:
         hovertemplate="%{x}: %{y:.3f} nats<extra></extra>",
         showlegend=False,
     )
-    chart.update_layout(margin_t=12, bargap=0.35)
+    chart.update_layout(bargap=0.35)
     return chart.update_yaxes(range=[0, 1.08 * max(0.1, float(every.max()))])
 
 

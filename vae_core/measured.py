@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from vae_core import data
 from vae_core.bounds import log_likelihood
-from vae_core.checkpoint import Checkpoint, load, read_header
+from vae_core.checkpoint import Checkpoint, load
 from vae_core.errors import UserError
 from vae_core.evaluate import binarise
 from vae_core.evidence import LatentPlane, extent_of
@@ -31,14 +31,14 @@ class MeanLikelihood:
 
     images: how many; samples: importance samples for each, so that value is L_K, or None where value is exact;
     by_draws: the Monte Carlo standard error of value, for these images; by_images: that of the average, were they a
-    sample of all images there could be, None where it is not known.
+    sample of all images there could be.
     """
 
     images: int
     samples: int | None
     value: float
     by_draws: float
-    by_images: float | None
+    by_images: float
 
 
 def measure(
@@ -85,11 +85,7 @@ def keep(checkpoint: Path, found: MeanLikelihood) -> None:
 
 
 def recall(checkpoint: Path) -> MeanLikelihood | None:
-    """What was measured of the checkpoint at this path, or stands in its own record; None where nothing does, or was
-    measured of another version of it. Raises UserError where the checkpoint cannot be read.
-    """
-    if own := read_header(checkpoint)["record"].get("log_likelihood"):
-        return MeanLikelihood(own["images"], own["samples"], own["value"], own["standard_error"], None)
+    """What was measured of the checkpoint at this path; None where nothing was, or of another version of it."""
     try:
         values = json.loads(path_of(checkpoint).read_text())
         return MeanLikelihood(**values) if values.pop("made_from") == _digest(checkpoint) else None
@@ -110,9 +106,6 @@ def main() -> None:
     for path in given.checkpoints:
         try:
             checkpoint = load(path)
-            if "log_likelihood" in checkpoint.record:
-                print(f"{path.stem}: measured before, as its record says")
-                continue
             images = data.load(checkpoint.record["dataset"]).test.images
             with tqdm(total=1.0, desc=path.stem, leave=False, disable=None) as bar:
                 found = measure(checkpoint, images, given.samples, lambda done: bar.update(done - bar.n))

@@ -89,10 +89,16 @@ def columns(draws):
     """What the table's columns mean."""
     number = st.column_config.NumberColumn
     return {
-        "± by draws": number(help=f"The Monte Carlo standard error of the bound, of {draws:,} draws an image."),
-        "log p(x), exact": number(help="By a sum over the latent space, where it has one or two dimensions."),
-        "± by images": number(help="The standard error of the average, as one over all test images."),
-        "Bits per dimension": number(help="Of the exact value, where it is known, else of the bound."),
+        "ELBO, nats": number(format="%.2f"),
+        f"L_{draws}, nats": number(format="%.2f"),
+        "± by draws": number(
+            format="%.3f", help=f"The Monte Carlo standard error of the bound, of {draws:,} draws an image."
+        ),
+        "log p(x), exact": number(
+            format="%.2f", help="By a sum over the latent space, where it has one or two dimensions."
+        ),
+        "± by images": number(format="%.1f", help="The standard error of the average, as one over all test images."),
+        "Bits per dimension": number(format="%.4f", help="Of the exact value, where it is known, else of the bound."),
         "Images under 2 %": number(
             format="percent",
             help=f"Images in which fewer than 2 % of the {draws:,} draws count: their bound may be nats too low.",
@@ -104,6 +110,7 @@ def test_sets():
     """Every shipped model's log-likelihood over its whole test set, as it was measured once."""
     st.subheader("Test log-likelihood of the shipped models", anchor=False)
     shipped = [one for one in state.entries().values() if one.run is None]
+    number = st.column_config.NumberColumn
     st.markdown(
         "Averages over whole test sets, pixels drawn black or white where the likelihood is Bernoulli, models of a "
         "range of β at β = 1. Numbers compare models of the same data."
@@ -112,10 +119,14 @@ def test_sets():
         bounds_view.whole_sets(shipped),
         hide_index=True,
         column_config={
-            "± by draws": st.column_config.NumberColumn(help="The Monte Carlo standard error; 0 where it is exact."),
-            "± by images": st.column_config.NumberColumn(
-                help="The standard error of the average, were the test set a sample of all images there could be."
+            "Test images": number(format="localized"),
+            "log p(x), nats": number(format="%.2f"),
+            "± by draws": number(format="%.3f", help="The Monte Carlo standard error; 0 where it is exact."),
+            "± by images": number(
+                format="%.2f",
+                help="The standard error of the average, were the test set a sample of all images there could be.",
             ),
+            "Bits per dimension": number(format="%.4f"),
         },
         key="bounds_whole",
     )

@@ -116,7 +116,7 @@ def maps(shown, z, here):
     send_atlas(atlas, key="collapse_atlas")
     for i, (column, model) in enumerate(columns(shown)):
         in_holes = np.flatnonzero(failure_view.depths(model, z) > HOLE_NATS)
-        marks = [("z", here), *((str(k + 1), z[k]) for k in in_holes)]
+        marks = [*((str(k + 1), z[k]) for k in in_holes), ("z", here)]
         send_atlas(failure_view.plane_pictures(model), key=f"collapse_plane_{i}")
         with column:
             count = f"{len(model.codes):,} test images"

@@ -871,23 +871,29 @@ class LatentMap {
     c.globalAlpha = 1;
   }
 
+  // A short label stands in its disc, so that marks close together stay legible; a longer one beside it.
   drawMark(c, mark) {
     const [x, y] = this.toScreen(mark.x, mark.y);
     if (!this.inPlot(x, y)) return;
-    c.beginPath();
-    c.arc(x, y, 7, 0, 2 * Math.PI);
-    c.fillStyle = this.theme.primary;
-    c.fill();
-    c.lineWidth = 2;
-    c.strokeStyle = this.theme.background;
-    c.stroke();
+    const { primary, background, font } = this.theme;
     const face = this.faces.get(mark.picture);
-    if (face?.complete && face.naturalWidth) return this.drawFace(c, mark, face, x, y);
-    c.textAlign = "left";
-    c.textBaseline = "middle";
+    const pictured = face?.complete && face.naturalWidth;
+    const within = !pictured && mark.label.length <= 2;
+    c.beginPath();
+    c.arc(x, y, within ? 8.5 : 7, 0, 2 * Math.PI);
+    c.fillStyle = primary;
+    c.fill();
+    c.lineWidth = within ? 1 : 2;
+    c.strokeStyle = background;
+    c.stroke();
+    if (pictured) return this.drawFace(c, mark, face, x, y);
     c.save();
-    c.font = `600 13px ${this.theme.font}`;
-    outlined(c, mark.label, x + 11, y, this.theme);
+    c.textAlign = within ? "center" : "left";
+    c.textBaseline = "middle";
+    c.font = `600 ${within ? 11 : 13}px ${font}`;
+    c.fillStyle = background;
+    if (within) c.fillText(mark.label, x, y + 0.5);
+    else outlined(c, mark.label, x + 11, y, this.theme);
     c.restore();
   }
 
