@@ -18,7 +18,7 @@ from vae_core import data, runs
 from vae_core.curves import MAX_POINTS, Curves, thin
 from vae_core.diagnose import diagnose
 from vae_core.model import ModelConfig
-from vae_core.runs import RunConfig
+from vae_core.runs import Metrics, Run, RunConfig
 from vae_core.train import TrainConfig
 from vae_core.worker import train_run
 
@@ -28,7 +28,8 @@ def record(
 ) -> dict:
     test = None
     if elbo is not None:
-        test = {"elbo": elbo, "reconstruction": -elbo - kl, "kl": kl, "active_units": active, "second_moment": spread}
+        test = {"elbo": elbo, "reconstruction": -elbo - kl, "kl": kl, "kl_per_dimension": [kl, 0.0]}
+        test |= {"active_units": active, "second_moment": spread}
     return {
         "step": int(epoch * 10),
         "epoch": epoch,
@@ -107,12 +108,42 @@ def test_curves_start_over_when_a_resumed_run_writes_its_file_anew(tmp_path):
     np.testing.assert_allclose(curves.refresh().train()["epoch"], [1.0])
 
 
-def test_curves_are_bounded_and_damaged_lines_left_out(tmp_path):
+def test_curves_are_bounded(tmp_path):
     curves = curves_of(tmp_path, [record(epoch / 100) for epoch in range(10_000)])
     assert len(curves.train()["loss"]) <= MAX_POINTS
-    with curves.path.open("a") as file:
-        file.write('not json\n{"epoch": 1}\n' + json.dumps({"event": "steered", "epoch": 3.0, "beta": 2.0}) + "\n")
-    assert curves.refresh().events == [{"event": "steered", "epoch": 3.0, "beta": 2.0}]
+
+
+STEERED = {"event": "steered", "step": 30, "epoch": 3.0, "beta": 2.0, "learning_rate": 1e-3}
+DAMAGED = [
+    b"not json",
+    b'"event"',
+    b"5",
+    *(
+        json.dumps(entry).encode()
+        for entry in (
+            ["event"],
+            {"epoch": 1},
+            STEERED | {"epoch": "x"},
+            {"event": "steered", "epoch": 3.0},
+            record(2.0) | {"kl_per_dimension": 5},
+            record(2.0) | {"kl_per_dimension": [1.0, "x"]},
+            record(2.0) | {"images_per_second": None},
+            record(2.0, elbo=-50.0) | {"test_loss": "x"},
+            record(2.0) | {"test": {"elbo": "x"}},
+            record(2.0) | {"test": [1]},
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize("line", DAMAGED)
+def test_damaged_lines_are_left_out(tmp_path, line):
+    curves = curves_of(tmp_path, [record(1.0, elbo=-60.0)])
+    with curves.path.open("ab") as file:
+        file.write(line + b"\n" + json.dumps(STEERED).encode() + b'\n{"step": 3')
+    assert curves.refresh().events == [STEERED]
+    assert curves.last == curves.last_test == record(1.0, elbo=-60.0)
+    assert Run(tmp_path).metrics() == Metrics([curves.last], [STEERED])
 
 
 def test_the_useful_range_leaves_out_the_steep_beginning():

@@ -5,6 +5,8 @@ import threading
 
 __all__ = ["import_libraries"]
 
+_SECONDS = 2.0  # until the first page has been drawn
+
 _begun = False
 
 
@@ -13,4 +15,6 @@ def import_libraries() -> None:
     global _begun
     if not _begun:
         _begun = True
-        threading.Thread(target=importlib.import_module, args=("vae_core.embedding",), daemon=True).start()
+        timer = threading.Timer(_SECONDS, importlib.import_module, ("vae_core.embedding",))
+        timer.daemon = True
+        timer.start()

@@ -320,7 +320,7 @@ def table(rows: Sequence[TableRow]) -> pd.DataFrame:
             "ELBO, nats": [round(row.elbo, 2) for row in rows],
             f"L_{TABLE_DRAWS}, nats": [round(row.bound, 2) for row in rows],
             "± by draws": [round(row.by_draws, 3) for row in rows],
-            "log p(x), exact": [None if row.exact is None else round(row.exact, 2) for row in rows],
+            "log p(x), exact": [np.nan if row.exact is None else round(row.exact, 2) for row in rows],
             "± by images": [round(row.by_images, 1) for row in rows],
             "Bits per dimension": [round(row.bits_per_dimension, 4) for row in rows],
             "Effective draws, median": [round(row.effective, 1) for row in rows],

@@ -8,7 +8,7 @@ import streamlit as st
 import torch
 
 from ui import caching, turns, understand
-from ui.components.posterior_pad import Gaussian, PadView
+from ui.components.posterior_pad import Gaussian, PadView, is_gaussian
 from ui.components.sheets import content_digest
 from ui.state import Entry
 from ui.true_posterior import latent_plane, true_posterior
@@ -25,6 +25,8 @@ __all__ = [
     "climb",
     "exact",
     "gap_sentence",
+    "link",
+    "linked",
     "look",
     "matched",
     "modes",
@@ -98,6 +100,29 @@ def _modes(name: str, _lab: Lab) -> list[Mode]:  # noqa: ARG001
 def modes(lab: Lab) -> list[Mode]:
     """The peaks of the true posterior, the one with most mass first, found once."""
     return _modes(lab.id, lab)
+
+
+def link(lab: Lab, q: Gaussian) -> None:
+    """Put q into the page's address, where it is not the encoder's."""
+    if _written(q) == _written(lab.encoder):
+        st.query_params.pop("q", None)
+    else:
+        st.query_params["q"] = _written(q)
+
+
+def linked(lab: Lab) -> Gaussian | None:
+    """The q of the link that the visitor came by, for the picture that it showed."""
+    asked = st.session_state.setdefault("elbo_linked", {lab.id: st.query_params.get("q")}).get(lab.id)
+    try:
+        values = [float(part) for part in (asked or "").split(",")]
+    except ValueError:
+        return None
+    d = len(lab.encoder.mu)
+    return Gaussian(tuple(values[:d]), tuple(values[d:])) if is_gaussian(values[:d], values[d:], d) else None
+
+
+def _written(q: Gaussian) -> str:
+    return ",".join(f"{value:.6g}" for value in (*q.mu, *q.sigma))
 
 
 def pad_view(lab: Lab, checkpoint: Checkpoint, *, wide: bool, walk: np.ndarray | None, version: int) -> PadView:

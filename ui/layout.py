@@ -1,12 +1,16 @@
-"""The head of a page, and how pictures stand on it."""
+"""The head of a page, and how pictures and numbers stand on it."""
+
+from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 import streamlit as st
+from pandas.io.formats.style import Styler
 from PIL import Image
 
 from vae_core import imaging
 
-__all__ = ["dimension_name", "drawing", "head", "nats", "picture", "whole_scale"]
+__all__ = ["dimension_name", "drawing", "head", "nats", "nats_in", "picture", "whole_scale"]
 
 
 def dimension_name(dimension: int) -> str:
@@ -23,6 +27,12 @@ def head(title: str, about: str) -> None:
 def nats(value: float, digits: int = 1) -> str:
     """A number of nats for people: '−95.1 nats'."""
     return f"{value:,.{digits}f} nats".replace("-", "−")
+
+
+def nats_in(frame: pd.DataFrame, columns: Sequence[str]) -> Styler:
+    """A table whose `columns` read as people write nats: two decimals, a true minus sign, nothing where there is no
+    number."""
+    return frame.style.format(lambda value: f"{value:.2f}".replace("-", "−"), subset=list(columns), na_rep="")
 
 
 def whole_scale(side: int, target: int) -> int:

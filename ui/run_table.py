@@ -12,6 +12,7 @@ from pandas.io.formats.style import Styler
 
 from ui import caching, live_charts, visitor
 from ui.components.live_chart import live_chart
+from ui.layout import nats_in
 from ui.own_pictures import plain
 from ui.run_watch import curves_of, describe, forget, guarded, open_in, resumable, resume, watch
 from ui.train_form import LIKELIHOODS
@@ -74,9 +75,8 @@ def _table() -> None:
 
 
 def _styled(rows: list[dict[str, Any]]) -> Styler:
-    """The rows with nats as people read them: two decimals, a true minus sign, nothing where there is no number."""
     frame = pd.DataFrame(rows).astype(dict.fromkeys((*_NATS, "beta"), float) | {"active": "Int64"})
-    return frame.style.format(lambda value: f"{value:.2f}".replace("-", "−"), subset=list(_NATS), na_rep="")
+    return nats_in(frame, _NATS)
 
 
 def _short_name(run: Run, config: RunConfig) -> str:

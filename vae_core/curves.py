@@ -9,11 +9,41 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["MAX_POINTS", "Curves", "thin"]
+__all__ = ["MAX_POINTS", "Curves", "entry_of", "thin"]
 
 MAX_POINTS = 300
 _TRAIN = ("epoch", "loss", "reconstruction", "kl")
 _TEST = ("epoch", "loss", "reconstruction", "kl", "elbo")
+_EVENT = ("step", "epoch", "beta", "learning_rate")
+_RECORD = (*_EVENT, "images_per_second", "loss", "reconstruction", "kl", "gradient_norm", "seconds")
+_EVALUATION = ("elbo", "reconstruction", "kl", "active_units", "second_moment")
+
+
+def entry_of(line: bytes) -> dict[str, Any] | None:
+    """A line of a run's metrics file: the fields of `train.Progress`, or an event {"event", "step", "epoch", "beta",
+    "learning_rate"}. None where it is neither: cut short, or changed by hand.
+    """
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    if not isinstance(entry, dict):
+        return None
+    if "event" in entry:
+        return entry if _has(entry, _EVENT) else None
+    test, own = entry.get("test"), entry.get("test_loss")
+    whole = _has(entry, _RECORD, "kl_per_dimension") and (own is None or _is_number(own))
+    evaluated = test is None or (isinstance(test, dict) and _has(test, _EVALUATION, "kl_per_dimension"))
+    return entry if whole and evaluated else None
+
+
+def _has(entry: dict[str, Any], numbers: tuple[str, ...], row: str | None = None) -> bool:
+    values = entry.get(row) if row else []
+    return isinstance(values, list) and all(map(_is_number, [*values, *(entry.get(name) for name in numbers)]))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
 
 
 def thin(rows: np.ndarray, limit: int = MAX_POINTS) -> np.ndarray:
@@ -72,19 +102,17 @@ class Curves:
             file.seek(self._offset)
             whole, newline, _ = file.read().rpartition(b"\n")
         self._offset += len(whole) + len(newline)
-        for line in whole.split(b"\n"):
-            with suppress(ValueError, KeyError, TypeError):
-                self._take(json.loads(line))
+        for entry in filter(None, map(entry_of, whole.split(b"\n"))):
+            self._take(entry)
 
     def _take(self, entry: dict[str, Any]) -> None:
         if "event" in entry:
             self.events.append(entry)
             return
-        row = [float(entry[name]) for name in _TRAIN]
-        test = entry.get("test")
+        row, test = [entry[name] for name in _TRAIN], entry.get("test")
         if test:
             loss = entry.get("test_loss")
-            loss = test["reconstruction"] + entry["beta"] * test["kl"] if loss is None else float(loss)
+            loss = test["reconstruction"] + entry["beta"] * test["kl"] if loss is None else loss
             self._test.extend([row[0], loss, test["reconstruction"], test["kl"], test["elbo"]])
             self.last_test = entry
         self._train.extend(row)

@@ -19,6 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from vae_core import hosted, standby
+from vae_core.curves import entry_of
 from vae_core.errors import UserError
 from vae_core.files import read_json, write_json
 from vae_core.model import ModelConfig
@@ -214,13 +215,12 @@ class Run:
         return {key: part for key, part in found.items() if isinstance(part, _KINDS.get(key, object))}
 
     def metrics(self) -> Metrics:
-        """Records and events so far; a line that is still being written is left out."""
+        """Records and events so far; what is still being written, or damaged, is left out."""
         metrics = Metrics()
         with suppress(OSError):
-            for line in (self.path / "metrics.jsonl").read_bytes().split(b"\n")[:-1]:
-                with suppress(ValueError):
-                    if isinstance(entry := json.loads(line), dict):
-                        (metrics.events if "event" in entry else metrics.records).append(entry)
+            lines = (self.path / "metrics.jsonl").read_bytes().split(b"\n")[:-1]
+            for entry in filter(None, map(entry_of, lines)):
+                (metrics.events if "event" in entry else metrics.records).append(entry)
         return metrics
 
     def steered(self) -> bool:

@@ -89,14 +89,10 @@ def columns(draws):
     """What the table's columns mean."""
     number = st.column_config.NumberColumn
     return {
-        "ELBO, nats": number(format="%.2f"),
-        f"L_{draws}, nats": number(format="%.2f"),
         "± by draws": number(
             format="%.3f", help=f"The Monte Carlo standard error of the bound, of {draws:,} draws an image."
         ),
-        "log p(x), exact": number(
-            format="%.2f", help="By a sum over the latent space, where it has one or two dimensions."
-        ),
+        "log p(x), exact": number(help="By a sum over the latent space, where it has one or two dimensions."),
         "± by images": number(format="%.1f", help="The standard error of the average, as one over all test images."),
         "Bits per dimension": number(format="%.4f", help="Of the exact value, where it is known, else of the bound."),
         "Images under 2 %": number(
@@ -116,11 +112,10 @@ def test_sets():
         "range of β at β = 1. Numbers compare models of the same data."
     )
     st.dataframe(
-        bounds_view.whole_sets(shipped),
+        layout.nats_in(bounds_view.whole_sets(shipped), ["log p(x), nats"]),
         hide_index=True,
         column_config={
             "Test images": number(format="localized"),
-            "log p(x), nats": number(format="%.2f"),
             "± by draws": number(format="%.3f", help="The Monte Carlo standard error; 0 where it is exact."),
             "± by images": number(
                 format="%.2f",
@@ -145,18 +140,19 @@ def table_part(shipped):
         "meet the same images, so that the chance in their choice (± by images) is mostly common to them."
     )
     asked = st.button("Measure all", icon=":material/play_arrow:", key="bounds_measure")
+    in_nats = ["ELBO, nats", f"L_{draws}, nats", "log p(x), exact"]
     place, found = st.empty(), []
     for one in shipped:
         row = bounds_view.table_row(one, compute=asked)
         if row is not None:
             found.append(row)
-            place.dataframe(bounds_view.table(found), hide_index=True, column_config=columns(draws))
+            shown = layout.nats_in(bounds_view.table(found), in_nats)
+            place.dataframe(shown, hide_index=True, placeholder="", column_config=columns(draws))
     if not found:
         return
-    shown = bounds_view.table(found)
     st.download_button(
         "CSV of the table",
-        shown.to_csv(index=False),
+        bounds_view.table(found).to_csv(index=False),
         "test-log-likelihood.csv",
         "text/csv",
         icon=":material/download:",

@@ -29,7 +29,8 @@ if latent_dim > 2:
 subject, after = understand.subject(entry, checkpoint)
 lab = elbo_lab_view.look(entry, checkpoint, subject.image)
 version = st.session_state.setdefault("elbo_version", 0)
-start, climb = st.session_state.get("elbo_start", {}).get(lab.id, (lab.encoder, None))
+begun = elbo_lab_view.linked(lab) or lab.encoder
+start, climb = st.session_state.get("elbo_start", {}).get(lab.id, (begun, None))
 
 
 def begin_from(q, climb=None) -> None:
@@ -92,6 +93,7 @@ def improved(q):
 with after:
     st.subheader(own_pictures.plain(subject.name), anchor=False)
     q = on_the_plane() if latent_dim == 2 else posterior_line.moved(lab, start, version)
+    elbo_lab_view.link(lab, q)
     improved(q)
 
 exact = elbo_lab_view.exact(lab, q)

@@ -74,6 +74,26 @@ def test_improving_q_closes_the_amortisation_gap_and_keeps_the_sum() -> None:
     assert metric(app, "Gap") < before["Gap"]
 
 
+def test_a_link_brings_a_moved_q_to_the_picture_that_it_was_moved_for() -> None:
+    of_encoder = metric(open_page("digits-d2", test_image="5"), "Gap")
+    app = open_page("digits-d2", test_image="5", q="0.5,-0.25,0.2,0.1")
+    checkpoint = load(ROOT / "checkpoints" / "digits-d2.safetensors")
+    posteriors = LatentPlane(checkpoint.model).posteriors(binarise(data.load("digits").test.images, 0)[5:6])
+    known = posteriors.against(np.array([[0.5, -0.25]]), 2 * np.log(np.array([[0.2, 0.1]])))
+    assert metric(app, "ELBO") == pytest.approx(known.elbo[0], abs=2e-3)
+    assert app.query_params["q"] == "0.5,-0.25,0.2,0.1"
+    next(button for button in app.button if button.label.startswith("Back")).click().run()
+    assert metric(app, "Gap") == of_encoder
+    assert "q" not in app.query_params
+
+
+@pytest.mark.parametrize("asked", ["1,2,3", "a,b,c,d", "0,0,0,1", "nan,0,1,1", "1e9,0,1,1", ""])
+def test_a_link_with_no_q_shows_the_encoders(asked: str) -> None:
+    app = open_page("digits-d2", test_image="5", q=asked)
+    assert metric(app, "Gap") == metric(open_page("digits-d2", test_image="5"), "Gap")
+    assert "q" not in app.query_params
+
+
 def test_one_latent_dimension_is_a_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Moved by its sliders and improved, q changes the ELBO and the gap, and their sum stays."""
     model = build(latent_dim=1).eval()

@@ -11,7 +11,7 @@ import streamlit as st
 from ui.components.scripts import script, style
 from ui.components.sheets import sheet
 
-__all__ = ["Gaussian", "PadView", "posterior_pad", "posterior_pad_props", "read_gaussian"]
+__all__ = ["Gaussian", "PadView", "is_gaussian", "posterior_pad", "posterior_pad_props", "read_gaussian"]
 
 _pad = st.components.v2.component(
     "vae_laboratory.posterior_pad", js=script("posterior_pad"), css=style("posterior_pad")
@@ -86,11 +86,15 @@ def read_gaussian(reported: object, content: str) -> Gaussian | None:
     """The Gaussian that the browser says q is, if it is one and belongs to this content."""
     if not isinstance(reported, Mapping) or reported.get("content") != content:
         return None
-    parts = [reported.get(name) for name in ("mu", "sigma")]
-    for part in parts:
-        if not isinstance(part, list) or len(part) != 2:
-            return None
+    mu, sigma = reported.get("mu"), reported.get("sigma")
+    return Gaussian(tuple(mu), tuple(sigma)) if is_gaussian(mu, sigma, 2) else None
+
+
+def is_gaussian(mu: object, sigma: object, d: int) -> bool:
+    """Whether these are lists of d numbers each, within bounds, and sigma's positive."""
+    for part in (mu, sigma):
+        if not isinstance(part, list) or len(part) != d:
+            return False
         if not all(isinstance(value, int | float) and abs(value) <= _LARGEST for value in part):
-            return None
-    mu, sigma = parts
-    return Gaussian(tuple(mu), tuple(sigma)) if min(sigma) >= _SMALLEST else None
+            return False
+    return min(sigma) >= _SMALLEST
