@@ -45,6 +45,7 @@ _ARRIVAL_SECONDS = 10.0
 _DRAGGED = ("film_strip", "beta_strip", "noise_map", "posterior_pad", "slider")
 _CHOSEN = ("selectbox", "button_group", "picture_grid", "number_input")
 _FOR_RECONSTRUCT = "Where the picture comes from"
+_LEFT_ALONE = "Free bits"  # goes with one objective only; with the others the page says so
 
 
 @dataclass
@@ -91,7 +92,8 @@ async def _arrive(visitor: Visitor, chance: random.Random, run: Run | None) -> f
 async def _act(visitor: Visitor, chance: random.Random) -> tuple[str, float]:
     """One act of those that this page allows; returns its kind and its seconds."""
     kind = chance.choices(list(_ACTS), _ACTS.values())[0]
-    found = list(visitor.shown(*{"drag": _DRAGGED, "choice": _CHOSEN}.get(kind, ())))
+    shown = visitor.shown(*{"drag": _DRAGGED, "choice": _CHOSEN}.get(kind, ()))
+    found = [one for one in shown if not getattr(one.message, "label", "").startswith(_LEFT_ALONE)]
     if kind == "upload":
         return kind, await _upload(visitor, chance)
     if found:
