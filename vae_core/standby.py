@@ -19,7 +19,7 @@ from vae_core import hosted
 
 __all__ = ["begin", "claim", "dismiss", "give_way", "prepare"]
 
-_PRIORITY = 5
+_PRIORITY = 10
 _QUIET_SECONDS = 1.0  # before it imports, so that the page which asked for it comes first
 _KEPT_SECONDS = 900.0
 
