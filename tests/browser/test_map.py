@@ -182,7 +182,7 @@ def test_moved_points_glide_and_keep_the_view(gallery):
     first, before = redraws(gallery), dots(gallery)
     toggle(gallery, "Move the points")
     gallery.wait_for_function(  # over several frames, however late a busy machine begins
-        "([node, enough]) => Number(node.dataset.redraws) >= enough", arg=[root(gallery), first + 3]
+        "([node, enough]) => Number(node.dataset.redraws) >= enough", arg=[root(gallery), first + 5]
     )
     still(gallery)
     toggle(gallery, "Move the points")
