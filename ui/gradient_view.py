@@ -42,8 +42,8 @@ __all__ = [
 
 DRAWS, STEPS = 400, 60
 WIDE = 0.2
-ELBO_DRAWS = 32
-_EVERY = 3
+ELBO_DRAWS = 16
+_EVERY = 4
 NAMES = dict(zip(ESTIMATORS, ("Reparameterised", "Score function", "Score function, baseline"), strict=True))
 _COLOURS = dict(zip(ESTIMATORS, ("#2a9d9d", "#c0378a", "#d98a1f"), strict=True))
 
@@ -73,10 +73,9 @@ def gradients(entry: Entry, checkpoint: Checkpoint, image: np.ndarray, mu: np.nd
     """One gradient a draw by each estimator, from the same noise, for q = N(mu, diag sigma²), both (d,); kept."""
 
     def compute(progress: Callable[[float], None]) -> Gradients:
-        model, draws = checkpoint.model, {}
-        for place, one in enumerate(ESTIMATORS):
-            draws[one] = gradient_draws(model, image, mu, sigma, one, DRAWS)
-            progress((place + 1) / len(ESTIMATORS))
+        model = checkpoint.model
+        draws = gradient_draws(model, image, mu, sigma, DRAWS)
+        progress(0.5)
         return Gradients(draws, exact_gradient(model, image, mu, sigma) if len(mu) <= 2 else None)
 
     key = understand.result_key("gradients", entry, checkpoint.model.beta, image, *mu.tolist(), *sigma.tolist())
@@ -165,7 +164,7 @@ def summary(found: Gradients, dimensions: tuple[int, ...]) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Walks:
-    """Gradient ascent by each estimator: mu, sigma (steps + 1, d), and the ELBO of every third state, in nats."""
+    """Gradient ascent by each estimator: mu, sigma (steps + 1, d), and the ELBO of every fourth state, in nats."""
 
     mu: dict[str, np.ndarray]
     sigma: dict[str, np.ndarray]

@@ -215,15 +215,17 @@ def selected() -> tuple[Entry, Checkpoint]:
 
 def _at_beta(entry: Entry, checkpoint: Checkpoint) -> Checkpoint:
     """The checkpoint as it answers at the β that is chosen in the frame."""
-    beta = st.session_state.get("beta", checkpoint.model.beta)
-    if checkpoint.betas is None or beta == checkpoint.model.beta:
+    if checkpoint.betas is None:
         return checkpoint
+    beta = st.session_state.get("beta", checkpoint.model.beta)
     return _answering(str(entry.path), caching.modified(entry.path), beta, checkpoint)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _answering(path: str, modified: int, beta: float, _checkpoint: Checkpoint) -> Checkpoint:  # noqa: ARG001
-    snapshot = at_beta(_checkpoint.snapshot, _checkpoint.betas, beta)
+    snapshot = _checkpoint.snapshot
+    if beta != _checkpoint.model.beta:
+        snapshot = at_beta(snapshot, _checkpoint.betas, beta)
     return replace(_checkpoint, model=_checkpoint.model.at(beta), snapshot=snapshot)
 
 

@@ -43,7 +43,7 @@ def _held(entry: Entry, checkpoint: Checkpoint) -> _Held:
         return _plane(str(entry.path), caching.modified(entry.path), checkpoint.model.beta, checkpoint)
 
 
-@st.cache_resource(max_entries=2, show_spinner="Decoding the latent plane …")
+@st.cache_resource(max_entries=4, show_spinner="Decoding the latent plane …")
 @turns.in_turn
 def _plane(path: str, modified: int, beta: float, _checkpoint: Checkpoint) -> _Held:  # noqa: ARG001
     snapshot = _checkpoint.snapshot

@@ -121,7 +121,7 @@ def derive(model: VAE, image: np.ndarray, exact: Evidence | None = None, *, seed
     surprise = Normal(mu, sigma).log_prob(z).sum(1) - Normal(0.0, 1.0).log_prob(z).sum(1)
     weights = LogLikelihood.of((fits - surprise).unsqueeze(1))
     per_dimension = kl_standard_normal(mu, logvar)
-    slopes = gradient_draws(model, image, mu.numpy(), sigma.numpy(), "reparameterised", GRADIENT_DRAWS, seed=seed)
+    slopes = gradient_draws(model, image, mu.numpy(), sigma.numpy(), GRADIENT_DRAWS, seed=seed)["reparameterised"]
     kl = Quantity(float(per_dimension.sum()))
     estimate = Quantity(weights.mean, weights.standard_error)
     fit = _mean(fits) if exact is None else Quantity(-float(exact.reconstruction[0]))

@@ -30,11 +30,11 @@ __all__ = ["Evidence", "LatentPlane", "Mode", "TruePosteriors", "evidence", "ext
 
 _EXTENT = 6.5
 _KEPT_NUMBERS = 2**25  # of the decoded lattice: 128 MB
-_MOST_STEPS = {1: 4000, 2: 200}
+_MOST_STEPS = {1: 4000, 2: 128}
 _POINTS_AT_ONCE = 2048
 _IMAGES_AT_ONCE = 64
 _CUT = 17.0  # nats below the greatest p(x, z): a Gaussian in the plane has e^−17 of its mass beyond
-_SLACK = 0.3  # of the range in a cell: how far log p(x, z) may rise around its points
+_SLACK = 0.5  # of the range in a cell: how far log p(x, z) may rise around its points
 _MOST = 2**15  # points of an image, where its posterior is cut off at the edge of the square
 _FEWEST = {1: 20, 2: 60}  # points that matter of an image: fewer may agree by chance
 _MOST_PARTS = 2**10
@@ -236,8 +236,8 @@ class LatentPlane:
         """Raises UserError for a model that has no such plane."""
         if (d := model.config.latent_dim) > 2:
             raise UserError(
-                f"log p(x) is summed over the whole latent space here, and this model has {d} latent dimensions: 200 "
-                f"steps in each would be 200^{d} pictures to decode. Choose a model with one or two, or estimate "
+                f"log p(x) is summed over the whole latent space here, and this model has {d} latent dimensions: 128 "
+                f"steps in each would be 128^{d} pictures to decode. Choose a model with one or two, or estimate "
                 "log p(x) by importance samples (evaluate --iwae-samples 5000)."
             )
 

@@ -9,6 +9,7 @@ it by √(1 − σ²): a dimension with λ < β fades out. Sources: one model fo
 only train once', and Bae et al. 2023, 'Multi-rate VAE', arXiv 2212.03905; the linear VAE, Lucas et al. 2019.
 """
 
+import copy
 import math
 
 import torch
@@ -23,6 +24,7 @@ __all__ = [
     "clip",
     "draw",
     "features",
+    "fixed",
     "from_latent",
     "scale_shift",
     "to_posterior",
@@ -101,10 +103,18 @@ class _ScaleShift(nn.Module):
         self.scale = nn.Parameter(torch.zeros(_DEGREE, channels))
         self.shift = nn.Parameter(torch.zeros(_DEGREE, channels))
 
-    def forward(self, h: Tensor, phi: Tensor) -> Tensor:
-        """Shapes: h (B, channels, ...), phi (B, 4) → the shape of h."""
+    def forward(self, h: Tensor, phi: Tensor | None) -> Tensor:
+        """Shapes: h (B, channels, ...), phi (B, 4), or None where it is in the layer → the shape of h."""
+        if phi is None:
+            return h
         shape = (len(phi), -1, *(1,) * (h.ndim - 2))
         return torch.addcmul((phi @ self.shift).view(shape), h, (1 + phi @ self.scale).view(shape))
+
+    def put_into(self, layer: nn.Linear | nn.Conv2d, phi: Tensor) -> None:
+        """Let `layer` answer as it does with this response at phi (4,)."""
+        scale = 1 + phi @ self.scale
+        layer.weight.mul_(scale.view(-1, *(1,) * (layer.weight.ndim - 1)))
+        layer.bias.mul_(scale).add_(phi @ self.shift)
 
 
 class _Linear(nn.Linear):
@@ -124,10 +134,17 @@ class _ChangingLinear(nn.Linear):
         nn.init.zeros_(self.change.weight)
         nn.init.zeros_(self.shift.weight)
 
-    def forward(self, h: Tensor, phi: Tensor) -> Tensor:
-        """Shapes: h (B, inputs), phi (B, 4) → (B, outputs)."""
+    def forward(self, h: Tensor, phi: Tensor | None) -> Tensor:
+        """Shapes: h (B, inputs), phi (B, 4), or None after `fix` → (B, outputs)."""
+        if phi is None:
+            return super().forward(h)
         products = (phi.unsqueeze(-1) * h.unsqueeze(-2)).flatten(-2)
         return super().forward(h) + self.change(products) + self.shift(phi)
+
+    def fix(self, phi: Tensor) -> None:
+        """Answer as at phi (4,) from now on."""
+        self.weight.add_(torch.einsum("p,opi->oi", phi, self.change.weight.unflatten(1, (_DEGREE, -1))))
+        self.bias.add_(self.shift(phi))
 
 
 class _ToPosterior(_ChangingLinear):
@@ -137,10 +154,16 @@ class _ToPosterior(_ChangingLinear):
         super().__init__(inputs, 2 * latent_dim)
         self.beta_range = beta_range
 
-    def forward(self, h: Tensor, phi: Tensor) -> Tensor:
-        """Shapes: h (B, inputs), phi (B, 4) → (B, 2d)."""
+    def forward(self, h: Tensor, phi: Tensor | None) -> Tensor:
+        """Shapes: h (B, inputs), phi (B, 4), or None after `fix` → (B, 2d)."""
         mu, log_ratio = super().forward(h, phi).chunk(2, dim=-1)
-        return torch.cat([mu, -F.softplus(log_ratio - _log_beta(phi, self.beta_range))], dim=-1)
+        log_beta = 0.0 if phi is None else _log_beta(phi, self.beta_range)
+        return torch.cat([mu, -F.softplus(log_ratio - log_beta)], dim=-1)
+
+    def fix(self, phi: Tensor) -> None:
+        """Answer as at phi (4,) from now on."""
+        super().fix(phi)
+        self.bias.chunk(2)[1].sub_(_log_beta(phi[None], self.beta_range)[0])
 
 
 class _FromLatent(_ChangingLinear):
@@ -151,15 +174,40 @@ class _FromLatent(_ChangingLinear):
         self.beta_range = beta_range
         self.log_ratio = nn.Parameter(torch.ones(latent_dim))
 
-    def forward(self, z: Tensor, phi: Tensor) -> Tensor:
-        """Shapes: z (B, d), phi (B, 4) → (B, outputs)."""
-        return super().forward(z * (self.log_ratio - _log_beta(phi, self.beta_range)).sigmoid().sqrt(), phi)
+    def forward(self, z: Tensor, phi: Tensor | None) -> Tensor:
+        """Shapes: z (B, d), phi (B, 4), or None after `fix` → (B, outputs)."""
+        return super().forward(z if phi is None else z * self._share(phi), phi)
+
+    def fix(self, phi: Tensor) -> None:
+        """Answer as at phi (4,) from now on."""
+        super().fix(phi)
+        self.weight.mul_(self._share(phi[None]))
+
+    def _share(self, phi: Tensor) -> Tensor:
+        return (self.log_ratio - _log_beta(phi, self.beta_range)).sigmoid().sqrt()
 
 
 def _log_beta(phi: Tensor, beta_range: tuple[float, float]) -> Tensor:
     """log β (B, 1) from its features, whose first is s."""
     low, high = map(math.log, beta_range)
     return 0.5 * (low + high) + 0.5 * (high - low) * phi[:, :1]
+
+
+@torch.inference_mode(mode=False)  # gradients may be asked of it later
+@torch.no_grad()
+def fixed(network: nn.Module, beta: float, beta_range: tuple[float, float]) -> nn.Module:
+    """A copy of `network` that is called without features and answers as at `beta`, its responses put into its layers:
+    as quick as a network of one β. Its `gated()` yields the layers that respond, each with its response.
+    """
+    network = copy.deepcopy(network)
+    like = next(network.parameters())
+    phi = features(like.new_tensor([beta]), beta_range)[0]
+    for layer, gate in network.gated():
+        gate.put_into(layer, phi)
+    for module in network.modules():
+        if isinstance(module, _ChangingLinear):
+            module.fix(phi)
+    return network
 
 
 def scale_shift(channels: int, beta_range: tuple[float, float] | None) -> nn.Module:

@@ -36,23 +36,16 @@ def _fit_and_slope(model: VAE, x: Tensor, z: Tensor, slope: bool) -> tuple[Tenso
     return torch.cat(fits), torch.cat(slopes) if slope else None
 
 
-def _of_draws(
-    model: VAE, x: Tensor, mu: Tensor, log_sigma: Tensor, noise: Tensor, estimator: str
-) -> tuple[Tensor, Tensor]:
-    """One gradient a draw by (μ, log σ), (K, 2d), and log p(x|z) (K,); noise ε (K, d), mu and log_sigma (d,)."""
-    sigma = log_sigma.exp()
-    fit, slope = _fit_and_slope(model, x, mu + sigma * noise, estimator == "reparameterised")
-    if slope is not None:
-        return torch.cat([slope, slope * sigma * noise], dim=1), fit
-    weight = fit
+def _of_draws(estimator: str, noise: Tensor, sigma: Tensor, fit: Tensor, slope: Tensor | None) -> Tensor:
+    """One gradient a draw by (μ, log σ), (K, 2d), from ε (K, d), σ (d,), log p(x|z) (K,) and its slope by z (K, d)."""
+    if estimator == "reparameterised":
+        return torch.cat([slope, slope * sigma * noise], dim=1)
     if estimator == "score with baseline":
-        weight = fit - (fit.sum() - fit) / (len(fit) - 1)
-    return weight[:, None] * torch.cat([noise / sigma, noise.square() - 1], dim=1), fit
+        fit = fit - (fit.sum() - fit) / (len(fit) - 1)
+    return fit[:, None] * torch.cat([noise / sigma, noise.square() - 1], dim=1)
 
 
-def _check(estimator: str, samples: int) -> None:
-    if estimator not in ESTIMATORS:
-        raise UserError(f"There is no estimator {estimator!r}. Choose one of {', '.join(ESTIMATORS)}.")
+def _check_samples(samples: int) -> None:
     if samples < 2:
         raise UserError(f"{samples} draws have no spread. Take 2 or more.")
 
@@ -65,20 +58,23 @@ def _start(model: VAE, image: np.ndarray, mu: np.ndarray, sigma: np.ndarray) -> 
 
 
 def gradient_draws(
-    model: VAE, image: np.ndarray, mu: np.ndarray, sigma: np.ndarray, estimator: str, samples: int, *, seed: int = 0
-) -> np.ndarray:
-    """`samples` gradients of E_q[log p(x|z)] by (μ, log σ), one a draw of z ~ q = N(mu, diag sigma²).
+    model: VAE, image: np.ndarray, mu: np.ndarray, sigma: np.ndarray, samples: int, *, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """`samples` gradients of E_q[log p(x|z)] by (μ, log σ) by each of ESTIMATORS, one a draw of z ~ q.
 
-    image uint8 (C, H, W), mu, sigma (d,) → (samples, 2d) float64, nats per unit: the first d by μ, then by log σ. All
-    ESTIMATORS have the same mean. The baseline of a draw is the average log p(x|z) of the others, so it is independent
-    of it and moves no mean. The same seed takes the same ε. The model is in eval mode. Sources: Kingma & Welling 2014,
-    section 2.4; Williams 1992 (score function); Mnih & Rezende 2016 (baseline from the other draws).
+    image uint8 (C, H, W), mu, sigma (d,) of q = N(mu, diag sigma²) → (samples, 2d) float64 each, nats per unit: the
+    first d by μ, then by log σ. All are from the same draws and have the same mean. The baseline of a draw is the
+    average log p(x|z) of the others, so it is independent of it and moves no mean. The model is in eval mode.
+    Sources: Kingma & Welling 2014, section 2.4; Williams 1992 (score function); Mnih & Rezende 2016 (baseline from the
+    other draws).
     """
-    _check(estimator, samples)
+    _check_samples(samples)
     x, mu, log_sigma = _start(model, image, mu, sigma)
     generator = torch.Generator(device=mu.device).manual_seed(seed)
     noise = torch.randn((samples, len(mu)), generator=generator, device=mu.device, dtype=mu.dtype)
-    return _of_draws(model, x, mu, log_sigma, noise, estimator)[0].cpu().double().numpy()
+    sigma = log_sigma.exp()
+    found = _fit_and_slope(model, x, mu + sigma * noise, slope=True)
+    return {one: _of_draws(one, noise, sigma, *found).cpu().double().numpy() for one in ESTIMATORS}
 
 
 @torch.no_grad()
@@ -130,13 +126,17 @@ def ascend(
     momentum and no clipping, so that a noisy estimator shows as what it is; but μ stays within ±50, and
     log σ between −7 and 2.
     """
-    _check(estimator, samples)
+    if estimator not in ESTIMATORS:
+        raise UserError(f"There is no estimator {estimator!r}. Choose one of {', '.join(ESTIMATORS)}.")
+    _check_samples(samples)
     x, mean, log_sigma = _start(model, image, mu, sigma)
     generator = torch.Generator(device=mean.device).manual_seed(seed)
     yield _state(0, mean, log_sigma, math.nan)
     for step in range(1, steps + 1):
         noise = torch.randn((samples, len(mean)), generator=generator, device=mean.device, dtype=mean.dtype)
-        draws, fit = _of_draws(model, x, mean, log_sigma, noise, estimator)
+        sigma = log_sigma.exp()
+        fit, slope = _fit_and_slope(model, x, mean + sigma * noise, estimator == "reparameterised")
+        draws = _of_draws(estimator, noise, sigma, fit, slope)
         kl = kl_standard_normal(mean, 2 * log_sigma).sum()
         by_mu, by_log_sigma = draws.mean(0).chunk(2)
         mean = (mean + learning_rate * (by_mu - mean)).clamp(*_MU)

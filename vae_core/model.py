@@ -3,6 +3,7 @@
 import copy
 import itertools
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -122,10 +123,13 @@ class _MLPEncoder(nn.Module):
         self.head = gates.to_posterior(sizes[-1], config.latent_dim, config.beta_range)
         self.activation = ACTIVATIONS[config.activation]
 
+    def gated(self) -> Iterable[tuple[nn.Module, nn.Module]]:
+        """The layers that respond to β, each with its response, in their order."""
+        return zip(self.hidden[1:], self.gates, strict=True)
+
     def forward(self, x: Tensor, phi: Tensor | None) -> Tensor:
-        first, *others = self.hidden
-        h = self.activation(first(x.flatten(1)))
-        for layer, gate in zip(others, self.gates, strict=True):
+        h = self.activation(self.hidden[0](x.flatten(1)))
+        for layer, gate in self.gated():
             h = self.activation(gate(layer(h), phi))
         return self.head(h, phi)
 
@@ -141,10 +145,12 @@ class _MLPDecoder(nn.Module):
         self.head = nn.Linear(config.widths[0], math.prod(config.image_shape))
         self.activation = ACTIVATIONS[config.activation]
 
+    def gated(self) -> Iterable[tuple[nn.Module, nn.Module]]:
+        return zip(self.hidden[1:], self.gates, strict=True)
+
     def forward(self, z: Tensor, phi: Tensor | None) -> Tensor:
-        first, *others = self.hidden
-        h = self.activation(first(z, phi))
-        for layer, gate in zip(others, self.gates, strict=True):
+        h = self.activation(self.hidden[0](z, phi))
+        for layer, gate in self.gated():
             h = self.activation(gate(layer(h), phi))
         return self.head(h).unflatten(-1, self.image_shape)
 
@@ -171,13 +177,17 @@ class _ConvEncoder(nn.Module):
         self.hidden_gate = gates.scale_shift(_CONV_HIDDEN, config.beta_range)
         self.head = gates.to_posterior(_CONV_HIDDEN, config.latent_dim, config.beta_range)
 
+    def gated(self) -> Iterable[tuple[nn.Module, nn.Module]]:
+        yield from zip(self.stages[1:], self.gates, strict=True)
+        yield self.squeeze, self.squeeze_gate
+        yield self.hidden, self.hidden_gate
+
     def forward(self, x: Tensor, phi: Tensor | None) -> Tensor:
-        first, *others = self.stages
-        h = F.silu(first(F.pad(x, self.padding)))
-        for stage, gate in zip(others, self.gates, strict=True):
-            h = F.silu(gate(stage(h), phi))
-        h = F.silu(self.squeeze_gate(self.squeeze(h), phi)).flatten(1)
-        return self.head(F.silu(self.hidden_gate(self.hidden(h), phi)), phi)
+        *convolutions, (hidden, hidden_gate) = self.gated()
+        h = F.silu(self.stages[0](F.pad(x, self.padding)))
+        for layer, gate in convolutions:
+            h = F.silu(gate(layer(h), phi))
+        return self.head(F.silu(hidden_gate(hidden(h.flatten(1)), phi)), phi)
 
 
 class _Upsample(nn.Conv2d):
@@ -211,11 +221,16 @@ class _ConvDecoder(nn.Module):
         self.gates = nn.ModuleList(gates.scale_shift(width, config.beta_range) for width in channels[1:])
         self.head = nn.Conv2d(channels[-1], config.image_shape[0], 3, padding=1)
 
+    def gated(self) -> Iterable[tuple[nn.Module, nn.Module]]:
+        yield self.spread, self.spread_gate
+        yield self.expand, self.expand_gate
+        yield from zip(self.stages, self.gates, strict=True)
+
     def forward(self, z: Tensor, phi: Tensor | None) -> Tensor:
-        h = F.silu(self.spread_gate(self.spread(F.silu(self.hidden(z, phi))), phi)).unflatten(-1, self.coarse)
-        h = F.silu(self.expand_gate(self.expand(h), phi))
-        for stage, gate in zip(self.stages, self.gates, strict=True):
-            h = F.silu(gate(stage(h), phi))
+        (spread, spread_gate), *convolutions = self.gated()
+        h = F.silu(spread_gate(spread(F.silu(self.hidden(z, phi))), phi)).unflatten(-1, self.coarse)
+        for layer, gate in convolutions:
+            h = F.silu(gate(layer(h), phi))
         return self.head(h)[..., : self.image_shape[1], : self.image_shape[2]]
 
 
@@ -233,6 +248,7 @@ class VAE(nn.Module):
         super().__init__()
         self.config = config
         self.beta = config.default_beta
+        self._fixed: dict[str, nn.Module] | None = None  # after `at`: the networks that answer for `beta` alone
         encoder, decoder = _NETWORKS[config.arch]
         self.encoder = encoder(config)
         self.decoder = decoder(config)
@@ -240,13 +256,14 @@ class VAE(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def at(self, beta: float) -> "VAE":
-        """The same model, weights shared, answering for `beta` where none is named.
+        """The same model, answering for `beta` where none is named, with the weights that it has when first asked.
 
-        Raises UserError where the model was not trained for this β.
+        For use, not for training. Raises UserError where the model was not trained for this β.
         """
         gates.check_beta(beta, self.config.beta_range)
         other = copy.copy(self)
         other.beta = gates.clip(beta, self.config.beta_range)
+        other._fixed = {}
         return other
 
     def encode(self, x: Tensor, beta: float | Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -255,16 +272,23 @@ class VAE(nn.Module):
         logvar is bounded smoothly to ±10, so that neither σ nor 1/σ overflows. Raises UserError for a β that the
         model was not trained for.
         """
-        mu, raw = self.encoder(x, self._features(beta, x)).chunk(2, dim=-1)
+        mu, raw = self._answer("encoder", x, beta).chunk(2, dim=-1)
         return mu, _LOGVAR_BOUND * torch.tanh(raw / _LOGVAR_BOUND)
 
     def decode(self, z: Tensor, beta: float | Tensor | None = None) -> Tensor:
         """Parameters of p(x|z), before the likelihood's sigmoid. Shapes: z (B, d) → (B, C, H, W); see `encode`."""
-        return self.decoder(z, self._features(beta, z))
+        return self._answer("decoder", z, beta)
 
     def decode_mean(self, z: Tensor, beta: float | Tensor | None = None) -> Tensor:
         """The mean picture E[x|z] in [0, 1]. Shapes: z (B, d) → (B, C, H, W); see `encode`."""
         return self.likelihood.mean(self.decode(z, beta))
+
+    def _answer(self, network: str, rows: Tensor, beta: float | Tensor | None) -> Tensor:
+        if beta is not None or self._fixed is None:
+            return getattr(self, network)(rows, self._features(beta, rows))
+        if network not in self._fixed:
+            self._fixed[network] = gates.fixed(getattr(self, network), self.beta, self.config.beta_range)
+        return self._fixed[network](rows, None)
 
     def _features(self, beta: float | Tensor | None, rows: Tensor) -> Tensor | None:
         """What the responses to β take, (B, 4); None for a model of one β."""
