@@ -15,8 +15,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from bench.report import emit, machine, spread
+
+if TYPE_CHECKING:
+    from vae_core.runs import Run
 
 BATCH = 128
 
@@ -155,14 +159,13 @@ def ours(seconds: float, *, watched: bool) -> dict[str, float]:
         if watched:
             stack.enter_context(_watching(run.name))
         runs.launch(run)
-        _wait_for(lambda: run.metrics().tests)
+        stack.callback(_stop, run)
+        _wait_for(lambda: run.metrics().tests, run)
         first = run.metrics().records[-1]
         started = time.perf_counter()
         time.sleep(seconds)
         last = run.metrics().records[-1]
         elapsed = time.perf_counter() - started
-        run.stop()
-        _wait_for(lambda: run.state()["status"] == "stopped")
         images = (last["step"] - first["step"]) * BATCH
         return {"steps": images / (last["seconds"] - first["seconds"]), "whole epochs": images / elapsed}
 
@@ -192,11 +195,17 @@ def _rate(epoch: Callable[[], Iterator[int]], seconds: float) -> float:
                 return images / (time.perf_counter() - started)
 
 
-def _wait_for(condition: Callable[[], object], seconds: float = 120.0) -> None:
+def _wait_for(condition: Callable[[], object], run: "Run", seconds: float = 120.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError("The run did not get there.")
+        if time.monotonic() > end or run.state()["status"] == "failed":
+            raise RuntimeError(f"The run did not get there. {run.state()['message']}")
+        time.sleep(0.1)
+
+
+def _stop(run: "Run") -> None:
+    run.stop()
+    while run.is_held():
         time.sleep(0.1)
 
 

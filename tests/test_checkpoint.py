@@ -252,14 +252,15 @@ def test_a_model_of_one_beta_has_no_snapshot_of_several(tmp_path: Path) -> None:
     _refused(tmp_path / "one.safetensors", "snapshot")
 
 
-def test_missing_files_folders_and_giants_are_refused(
-    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_files_folders_and_giants_are_refused(saved: Path, tmp_path: Path) -> None:
     _refused(tmp_path / "gone.safetensors", "There is no checkpoint")
     (tmp_path / "folder.safetensors").mkdir()
     _refused(tmp_path / "folder.safetensors", "There is no checkpoint")
-    monkeypatch.setattr(checkpoint, "_MAX_BYTES", 100)
-    _refused(saved, "MB")
+    (tmp_path / "giant.safetensors").touch()
+    os.truncate(tmp_path / "giant.safetensors", checkpoint.MAX_BYTES + 1)
+    _refused(tmp_path / "giant.safetensors", "has 512 MB")
+    with pytest.raises(UserError, match="up to 0 MB"):
+        checkpoint.read_tensors(saved, most=100)
 
 
 @pytest.mark.parametrize("step", ["fsync", "replace"])

@@ -12,6 +12,7 @@ import tarfile
 import threading
 import urllib.error
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -551,6 +552,16 @@ def test_a_damaged_upload_is_a_sentence(damage, folder):
 
 
 @pytest.mark.usefixtures("folder")
+def test_sets_are_kept_whoever_asks_at_the_same_time(monkeypatch):
+    monkeypatch.setattr(data, "_kept", {})
+    nothing = data.Split(np.zeros((1, 1, 1, 1), np.uint8))
+    sets = [data.Dataset(str(i), nothing, nothing) for i in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        for asked in [pool.submit(data._keep, i % 8, lambda i=i: sets[i % 8]) for i in range(20_000)]:
+            asked.result()
+    assert len(data._kept) == 4
+
+
 def test_an_upload_name_cannot_leave_its_folder():
     for name in ("upload:../../etc/passwd", "upload:0123456789abcde/", "upload:" + "0" * 17):
         assert not data.available(name)

@@ -192,7 +192,7 @@ def test_a_batch_has_the_information_of_all_between_what_it_says_alone_and_as_a_
 
 
 def test_one_picture_is_refused() -> None:
-    with pytest.raises(UserError, match=r"rate of 1 pictures has no parts\."):
+    with pytest.raises(UserError, match=r"rate of a single picture has no parts\."):
         split_rate(np.zeros((1, 2)), np.zeros((1, 2)))
 
 

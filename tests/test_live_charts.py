@@ -227,6 +227,24 @@ def test_collapse_is_told_with_what_to_try(tmp_path):
     assert "free bits" in text
 
 
+def test_a_rising_loss_is_told_with_the_rate_that_was_asked_for(tmp_path):
+    """Not with that of the last record, which falls to zero at the end; nor with the first where it was steered."""
+    rising = [record(e, elbo=-100 - 2 * abs(e - 5), kl=9.0, active=12) for e in range(1, 21)]
+    for entry in rising:
+        entry["learning_rate"] *= 0.001
+        entry["loss"] = entry["test"]["reconstruction"] + entry["test"]["kl"]
+    assert "Try a learning rate below 0.05." in findings(tmp_path, rising, learning_rate=0.05)
+    steered = {"event": "steered", "step": 1, "epoch": 1.0, "beta": 1.0, "learning_rate": 0.02}
+    assert "Try a learning rate below 0.02." in findings(tmp_path, [steered, *rising], learning_rate=0.05)
+
+
+def test_a_range_of_beta_is_advised_what_it_can_follow(tmp_path):
+    config = RunConfig(ModelConfig((1, 8, 8), 16, beta_range=(0.5, 10.0)), TrainConfig(epochs=20))
+    collapsed = curves_of(tmp_path, [record(e, elbo=-100, kl=0.02, active=0) for e in range(1, 7)])
+    (finding,) = diagnose(config, collapsed)
+    assert "a range of β that begins below 0.5" in finding.text
+
+
 @pytest.mark.parametrize(("last", "told"), [(29, False), (30, True)])
 def test_a_very_long_run_is_judged_after_some_thousand_steps(tmp_path, last, told):
     entries = [record(e, elbo=-100, kl=0.02, active=0, step=100 * e) for e in range(1, last + 1)]

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vae_core import maps
-from vae_core.checkpoint import load
+from tests.toys import build
+from vae_core import maps, measured
+from vae_core.checkpoint import Checkpoint, load, save
 from vae_core.embedding import TsneStep, default_perplexity
 
 MU = np.random.default_rng(0).standard_normal((30, 4)).astype(np.float32)
@@ -27,6 +28,15 @@ def test_what_is_kept_is_recalled(tmp_path):
 def test_other_codes_or_settings_have_no_map(tmp_path, change, perplexity, seed):
     maps.keep(tmp_path / "m.safetensors", MU, 5, 0, STEP)
     assert maps.recall(tmp_path / "m.safetensors", MU + np.float32(change), perplexity, seed) is None
+
+
+@pytest.mark.parametrize("command", [maps, measured])
+def test_a_checkpoint_that_says_too_little_is_a_sentence(command, tmp_path, monkeypatch, capsys):
+    save(tmp_path / "bare.safetensors", Checkpoint(build()))
+    monkeypatch.setattr("sys.argv", ["it", str(tmp_path / "bare.safetensors")])
+    with pytest.raises(SystemExit):
+        command.main()
+    assert "Choose another checkpoint." in capsys.readouterr().err
 
 
 def test_a_missing_or_damaged_file_is_no_map(tmp_path):

@@ -1,6 +1,7 @@
 """The trainer: seeded, resumable bit for bit, and stopped with good weights when it diverges."""
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -247,6 +248,20 @@ def test_binarising_changes_what_is_learned() -> None:
     _run(plain)
     _run(drawn)
     assert not _equal(plain, drawn)
+
+
+def test_the_test_images_are_binarised_where_training_is() -> None:
+    trainer = _trainer(binarize=True, epochs=1)
+    *_, last = trainer.run()
+    assert last.test == evaluate(trainer.model, BLOBS.test.images, binarize=True)
+    assert last.test.elbo != pytest.approx(evaluate(trainer.model, BLOBS.test.images).elbo)
+
+
+def test_time_before_the_first_step_is_no_training() -> None:
+    trainer = _trainer(epochs=1)
+    time.sleep(0.5)
+    *_, last = trainer.run()
+    assert last.seconds < 0.5
 
 
 def test_binarised_pixels_are_black_or_white_with_their_grey_as_probability(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,9 @@
 """The form that asks what to train: the data, the network, the objective, the optimiser."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 import streamlit as st
-import torch
 from PIL import Image
 
 from ui import layout, own_pictures
@@ -15,7 +13,7 @@ from vae_core import data, hosted, imaging, runs
 from vae_core.data import Dataset
 from vae_core.downloads import Progress
 from vae_core.errors import UserError
-from vae_core.model import VAE, ModelConfig
+from vae_core.model import ModelConfig, count_parameters
 from vae_core.objective import OBJECTIVES
 from vae_core.runs import RunConfig
 from vae_core.train import TrainConfig
@@ -301,14 +299,13 @@ def _settings(kind: str, dataset: Dataset | None, seed: int) -> RunConfig | None
         seed,
         objective,
         int(samples),
+        pictures=data.fingerprint(dataset),
     )
     config = RunConfig(model, train)
     hosted.check_config(config)
-    with torch.device("meta"):
-        parameters = sum(math.prod(weight.shape) for weight in VAE(model).parameters())
     grey = likelihood == "bernoulli" and not more["binarize"] and _has_grey(dataset)
     note = " On grey pixels the Bernoulli term is a loss, not a density." if grey else ""
-    st.caption(f"{parameters:,} parameters.{note}")
+    st.caption(f"{count_parameters(model):,} parameters.{note}")
     return config
 
 

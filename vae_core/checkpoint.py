@@ -15,6 +15,7 @@ from vae_core.files import write_whole
 from vae_core.model import VAE, ModelConfig
 
 __all__ = [
+    "MAX_BYTES",
     "BetaSnapshot",
     "Checkpoint",
     "LatentSnapshot",
@@ -26,7 +27,7 @@ __all__ = [
 ]
 
 _FORMAT = "vae-laboratory/1"
-_MAX_BYTES = 512 * 2**20
+MAX_BYTES = 512 * 2**20
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def write_tensors(path: Path, tensors: dict[str, torch.Tensor], header: dict[str
     write_whole(path, to_safetensors(rows, metadata))
 
 
-def _open(path: Path) -> Any:
+def _open(path: Path, most: int = MAX_BYTES) -> Any:
     path = Path(path)
     if not path.is_file():
         raise UserError(f"There is no checkpoint {path.name}. It may have been moved or deleted; choose another.")
@@ -89,8 +90,8 @@ def _open(path: Path) -> Any:
             start = file.read(9)
     except OSError as error:
         raise UserError(f"{path.name} cannot be read: {error.strerror}. Choose another checkpoint.") from error
-    if size > _MAX_BYTES:
-        raise UserError(f"{path.name} has {size / 2**20:.0f} MB; checkpoints of up to {_MAX_BYTES >> 20} MB are read.")
+    if size > most:
+        raise UserError(f"{path.name} has {size / 2**20:.0f} MB; checkpoints of up to {most >> 20} MB are read.")
     if start[:2] == b"PK" or (start[:1] == b"\x80" and start[8:] != b"{"):  # 0x80 may begin a header's length, too
         raise UserError(
             f"{path.name} is a pickle (a .pt or .pth file), which can run code when it is opened, so it is refused. "
@@ -127,9 +128,9 @@ def read_header(path: Path) -> dict[str, Any]:
         return _header(file, path)
 
 
-def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Every tensor of a file that `write_tensors` wrote, and its header."""
-    with _open(path) as file:
+def read_tensors(path: Path, most: int = MAX_BYTES) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Every tensor of a file that `write_tensors` wrote, of `most` bytes, and its header."""
+    with _open(path, most) as file:
         header = _header(file, path)
         try:
             return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118

@@ -31,6 +31,7 @@ _ANSWER_SECONDS = 60.0
 _CELL = 64
 _DRAWS = 64
 _CODES = 5000  # as many as a run keeps in its checkpoint
+_GREY = "Grey pixels under a Bernoulli likelihood: log p(x) is not the logarithm of a probability. Use --binarize."
 
 Result = tuple[dict[str, Any], str]
 
@@ -51,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:  # a name that no file system takes, a folder that may not be read
-        return _fail(_USER_ERROR, f"{str(error.filename or 'A file')[:80]}: {error.strerror or error}. Name another.")
+        named = f"{str(error.filename)[:80]}: " if error.filename else ""
+        another = " Name another." if error.filename else ""
+        return _fail(_USER_ERROR, f"{named}{error.strerror or error}.{another}")
 
 
 def _fail(status: int, message: str) -> int:
@@ -123,7 +126,7 @@ def _add_training(add: Callable[..., argparse.ArgumentParser]) -> None:
     folder = (
         "the run's folder (--run-dir behind torchrun, which has a --run of its own); else one in runs/ or $VAE_RUNS"
     )
-    option("--run", "--run-dir", type=Path, metavar="DIR", help=folder)
+    option("--run", "--run-dir", type=_folder, metavar="DIR", help=folder)
 
     add("runs", _runs, "List the runs, the newest first.")
     for name, command, text in (
@@ -209,6 +212,12 @@ def _add_models(add: Callable[..., argparse.ArgumentParser]) -> None:
     add_output(embed, "embedding.csv")
 
 
+def _folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("a folder has a name, and '' is none")
+    return Path(text)
+
+
 @contextmanager
 def _bar(text: str) -> Iterator[Callable[..., None]]:
     """A progress bar on a terminal's stderr, moved by calls with (fraction, text=None)."""
@@ -246,6 +255,7 @@ def _train(args: argparse.Namespace) -> Result | None:
 def _made(args: argparse.Namespace) -> "Run":
     """The run that the arguments of `train` ask for."""
     from vae_core import device
+    from vae_core.data import fingerprint
     from vae_core.model import ModelConfig
     from vae_core.runs import RunConfig, create
     from vae_core.train import TrainConfig
@@ -276,7 +286,8 @@ def _made(args: argparse.Namespace) -> "Run":
         beta_range=args.beta_range,
         activation=args.activation,
     )
-    return create(RunConfig(model, replace(train, dataset=dataset.name)), args.run)
+    train = replace(train, dataset=dataset.name, pictures=fingerprint(dataset))
+    return create(RunConfig(model, train), args.run)
 
 
 def _resume(args: argparse.Namespace) -> Result | None:
@@ -451,8 +462,11 @@ def _ask(name: str, command: str, answers: tuple[str, ...]) -> Result:
         if time.monotonic() > deadline:
             raise UserError(f"{run.name} has not answered for {_ANSWER_SECONDS:.0f} seconds; it will {command} later.")
         time.sleep(_POLL_SECONDS)
+    if state["status"] in ("failed", "interrupted"):
+        raise UserError(state["message"])
     values = {"run": str(run.path), "status": state["status"], "epoch": state["epoch"]}
-    return values, f"{run.path} is {state['status']} in epoch {state['epoch'] + 1}."
+    where = "" if state["status"] == "finished" else f" in epoch {state['epoch'] + 1}"
+    return values, f"{run.path} is {state['status']}{where}."
 
 
 def _load_checkpoint(args: argparse.Namespace) -> "Checkpoint":
@@ -460,6 +474,8 @@ def _load_checkpoint(args: argparse.Namespace) -> "Checkpoint":
     from vae_core.checkpoint import load
     from vae_core.runs import runs_folder
 
+    if not args.checkpoint:
+        raise UserError("No checkpoint is named. Name a .safetensors file, or a run.")
     given = Path(args.checkpoint)
     places = (given, given / "checkpoint.safetensors", runs_folder() / given / "checkpoint.safetensors")
     checkpoint = load(next((place for place in places if place.is_file()), given), device.pick(args.device))
@@ -530,6 +546,8 @@ def _evaluate(args: argparse.Namespace) -> Result:
         }
         spread = "" if error is None else f" ± {error:.3f}"
         lines.append(f"log p(x)    {bound.mean:.3f}{spread} nats, by {args.iwae_samples} importance samples an image")
+    if _are_grey(checkpoint, images) and not args.binarize:
+        lines.append(_GREY)
     return values, "\n".join(lines)
 
 
@@ -598,7 +616,12 @@ def _evidence(args: argparse.Namespace) -> Result:
         f"KL(q ‖ p(z|x)) {mean['kl_to_true_posterior']:.3f}, on average over {len(images)} images\n"
         f"largest |residual| {abs(found.residual).max():.1e} nats, beyond the square at most {found.outside.max():.1e}"
     )
-    return {"images": rows, "mean": mean}, text
+    return {"images": rows, "mean": mean}, text + (f"\n{_GREY}" if _are_grey(checkpoint, images) else "")
+
+
+def _are_grey(checkpoint: "Checkpoint", images: "np.ndarray") -> bool:
+    """Whether p(x|z) is no probability of these images: a Bernoulli likelihood, and pixels neither black nor white."""
+    return checkpoint.model.config.likelihood == "bernoulli" and bool(((images != 0) & (images != 255)).any())
 
 
 def _latent_table(leading: Sequence[str], columns: Sequence[Sequence[Any]], z: "np.ndarray") -> tuple[Any, Any]:

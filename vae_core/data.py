@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -28,6 +29,7 @@ __all__ = [
     "Split",
     "available",
     "data_folder",
+    "fingerprint",
     "folder_name",
     "from_uploads",
     "load",
@@ -127,7 +129,7 @@ def load(name_or_folder: str, *, download: bool = False, progress: Progress | No
       64 pixels; the sub-folders below what all pictures share are classes. Split 90 to 10. Files that cannot
       be read are left out, which the last call of `progress` says. The images are mapped from a file in
       `data_folder()`/cache, which is made anew when the folder has changed, and cannot be written. A folder that
-      takes long to list may be trusted to be as it was for 20 times as long.
+      takes long to list may be trusted to be as it was for 20 times as long. Links to folders are not followed.
     - "upload:" and 16 hexadecimal digits: what `save_upload` returned.
 
     `progress` is called with (fraction 0 … 1, text) while something is fetched or a folder is read. Sets are
@@ -150,6 +152,19 @@ def load(name_or_folder: str, *, download: bool = False, progress: Progress | No
     folder, size = _split_size(name)
     _check_size(size)
     return _folder(folder, size, progress)
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """What tells whether a folder holds the pictures that it held before: their numbers, and a hash of 512 of them.
+
+    '' for sets whose name alone says what is in them.
+    """
+    if not _SIZED.fullmatch(dataset.name):
+        return ""
+    digest = hashlib.blake2b(digest_size=4)
+    for images in (dataset.train.images, dataset.test.images):
+        digest.update(images[:: max(1, len(images) // 256)].tobytes())
+    return f"{len(dataset.train)}-{len(dataset.test)}-{digest.hexdigest()}"
 
 
 def from_uploads(
@@ -276,17 +291,21 @@ def _uploaded(digest: str) -> Dataset:
     return _keep(path, make)
 
 
+_keeping = threading.Lock()
 _kept: dict[object, Dataset] = {}
 
 
 def _keep(key: object, make: Callable[[], Dataset]) -> Dataset:
     """What `make` returned for `key` before, of the last four; else what it returns now."""
-    if key not in _kept:
+    with _keeping:
+        dataset = _kept.get(key)
+    if dataset is None:
         dataset = make()
-        while len(_kept) >= 4:
-            _kept.pop(next(iter(_kept)), None)
-        _kept[key] = dataset
-    return _kept[key]
+        with _keeping:
+            while len(_kept) >= 4:
+                del _kept[next(iter(_kept))]
+            _kept[key] = dataset
+    return dataset
 
 
 def _read_all(

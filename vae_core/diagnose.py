@@ -42,6 +42,8 @@ def _rate(config: RunConfig, record: dict) -> Finding | None:
     test, beta, train, d = record["test"], record["beta"], config.train, config.model.latent_dim
     active = test["active_units"]
     weighed, iwae = train.objective == "beta-vae", train.objective == "iwae"
+    ranged = config.model.beta_range
+    smaller = f"a range of β that begins below {ranged[0]:g}" if ranged else f"a β below {beta:g}"
     free_bits = "free bits" if weighed else "β-VAE with free bits"
     warm_up = f"a KL warm-up of {max(5, train.epochs // 4)} epochs"
     if beta == 0 and weighed:
@@ -55,7 +57,7 @@ def _rate(config: RunConfig, record: dict) -> Finding | None:
             "warning",
             f"The posterior has collapsed: the KL is {test['kl']:.2f} nats, so z says almost nothing about the "
             "picture and every reconstruction looks the same. Try "
-            + (f"more importance samples, β-VAE with {warm_up}" if iwae else f"a β below {beta:g}, {warm_up}")
+            + (f"more importance samples, β-VAE with {warm_up}" if iwae else f"{smaller}, {warm_up}")
             + f", or {free_bits} of 0.25 nats.",
         )
     if test.get("second_moment", 1.0) > _FAR:  # runs of old have none
@@ -69,10 +71,15 @@ def _rate(config: RunConfig, record: dict) -> Finding | None:
         return Finding(
             "note",
             f"Only {active} of {d} latent dimensions are in use; the others equal the prior. Try "
-            + (f"more importance samples or {free_bits}" if iwae else f"a β below {beta:g} or {free_bits}")
+            + (f"more importance samples or {free_bits}" if iwae else f"{smaller} or {free_bits}")
             + f" to bring more in, or a latent size of {active} to leave them out.",
         )
     return None
+
+
+def _asked_rate(config: RunConfig, curves: Curves) -> float:
+    """The learning rate that was asked for last; that of a record falls towards the end."""
+    return curves.events[-1]["learning_rate"] if curves.events else config.train.learning_rate
 
 
 def _course(config: RunConfig, curves: Curves) -> Finding | None:
@@ -102,5 +109,5 @@ def _course(config: RunConfig, curves: Curves) -> Finding | None:
     return Finding(
         "warning",
         f"The loss is rising: on test images it was {since[-1] - since[0]:.1f} nats lower at epoch {epoch:.0f}. "
-        f"Try a learning rate below {curves.last['learning_rate']:g}.",
+        f"Try a learning rate below {_asked_rate(config, curves):g}.",
     )

@@ -243,8 +243,8 @@ class LatentPlane:
 
     def _affine(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """log p(x|z) at z (K, d) as an affine function of x: see `Bernoulli.affine`."""
-        slope, offset = self.model.likelihood.affine(self.model.decode(z.to(next(self.model.parameters()))))
-        return slope.cpu(), offset.cpu()
+        params = self.model.decode(z.to(next(self.model.parameters())))
+        return self.model.likelihood.affine(params.cpu())  # some devices have no float64
 
     def whole(self, x: Tensor) -> _Lattice:
         """log p(x, z) on the whole lattice. Shapes: x (N, C, H, W) in [0, 1]."""

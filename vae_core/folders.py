@@ -52,7 +52,8 @@ class Listing:
 
 
 def list_files(folder: Path, cache: Path, progress: Progress | None = None) -> Listing:
-    """List `folder`, without `cache` if that lies in it; sub-folders that may not be read are passed over.
+    """List `folder`, without `cache` if that lies in it; sub-folders that may not be read and links to folders are left
+    out.
 
     Raises UserError where the folder cannot be read.
     """
@@ -141,7 +142,8 @@ def _recall(path: Path, progress: Progress | None) -> tuple[Arrays, tuple[str, .
         found = {name: _mapped(path, 8 + length, about) for name, about in header.items()}
         labels = [found.get(f"{part}_labels") for part in ("train", "test")]
         class_names = tuple(json.loads(said["class_names"]))
-        os.utime(path)  # for _sweep: when it was last used
+        with suppress(OSError):  # somebody else's
+            os.utime(path)  # for _sweep: when it was last used
     except (OSError, ValueError, KeyError, TypeError, OverflowError, MemoryError):  # damaged in any way
         return None
     if progress and said["problem"]:

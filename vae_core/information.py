@@ -114,7 +114,7 @@ def split_rate(
     Source: Hoffman & Johnson 2016, 'ELBO surgery'; Chen et al. 2018, 'Isolating sources of disentanglement'.
     """
     if len(mu) < 2:
-        raise UserError(f"The rate of {len(mu)} pictures has no parts. Take 2 or more.")
+        raise UserError("The rate of a single picture has no parts. Take 2 or more.")
     centres, spreads = torch.as_tensor(mu), torch.as_tensor(logvar)
     generator = torch.Generator().manual_seed(seed)
     rate = kl_standard_normal(centres, spreads).sum(1, dtype=torch.float64)

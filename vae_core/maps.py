@@ -50,7 +50,10 @@ def main() -> None:
     parser.add_argument("checkpoints", nargs="+", type=Path, metavar="CHECKPOINT")
     for path in parser.parse_args().checkpoints:
         try:
-            mu = load(path).snapshot.mu
+            snapshot = load(path).snapshot
+            if snapshot is None:
+                raise UserError(f"{path.name} has no latent snapshot to make a map of. Choose another checkpoint.")
+            mu = snapshot.mu
             perplexity = round(default_perplexity(len(mu)))  # a whole number, as the page asks for
             *_, last = tsne(mu, perplexity)
             keep(path_of(path), mu, perplexity, 0, last)

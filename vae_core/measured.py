@@ -14,7 +14,7 @@ from vae_core import data
 from vae_core.bounds import log_likelihood
 from vae_core.checkpoint import Checkpoint, load
 from vae_core.errors import UserError
-from vae_core.evaluate import binarise
+from vae_core.evaluate import binarise, encode
 from vae_core.evidence import LatentPlane, extent_of
 from vae_core.files import write_whole
 from vae_core.model import VAE
@@ -54,8 +54,7 @@ def measure(
     if model.config.likelihood == "bernoulli":
         images = binarise(images, 0)
     if model.config.latent_dim <= 2:
-        snapshot = checkpoint.snapshot
-        values = _exact(model, images, extent_of(snapshot.mu, snapshot.logvar), progress)
+        values = _exact(model, images, extent_of(*encode(model, images)), progress)
         by_draws, drawn = 0.0, None
     else:
         found = log_likelihood(model, images, samples, progress=progress)
@@ -106,6 +105,8 @@ def main() -> None:
     for path in given.checkpoints:
         try:
             checkpoint = load(path)
+            if not isinstance(checkpoint.record.get("dataset"), str):
+                raise UserError(f"{path.name} does not say what it was trained on. Choose another checkpoint.")
             images = data.load(checkpoint.record["dataset"]).test.images
             with tqdm(total=1.0, desc=path.stem, leave=False, disable=None) as bar:
                 found = measure(checkpoint, images, given.samples, lambda done: bar.update(done - bar.n))

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from vae_core import gates, likelihood
 from vae_core.errors import UserError
 
-__all__ = ["ACTIVATIONS", "ARCHITECTURES", "MAX_LATENT_DIM", "VAE", "ModelConfig", "default_widths"]
+__all__ = ["ACTIVATIONS", "ARCHITECTURES", "MAX_LATENT_DIM", "VAE", "ModelConfig", "count_parameters", "default_widths"]
 
 ARCHITECTURES = ("mlp", "conv")
 ACTIVATIONS = {"gelu": F.gelu, "relu": F.relu, "tanh": torch.tanh}
@@ -235,6 +235,12 @@ class _ConvDecoder(nn.Module):
 
 
 _NETWORKS = {"mlp": (_MLPEncoder, _MLPDecoder), "conv": (_ConvEncoder, _ConvDecoder)}
+
+
+def count_parameters(config: ModelConfig) -> int:
+    """How many numbers the model would learn; takes no memory for them."""
+    with torch.device("meta"):
+        return sum(weight.numel() for weight in VAE(config).parameters())
 
 
 class VAE(nn.Module):

@@ -18,11 +18,18 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows
+    fcntl = None
+
 from vae_core import hosted, standby
+from vae_core.checkpoint import MAX_BYTES
 from vae_core.curves import entry_of
+from vae_core.data import data_folder
 from vae_core.errors import UserError
 from vae_core.files import read_json, write_json
-from vae_core.model import ModelConfig
+from vae_core.model import ModelConfig, count_parameters
 from vae_core.train import TrainConfig, check_range
 
 __all__ = ["LIVE", "Metrics", "Run", "RunConfig", "create", "find", "launch", "list_runs", "place", "runs_folder"]
@@ -34,6 +41,7 @@ _KINDS = {"status": str, "message": str, "command": str, "pid": int, "epoch": in
 _KINDS |= dict.fromkeys(("updated", "beta", "learning_rate"), _NUMBER)
 _STARTING_SECONDS = 300.0  # that a process may take to import torch on a busy machine
 _MOST_PAIRS = 2**25  # of codes times dimensions: some 130 MB a tensor
+_MOST_WEIGHTS = MAX_BYTES * 3 // 4  # of a checkpoint, which holds latent snapshots, too
 _MOST_PIXELS = 2**26  # decoded in a step: some 270 MB a tensor
 
 
@@ -185,13 +193,7 @@ class Run:
 
     def is_held(self) -> bool:
         """Whether a process is training the run at this moment."""
-        try:
-            with FileLock(self.path / "lock", timeout=0):
-                return False
-        except Timeout:
-            return True
-        except PermissionError:  # someone else's run, which may be read and not written
-            return _is_locked(self.path / "lock")
+        return _is_locked(self.path / "lock")
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -238,12 +240,24 @@ class Run:
         """What the trainer has been asked for: {"command", "beta", "learning_rate"}."""
         return {"command": "run"} | self._read("control.json")
 
-    def _ask(self, **changes: Any) -> None:
-        write_json(self.path / "control.json", self.control() | changes)
+    def _ask(self, after: str | None = None, **changes: Any) -> None:
+        """Change what the trainer is asked for, if the command is still `after`, where that is given."""
+        try:
+            with FileLock(self.path / "control.lock", timeout=5):
+                control = self.control()
+                if after in (None, control["command"]):
+                    write_json(self.path / "control.json", control | changes)
+        except OSError as error:
+            reason = error.strerror or "another process holds it"
+            raise UserError(f"{self.name} cannot be told: {reason}. Check who owns its folder.") from error
 
     def pause(self) -> None:
         """Ask the trainer to wait at its next record."""
         self._ask(command="pause")
+
+    def pause_after_epoch(self) -> None:
+        """Turn the wish to go on to the end of the epoch into a pause, unless something else was asked for since."""
+        self._ask(after="epoch", command="pause")
 
     def step_epoch(self) -> None:
         """Ask the trainer to go on to the end of the epoch and wait there."""
@@ -282,8 +296,13 @@ class Run:
 
 
 def _is_locked(path: Path) -> bool:
-    import fcntl
-
+    """Whether somebody holds this lock; those who look at the same time do not see each other, where that can be."""
+    if fcntl is None:
+        try:
+            with FileLock(path, timeout=0):
+                return False
+        except Timeout:
+            return True
     with suppress(OSError), path.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -319,7 +338,8 @@ def place(config: RunConfig, usable: Callable[[Run], bool] = lambda run: not run
 def create(config: RunConfig, path: Path | None = None) -> Run:
     """The run of this config in its `place` (or at `path`), made where it is new.
 
-    Raises UserError where `path` holds a run of another config.
+    Raises UserError where `path` holds a run of another config or other things, and for a config of which nothing good
+    can come: a KL warm-up that does not end, a network too large to be kept.
     """
     run = Run(Path(path)) if path else place(config)
     if (run.path / "config.json").exists():
@@ -328,9 +348,27 @@ def create(config: RunConfig, path: Path | None = None) -> Run:
                 f"The folder {run.name} holds a run with other settings. Name another folder, or delete that run."
             )
         return run
+    _check_new(config)
+    if path and run.path.is_dir() and any(run.path.iterdir()):
+        raise UserError(f"The folder {run.name} holds other things than a run. Name another folder, or a new one.")
     write_json(run.path / "config.json", config.to_dict())
     run.write_state(status="stopped", message="", epoch=0, created=time.time())
     return run
+
+
+def _check_new(config: RunConfig) -> None:
+    train = config.train
+    if train.kl_warmup > train.epochs:
+        raise UserError(
+            f"A KL warm-up of {train.kl_warmup:g} epochs does not end within a training of {train.epochs}. "
+            "Make it shorter, or train longer."
+        )
+    size = 4 * count_parameters(config.model)
+    if size > _MOST_WEIGHTS:
+        raise UserError(
+            f"This network's weights take {size / 2**20:,.0f} MB, and {_MOST_WEIGHTS >> 20} MB is the most. "
+            "Choose fewer or narrower layers."
+        )
 
 
 def launch(run: Run, *, in_turn: bool = False) -> None:
@@ -341,7 +379,7 @@ def launch(run: Run, *, in_turn: bool = False) -> None:
     run.go_on()
     queued = in_turn or hosted.active()
     run.write_state(status="queued" if queued else "starting", message="", pid=None)
-    environment = os.environ | {"VAE_RUNS": str(runs_folder().resolve())}
+    environment = os.environ | {"VAE_RUNS": str(runs_folder().resolve()), "VAE_DATA": str(data_folder().resolve())}
     if queued:
         process = _start_in_turn(run, environment)
     elif _handed_over(run, environment):

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from vae_core import device as devices
 from vae_core import folders, gates
-from vae_core.data import Dataset
+from vae_core.data import Dataset, fingerprint, title
 from vae_core.distributed import Ranks
 from vae_core.errors import UserError
-from vae_core.evaluate import Evaluation, evaluate, inference, to_unit
+from vae_core.evaluate import Evaluation, binarise, evaluate, inference, to_unit
 from vae_core.model import VAE, ModelConfig
 from vae_core.objective import (
     OBJECTIVES,
@@ -33,7 +33,7 @@ __all__ = ["Diverged", "Progress", "TrainConfig", "Trainer"]
 
 _REPORT_SECONDS = 0.2
 _DEFAULT_OBJECTIVE = "beta-vae"
-_LATER = {"objective": _DEFAULT_OBJECTIVE, "importance_samples": 1, "bias_from_mean": False}
+_LATER = {"objective": _DEFAULT_OBJECTIVE, "importance_samples": 1, "bias_from_mean": False, "pictures": ""}
 _DECAY = 0.3  # the part of the training in which the learning rate falls
 _DARKEST = 1e-3  # of the mean picture, where the output bias starts from it
 
@@ -48,8 +48,9 @@ class TrainConfig:
     dimension;
     binarize draws every pixel from Bernoulli(grey value) anew each time it is shown; importance_samples is the number
     K of posterior samples for each image in a step, those of the bound for 'iwae', averaged over for 'beta-vae';
-    bias_from_mean starts the decoder's last bias at the logit of the mean training picture. Raises UserError for a
-    value out of range, and for values that do not go together.
+    bias_from_mean starts the decoder's last bias at the logit of the mean training picture; pictures is what a folder
+    held when the training was planned (`data.fingerprint`; '' asks for nothing). Raises UserError for a value out of
+    range, and for values that do not go together.
     """
 
     dataset: str = "digits"
@@ -64,6 +65,7 @@ class TrainConfig:
     objective: str = _DEFAULT_OBJECTIVE
     importance_samples: int = 1
     bias_from_mean: bool = False
+    pictures: str = ""
 
     def __post_init__(self) -> None:
         if self.objective not in OBJECTIVES:
@@ -141,8 +143,8 @@ class Progress:
     'beta-tcvae', `objective.iwae_loss` for 'iwae') with the β in force (after warm-up), which is `beta` (where a β is
     drawn for each image: the fraction of it that is in force);
     gradient_norm is that of the last step; images_per_second counts training steps only; seconds is the time
-    spent in them so far. `test` is the test set's evaluation, at the end of an epoch, and `test_loss` its loss where
-    that is not reconstruction + β·KL.
+    spent in them so far. `test` is the test set's evaluation (binarised where training is), at the end of an epoch,
+    and `test_loss` its loss where that is not reconstruction + β·KL.
     """
 
     step: int
@@ -196,6 +198,11 @@ class Trainer:
                 f"The model takes pictures of shape {model.image_shape}, but {dataset.name} has "
                 f"{dataset.image_shape}. Choose another data set or model."
             )
+        if train.pictures and train.pictures != fingerprint(dataset):
+            raise UserError(
+                f"The pictures in {title(dataset.name)} are not those that this training began with. Train a new model "
+                "on them, or put the old ones back."
+            )
         self.config = train
         self.dataset = dataset
         self.device = device or devices.pick()
@@ -220,6 +227,7 @@ class Trainer:
         self.epoch = self.batch = 0
         self.seconds = 0.0
         self._first_reconstruction: float | None = None
+        self._binarised: np.ndarray | None = None
         self._good = self._weights()
         self._parallel = self.ranks.parallel(self.model, self._objective)
         self._steps_a_record = 1
@@ -246,6 +254,7 @@ class Trainer:
         Raises Diverged, with the last good weights back in the model, when a loss is not finite or runs away.
         """
         self.model.train()
+        self._begin_record()
         while self.epoch < self.config.epochs:
             order = self._order()
             while self.batch < self.batches:
@@ -294,7 +303,6 @@ class Trainer:
         self.beta, self.learning_rate = position["beta"], position["learning_rate"]
         self._first_reconstruction = position["first_reconstruction"]
         self._good = self._weights()
-        self._begin_record()
 
     def _order(self) -> Tensor:
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.epoch)
@@ -348,6 +356,14 @@ class Trainer:
         terms = elbo_terms(model, x, noise, betas)
         return terms, loss(terms, beta if betas is None else beta * betas, train.free_bits)
 
+    def _test_images(self) -> np.ndarray:
+        """uint8 (N, C, H, W): drawn black or white, always alike, where training draws pixels so."""
+        if not self.config.binarize:
+            return self.dataset.test.images
+        if self._binarised is None:
+            self._binarised = binarise(self.dataset.test.images, 0)
+        return self._binarised
+
     def _test_loss(self, tested: Evaluation) -> float | None:
         """What training minimises, on the test images; None where `tested` says it.
 
@@ -355,7 +371,7 @@ class Trainer:
         """
         if self.config.objective == "beta-vae":
             return None
-        images, noise = self.dataset.test.images, torch.Generator(device=self.device).manual_seed(self.config.seed)
+        images, noise = self._test_images(), torch.Generator(device=self.device).manual_seed(self.config.seed)
         size = min(self.batch_size, len(images))
         model = self.ranks.spread(self.model)
         with inference(self.model):
@@ -380,7 +396,7 @@ class Trainer:
         self.seconds += seconds
         self._steps_a_record = self.ranks.broadcast(max(1, round(self._steps / seconds * _REPORT_SECONDS)))
         self._check(reconstruction, sum(kl))
-        tested = evaluate(self.ranks.spread(self.model), self.dataset.test.images) if at_epoch_end else None
+        tested = evaluate(self.ranks.spread(self.model), self._test_images()) if at_epoch_end else None
         norm = torch.nn.utils.get_total_norm(p.grad for p in self.model.parameters() if p.grad is not None)
         return Progress(
             step=self.step,

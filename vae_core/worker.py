@@ -1,5 +1,6 @@
 """Training into a run's directory: metrics, checkpoints, previews, and what control.json asks for."""
 
+import errno
 import io
 import json
 import math
@@ -18,7 +19,7 @@ import torch
 
 from vae_core import data, distributed, hosted, imaging
 from vae_core import device as devices
-from vae_core.checkpoint import Checkpoint, read_tensors, save, write_tensors
+from vae_core.checkpoint import MAX_BYTES, Checkpoint, read_tensors, save, write_tensors
 from vae_core.data import Dataset
 from vae_core.distributed import Ranks
 from vae_core.errors import UserError
@@ -48,6 +49,7 @@ _SAVE_SECONDS = 10.0  # the longest time between two saves: what a crash may cos
 _EPOCH_SAVE_SECONDS = 1.0
 _STATE_SECONDS = 1.0
 _POLL_SECONDS = 0.05
+_TRAINING_BYTES = 4 * MAX_BYTES  # weights, and two moments of each
 _TIME_IS_UP = "Stopped: this is as long as a turn may be on this public demo. Resume it to take another turn."
 
 
@@ -73,7 +75,9 @@ def train_run(
         except UserError as error:
             _say_failed(run, error)
             raise
-        except (OSError, MemoryError, torch.OutOfMemoryError) as error:
+        except (OSError, MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not _is_out_of_memory(error):
+                raise
             problem = UserError(f"Training had to stop: {_what_ran_out(error)}")
             _say_failed(run, problem)
             raise problem from error
@@ -132,9 +136,17 @@ def _say_failed(run: Run, error: UserError) -> None:
         run.write_state(status="failed", message=str(error))
 
 
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch says that there is no memory left; on the CPU it has no class of error for that."""
+    says = "allocate memory" in str(error) or "not enough memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError) or says
+
+
 def _what_ran_out(error: Exception) -> str:
     if isinstance(error, OSError):
-        return f"{error.strerror or error}. Free some disk space, then resume it."
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        what = "Free some disk space" if full else "See to it that the run's folder can be written"
+        return f"{error.strerror or error}. {what}, then resume it."
     return "the memory is used up. Choose a smaller batch or a smaller network."
 
 
@@ -153,7 +165,7 @@ class _Session:
         for left in run.path.glob("**/.*.safetensors.*"):  # of a process that was killed while it wrote
             left.unlink(missing_ok=True)
         self.config = run.config()
-        tensors, header = read_tensors(run.training) if run.training.exists() else ({}, {})
+        tensors, header = read_tensors(run.training, _TRAINING_BYTES) if run.training.exists() else ({}, {})
         position = header.get("position")
         ranks.begin({"config": self.config.to_dict(), "position": position})
         self.stated = time.monotonic()
@@ -271,7 +283,7 @@ class _Session:
         if self.trainer.step == self.trainer.total_steps:
             return "run"
         if control["command"] == "epoch" and epoch_ended:
-            self.run.pause()
+            self.run.pause_after_epoch()
             control = self.run.control()
         if control["command"] == "pause" and not self.terminated:
             self._save()
