@@ -1,10 +1,12 @@
 """The router and the frame: pages in sections, and the model that they share."""
 
+import functools
 from pathlib import Path
 
 import streamlit as st
 
-from ui import ahead, caching, cores, garbage, history, state, visitor
+from ui import ahead, caching, cores, garbage, guards, history, state, visitor
+from vae_core import imaging
 
 SECTIONS = {
     "": (
@@ -34,12 +36,19 @@ def _page(script: str, title: str, icon: str) -> st.Page:
     return st.Page(script, title=title, icon=icon, url_path=address, default=title == "Home")
 
 
+@functools.cache
+def _icon() -> str:
+    """As a data URL: a file of its own may be gone before the browser asks for it."""
+    return imaging.data_url(Path("ui/favicon.png").read_bytes(), "image/png")
+
+
 def main() -> None:
     """Draw the frame and run the page that the address names."""
-    st.set_page_config(page_title="VAE laboratory", page_icon="ui/favicon.png", layout="wide")
+    st.set_page_config(page_title="VAE laboratory", page_icon=_icon(), layout="wide")
     st.logo("ui/logo.svg", size="large")
     visitor.greet()
     page = st.navigation({name: [_page(*row) for row in rows] for name, rows in SECTIONS.items()}, expanded=True)
+    guards.drop_unusable(page)
     with st.sidebar:
         state.model_picker()
         state.beta_picker()

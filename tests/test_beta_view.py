@@ -11,10 +11,20 @@ import pytest
 
 from tests.toys import build
 from ui import beta_view
-from ui.beta_view import Seen, curve_csv, ends_sentence, kl_figure, point_sentence, rate_distortion_figure, units_figure
+from ui.beta_view import (
+    Seen,
+    curve_csv,
+    ends_sentence,
+    kl_figure,
+    objective_words,
+    point_sentence,
+    rate_distortion_figure,
+    units_figure,
+)
 from ui.state import Entry
 from vae_core import checkpoint
 from vae_core.checkpoint import Checkpoint
+from vae_core.objective import OBJECTIVES
 from vae_core.rate_distortion import Curve
 
 SHAPE = (1, 8, 8)
@@ -29,9 +39,9 @@ CURVE = Curve(
 POINT = Curve(np.array([4.0]), np.array([25.0]), np.array([[1.0, 0.0]]), np.array([[True, False]]), 100)
 
 
-def seen(beta: float = 1.0, curve: Curve = CURVE) -> Seen:
+def seen(beta: float = 1.0, curve: Curve = CURVE, **train: object) -> Seen:
     model = build(shape=SHAPE, beta_range=(0.1, 10.0) if len(curve.betas) > 1 else None, widths=(4, 4))
-    return Seen(Entry("mine", Path("mine.safetensors")), Checkpoint(model), curve, beta)
+    return Seen(Entry("mine", Path("mine.safetensors")), Checkpoint(model, {"train": train}), curve, beta)
 
 
 def traces(chart, name: str):
@@ -62,6 +72,13 @@ def test_a_model_of_one_beta_is_a_point_with_its_line():
     assert not chart.layout.annotations
     assert traces(chart, "mine")[0].mode == "markers"
     assert "−β = −4" in point_sentence(seen(4.0, POINT))
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_where_training_leads_depends_on_its_objective(objective):
+    one = seen(4.0, POINT, objective=objective)
+    assert ("training leads to the lower left" in point_sentence(one)) == (objective == "beta-vae")
+    assert (objective_words(one) == "What training brings down.") == (objective == "beta-vae")
 
 
 def test_each_dimension_has_its_curve_the_largest_first():

@@ -13,7 +13,7 @@ from ui import cores
     ("all_of_them", "running", "each"), [(2, 1, 2), (2, 2, 1), (2, 25, 1), (16, 3, 5), (16, 1, 16)]
 )
 def test_each_script_has_its_share(monkeypatch, all_of_them, running, each):
-    monkeypatch.setattr(cores, "_all", all_of_them)
+    monkeypatch.setattr(cores, "ALL", all_of_them)
     assert cores.threads_for(running) == each
 
 

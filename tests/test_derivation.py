@@ -12,11 +12,13 @@ from tests.toys import LinearGaussian, build, images
 from ui import derivation as text
 from ui import derivation_view
 from vae_core.checkpoint import Checkpoint, load
-from vae_core.derivation import Quantity, derive
+from vae_core.derivation import Derivation, Quantity, derive
 from vae_core.evaluate import to_unit
 from vae_core.evidence import LatentPlane, evidence
 from vae_core.gradients import exact_gradient
 from vae_core.information import RateSplit
+from vae_core.model import VAE
+from vae_core.objective import iwae_loss, multisample_terms
 
 SPLIT = RateSplit(3.0, 2.5, 0.1, (0.2, 0.2), (0.01, 0.01, 0.01), 1000)
 ROOT = Path(__file__).resolve().parents[1]
@@ -113,6 +115,82 @@ def test_each_term_leads_to_where_it_can_be_touched() -> None:
     assert "beta" in weighted.values()
     assert {place for terms in found.values() for place in terms.values()} <= derivation_view.PLACES.keys()
     assert sum(not terms for terms in found.values()) == 3  # the sum over all images, the draw of z and its gradient
+
+
+def _loss(d: Derivation, model: VAE, split: RateSplit | None = SPLIT, **train: object) -> tuple[text.Line, text.Line]:
+    """The lines of what training brings down, and of the likelihood."""
+    record = {"train": train, "beta": train.get("beta", 1.0)}
+    *_, step, _ = text.steps(d, Checkpoint(model, record), split)
+    return step.lines[1:]
+
+
+def _numbers(words: str) -> list[float]:
+    return [float(number.replace("−", "-").replace(",", "")) for number in re.findall(r"−?[\d,]*\.\d+|−?\d+", words)]
+
+
+@pytest.mark.parametrize(("beta", "weight"), [(4.0, 3.0), (0.5, -0.5)])
+def test_the_loss_of_a_tcvae_weighs_the_total_correlation_alone(beta: float, weight: float) -> None:
+    model, image = load(ROOT / "checkpoints" / "digits-d2.safetensors").model, images(1)
+    d = derive(model, image[0], evidence(LatentPlane(model), image))
+    trained, _ = _loss(d, model, objective="beta-tcvae", beta=beta)
+    assert r"(\beta - 1) \cdot \mathrm{KL}\!\left(q_\phi(z) \," in trained.formula
+    assert r"\beta \cdot" not in trained.formula
+    total, error = _numbers(trained.value)[-2:]
+    assert total == pytest.approx(d.kl.value - d.fit.value + weight * SPLIT.total_correlation, abs=0.06)
+    assert error == pytest.approx(abs(weight) * SPLIT.standard_errors[1], abs=0.006)
+    assert "β-TCVAE" in trained.why
+    alone, _ = _loss(d, model, None, objective="beta-tcvae", beta=beta)
+    assert _numbers(alone.value) == [beta]
+
+
+def test_the_loss_of_an_iwae_lies_between_log_p_and_the_elbo() -> None:
+    model, image = load(ROOT / "checkpoints" / "digits-d2.safetensors").model, images(1)
+    d = derive(model, image[0], evidence(LatentPlane(model), image))
+    trained, _ = _loss(d, model, objective="iwae", importance_samples=5)
+    assert r"\beta" not in trained.formula
+    assert r"\frac{p_\theta(x, z_k)}{q_\phi(z_k \mid x)}" in trained.formula
+    samples, low, high = _numbers(trained.value)
+    assert (samples, low, high) == pytest.approx((5, -d.evidence.value, -d.elbo.value), abs=0.006)
+    with torch.no_grad():
+        _, weights = multisample_terms(
+            model, to_unit(image).expand(4000, -1, -1, -1), 5, torch.Generator().manual_seed(0)
+        )
+    assert low < float(iwae_loss(weights)) < high
+
+
+def test_free_bits_are_told_with_the_loss() -> None:
+    model, image = build(latent_dim=5).eval(), images(1)
+    d = derive(model, image[0])
+    assert "averages less than 0.5 nats" in _loss(d, model, free_bits=0.5)[0].why
+    assert "free bits" not in _loss(d, model)[0].why
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "gaussian-optimal"])
+def test_of_a_trained_sigma_only_what_does_not_follow_the_error_is_called_constant(likelihood: str) -> None:
+    model, image = build(latent_dim=5, likelihood=likelihood).eval(), images(1)
+    model.likelihood.log_sigma.fill_(-1.5)
+    d = derive(model, image[0])
+    _, line = _loss(d, model)
+    if likelihood == "gaussian":
+        assert "only the constant" in line.why
+        return
+    assert "only the constant" not in line.why
+    half, moves, fixed = (
+        _numbers(part)[0]
+        for part in re.search(r"n/2 = (.*), and .* here (.*) nats\. Only .* = (.*) nats is constant", line.why).groups()
+    )
+    assert (half, moves, fixed) == pytest.approx((32, 32 * 2 * -1.5, 32 * np.log(2 * np.pi)), abs=0.006)
+    assert moves + fixed == pytest.approx(d.at_mu["constant"], abs=0.01)
+
+
+def test_the_scaled_error_of_a_batch_is_half_its_pixels_where_sigma_is_trained() -> None:
+    """So that n/2 · log σ² is all that falls."""
+    model, x = build(likelihood="gaussian-optimal").train(), to_unit(images(20))
+    with torch.no_grad():
+        params = model.decode(model.encode(x)[0])
+        cost = -model.likelihood.log_prob(x, params).mean()
+        variance = (x - model.likelihood.mean(params)).square().mean()
+    assert float(cost) == pytest.approx(32 + 32 * float(torch.log(2 * torch.pi * variance)), abs=0.01)
 
 
 def test_errors_of_independent_estimates_add_in_squares() -> None:

@@ -1,17 +1,20 @@
 """A public demo: limits, owners, the queue and the disk budget."""
 
+import io
 import os
 import signal
 import subprocess
 import sys
 import time
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.waiting import PATIENCE, until
-from vae_core import hosted, runs
+from ui.train_form import PRESETS
+from vae_core import hosted, pictures, runs
 from vae_core.errors import UserError
 from vae_core.files import read_json, write_json
 from vae_core.model import ModelConfig
@@ -33,8 +36,12 @@ TRAINER = "import sys, time, pathlib; pathlib.Path(sys.argv[1], 'trains').touch(
 
 
 def config(**changes) -> RunConfig:
-    model = {key: changes.pop(key) for key in ("latent_dim", "widths") if key in changes}
-    return RunConfig(ModelConfig((1, 8, 8), **({"widths": (16,)} | model)), TrainConfig(**({"epochs": 2} | changes)))
+    model = {key: changes.pop(key) for key in ("image_shape", "latent_dim", "arch", "widths") if key in changes}
+    model = {"image_shape": (1, 8, 8), "widths": (16,)} | model
+    return RunConfig(ModelConfig(**model), TrainConfig(**({"epochs": 2} | changes)))
+
+
+COLOUR = {"image_shape": (3, 64, 64), "arch": "conv", "widths": None, "latent_dim": 64}
 
 
 @pytest.fixture(autouse=True)
@@ -77,6 +84,9 @@ def test_the_environment_says_whether_this_is_a_demo(monkeypatch, value, active)
         ({"epochs": hosted.LIMITS.epochs + 1}, "epochs"),
         ({"latent_dim": hosted.LIMITS.latent_dim + 1}, "latent dimensions"),
         ({"batch_size": hosted.LIMITS.batch_size + 1}, "pictures decoded a step"),
+        (COLOUR | {"batch_size": 161}, "161 pictures of 64 × 64 pixels decoded .* at most 160,"),
+        (COLOUR | {"batch_size": 128, "objective": "iwae", "importance_samples": 2}, "256 pictures of 64 × 64 pixels"),
+        ({"objective": "beta-tcvae", "latent_dim": 64, "batch_size": 257}, "257 pictures .* at most 256,"),
         ({"widths": (4096, 4096)}, "parameters"),
         ({"dataset": "/etc"}, "data set"),
         ({"dataset": "upload:../../../etc/passw"}, "data set"),
@@ -94,7 +104,34 @@ def test_what_is_too_much_is_refused_in_a_sentence(monkeypatch, changes, named):
 def test_what_is_within_the_limits_is_trained():
     hosted.check_config(config(epochs=hosted.LIMITS.epochs, latent_dim=hosted.LIMITS.latent_dim))
     hosted.check_config(config(dataset="upload:0123456789abcdef"))
+    hosted.check_config(config(**COLOUR, batch_size=160))
+    hosted.check_config(config(batch_size=hosted.LIMITS.batch_size))
+    hosted.check_config(config(objective="beta-tcvae", latent_dim=64, batch_size=256))
     hosted.check_pictures(hosted.LIMITS.pictures, hosted.LIMITS.picture_bytes)
+
+
+@pytest.mark.parametrize("objective", ["beta-vae", "beta-tcvae"])
+@pytest.mark.parametrize("dataset", hosted.LIMITS.datasets)
+def test_what_the_form_starts_with_is_trained(dataset, objective):
+    preset, shapes = PRESETS[dataset], {"digits": (1, 8, 8), "sprites": (1, 32, 32), "sprites-64": (1, 64, 64)}
+    model = ModelConfig(shapes.get(dataset, (1, 28, 28)), preset.latent_dim, preset.arch)
+    hosted.check_config(RunConfig(model, TrainConfig(dataset, preset.epochs, preset.batch_size, objective=objective)))
+
+
+def test_zips_may_unpack_to_less_than_on_ones_own_machine(monkeypatch):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(3):
+            archive.writestr(f"{number}.bmp", bytes(hosted.LIMITS.expanded_bytes // 3 + 1))
+    found, problems = pictures.unpack([("bomb.zip", file.getvalue())], **hosted.most_unpacked())
+    assert found == []
+    assert problems == ["bomb.zip would unpack to over 60 MB, the most there may be. Send less."]
+    many = [(f"{number}.png", b"x") for number in range(hosted.LIMITS.pictures + 1)]
+    with pytest.raises(UserError, match="2,000 are the most"):
+        pictures.unpack(many, **hosted.most_unpacked())
+    monkeypatch.setenv("VAE_HOSTED", "0")
+    for files, count in (([("bomb.zip", file.getvalue())], 3), (many, len(many))):
+        assert len(pictures.unpack(files, **hosted.most_unpacked())[0]) == count
 
 
 @pytest.mark.parametrize("load", [(hosted.LIMITS.pictures + 1, 1), (1, hosted.LIMITS.picture_bytes + 1)])

@@ -1,10 +1,14 @@
 """The reader of people's own pictures: a valid one fits the model, any other raises a sentence."""
 
 import io
+import json
 import stat
 import struct
+import subprocess
+import sys
 import zipfile
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -154,6 +158,7 @@ def test_sixteen_bits_are_scaled(kind):
         (np.array([[-1.0, np.nan, 1.0]], np.float32), [0, 128, 255]),
         (np.array([[0, 32896, 65535]], np.int32), [0, 128, 255]),
         (np.array([[0, 50_000, 100_000]], np.int32), [0, 128, 255]),
+        (np.array([[-3.0, -3.0]], np.float32), [0, 0]),
     ],
 )
 def test_deep_tiffs_are_scaled(values, expected):
@@ -214,6 +219,124 @@ def test_exif_orientation_is_honoured(orientation, size, kind):
 def test_large_photos_are_decoded_small_enough():
     image = pictures.read(encoded(gradient(6000, 4000), "JPEG"), "photo.jpg")
     assert 512 <= min(image.size) < 1024
+
+
+PEAK = """
+import json, sys
+from pathlib import Path
+from vae_core import pictures
+def peak():
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) // 1024
+content = Path(sys.argv[1]).read_bytes()
+pictures.read(b"P5 1 1 255 \\0", "small")
+before = peak()
+image = pictures.read(content, "large")
+print(json.dumps([*image.size, peak() - before]))
+"""
+
+
+def in_mode(mode: str, size: tuple[int, int]) -> Image.Image:
+    """A gradient in any mode that a PNG or a TIFF can hold; "Pt" is a palette with a transparent colour."""
+    grey = gradient(*size).convert("L")
+    if mode in ("I", "F", "I;16"):
+        dtype, top = {"I": (np.int32, 257), "F": (np.float32, 1 / 255), "I;16": (np.uint16, 257)}[mode]
+        return Image.fromarray((np.asarray(grey) * np.float64(top)).astype(dtype))
+    if mode == "Pt":
+        grey = grey.quantize()
+        grey.info["transparency"] = 0
+        return grey
+    return gradient(*size).convert(mode)
+
+
+def stored(image: Image.Image) -> bytes:
+    if image.mode in ("I", "F", "CMYK"):
+        return encoded(image, "TIFF", compression="tiff_adobe_deflate")
+    return encoded(image)
+
+
+STORED = ["1", "L", "LA", "P", "Pt", "RGB", "RGBA", "I;16", "I", "F", "CMYK"]
+
+
+@pytest.mark.parametrize("mode", STORED)
+def test_pictures_of_every_mode_are_reduced_alike(mode):
+    image = in_mode(mode, (1700, 2300))
+    read = pictures.read(stored(image), "large")
+    assert 512 <= min(read.size) < 1024
+    expected = pictures.fit(image, (3, 27, 20)).astype(int)
+    assert np.abs(pictures.fit(read, (3, 27, 20)) - expected).mean() < 1.5
+    assert pictures.read(stored(in_mode(mode, (1000, 900))), "small").size == (1000, 900)
+
+
+def test_very_long_pictures_are_reduced_as_a_whole():
+    width, height = pictures.read(encoded(Image.new("1", (600, 40_000))), "long").size
+    assert width * height <= 2_000_000
+    assert height / width == pytest.approx(40_000 / 600, rel=0.01)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of a process's memory is read from Linux")
+@pytest.mark.parametrize("mode", STORED)
+def test_a_large_picture_takes_little_more_memory_than_its_own(mode, tmp_path):
+    (tmp_path / "large").write_bytes(stored(in_mode(mode, (400, 400)).resize((4000, 4000), Image.Resampling.NEAREST)))
+    command = [sys.executable, "-c", PEAK, str(tmp_path / "large")]
+    root = Path(__file__).resolve().parents[1]
+    run = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    width, height, megabytes = json.loads(run.stdout)
+    assert max(width, height) < 1024
+    pixel = 1 if mode in ("1", "L", "P", "Pt") else 2 if mode == "I;16" else 4
+    assert megabytes < pixel * 16 + 30
+
+
+DEEP = {
+    "0 to 1": lambda values: values / 255,
+    "0 to 255": lambda values: values,
+    "one pixel tells the range": lambda values: np.where(values == values.max(), 255.0, values / 255),
+    "one pixel is under 0": lambda values: np.where(values == values.min(), -3.0, values / 255),
+    "to a million": lambda values: values * 4000,
+    "no numbers": lambda values: np.where(values > 250, np.nan, np.where(values < 3, -np.inf, values)),
+}
+
+
+@pytest.mark.parametrize("values", DEEP.values(), ids=DEEP)
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_deep_pictures_are_scaled_by_the_range_that_they_have_before_they_are_reduced(values, dtype):
+    grey = np.asarray(gradient(1100, 1300).convert("L"), np.float64)
+    deep = values(grey) if dtype is np.float32 else np.nan_to_num(values(grey), neginf=0)
+    image = Image.fromarray(deep.astype(dtype))
+    expected = np.asarray(pictures.flatten(image).reduce(2)).astype(int)
+    assert np.abs(np.asarray(pictures.read(stored(image), "deep")) - expected).max() <= 1
+
+
+class Entered(list):
+    """Stands for the semaphore, and keeps how often it was held and whether it still is."""
+
+    def __enter__(self):
+        self.append("held")
+
+    def __exit__(self, *_):
+        self.append("free")
+
+
+def icon(width: int, content: bytes) -> bytes:
+    """An icon of `width` pixels, as it says."""
+    return struct.pack("<HHHBBBBHHII", 0, 1, 1, width, width, 0, 0, 1, 8, len(content), 22) + content
+
+
+@pytest.mark.filterwarnings("ignore:Image was not the expected size")
+@pytest.mark.parametrize(
+    ("content", "alone"),
+    [
+        (encoded(Image.new("P", (2100, 2000))), True),
+        (icon(16, encoded(Image.new("P", (2100, 2000)))), True),
+        (encoded(Image.new("P", (300, 200))), False),
+    ],
+)
+def test_large_pictures_are_decoded_and_reduced_one_at_a_time(content, alone, monkeypatch):
+    entered = Entered()
+    flattened = pictures._flattened
+    monkeypatch.setattr(pictures, "_one_large_picture", entered)
+    monkeypatch.setattr(pictures, "_flattened", lambda *given: entered.append("reduced") or flattened(*given))
+    assert max(pictures.read(content, "a").size) < 1024
+    assert entered == (["held", "reduced", "free"] if alone else ["reduced"])
 
 
 # What cannot be read
@@ -352,8 +475,28 @@ def test_an_empty_canvas_is_a_sentence():
         pictures.centre_like_mnist(Image.new("RGBA", (280, 280)))
 
 
+def dots(places: list[tuple[int, int]]) -> np.ndarray:
+    pixels = np.zeros((256, 256), np.uint8)
+    for place in places:
+        pixels[place] = 255
+    return pixels
+
+
+def test_dots_too_small_to_be_seen_are_a_sentence():
+    drawn = Image.fromarray(dots([(10, 10), (245, 245)]))
+    with pytest.raises(
+        UserError, match=r"nothing drawn that is thick enough to be seen at 8 × 8 pixels\. Draw thicker"
+    ):
+        pictures.centre_like_mnist(drawn, 8)
+    assert pictures.centre_like_mnist(drawn, 64).any()
+
+
 @slow
-@given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 60), st.integers(1, 60))), st.sampled_from([8, 28, 64]))
+@given(
+    hnp.arrays(np.uint8, st.tuples(st.integers(1, 60), st.integers(1, 60)))
+    | st.lists(st.tuples(st.integers(0, 255), st.integers(0, 255)), max_size=6).map(dots),
+    st.sampled_from([8, 28, 64]),
+)
 def test_any_drawing_is_centred_or_refused(pixels, size):
     try:
         field = pictures.centre_like_mnist(Image.fromarray(pixels), size)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ui import theme
+from ui import posterior_line, theme
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -67,6 +67,24 @@ def test_digits_that_lie_together_have_colours_far_apart(pair):
 def test_every_class_is_seen_on_light_and_dark():
     for colour in theme.CLASS_COLOURS:
         assert 40 <= lab(colour)[0] <= 84
+
+
+def contrast(a: str, b: str) -> float:
+    """WCAG 2.2."""
+    low, high = sorted(float(TO_XYZ[1] @ linear(colour)) for colour in (a, b))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("colour", [*theme.CLASS_COLOURS, *theme.TERM_COLOURS.values(), "#000000", "#ffffff"])
+def test_text_on_a_colour_is_read(colour):
+    ink = {"black": "#000000", "white": "#ffffff"}[theme.ink_on(colour)]
+    assert contrast(ink, colour) == max(contrast("#000000", colour), contrast("#ffffff", colour)) > 4.5
+
+
+@pytest.mark.parametrize("name", ["light", "dark"])
+def test_every_density_is_seen_on_light_and_dark(name):
+    ground = tomllib.loads((ROOT / ".streamlit/config.toml").read_text())["theme"][name]["backgroundColor"]
+    assert all(contrast(colour, ground) >= 3 for colour in posterior_line._COLOURS)
 
 
 def test_streamlits_own_charts_use_the_same_colours():

@@ -36,6 +36,7 @@ __all__ = [
     "is_ranged",
     "kl_figure",
     "measured",
+    "objective_words",
     "point_sentence",
     "rate_distortion_figure",
     "seen",
@@ -164,8 +165,8 @@ def seen(entry: Entry, checkpoint: Checkpoint) -> Seen:
 
 def chosen_beta(checkpoint: Checkpoint) -> float:
     """Of the values of β on the strip, `rate_distortion.steps`, that which is nearest to the one in the frame."""
-    wanted = st.session_state.get("beta", checkpoint.model.beta)
-    return min(rate_distortion.steps(checkpoint.model.config.beta_range), key=lambda beta: abs(np.log(beta / wanted)))
+    betas = rate_distortion.steps(checkpoint.model.config.beta_range)
+    return state.nearest(betas, st.session_state.get("beta"), state.nearest(betas, checkpoint.model.beta, betas[0]))
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
@@ -401,10 +402,28 @@ def ends_sentence(curve: Curve) -> str:
 def point_sentence(seen: Seen) -> str:
     """What the place of a model of one β says."""
     at = seen.curve.at(seen.beta)
+    to = (
+        "and training leads to the lower left"
+        if _objective(seen) == "beta-vae"
+        else "but training brought something else down"
+    )
     return (
         f"One point: R = {at.rate[0]:.2f} nats buy D = {at.distortion[0]:.1f} nats. The dashed line has the slope "
-        f"−β = −{seen.beta:g}; on it D + βR is the same everywhere, and training leads to the lower left."
+        f"−β = −{seen.beta:g}; on it D + βR is the same everywhere, {to}."
     )
+
+
+def objective_words(seen: Seen) -> str:
+    """What D + βR is to the model's training."""
+    return {
+        "beta-vae": "What training brings down.",
+        "beta-tcvae": "Training brought down D + R + (β − 1) · total correlation instead.",
+        "iwae": "Training brought down −L_K instead, the importance-weighted bound of K draws, which lies below D + R.",
+    }[_objective(seen)]
+
+
+def _objective(seen: Seen) -> str:
+    return seen.checkpoint.record.get("train", {}).get("objective", "beta-vae")
 
 
 def grey_words(seen: Seen) -> str:

@@ -4,10 +4,10 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 
 from ui import caching, layout, state, theme, understand
 from ui.state import Entry
@@ -87,87 +87,98 @@ def anneal(entry: Entry, checkpoint: Checkpoint, image: np.ndarray) -> LogLikeli
     )
 
 
-def curve_figure(curve: BoundCurve, exact: float | None, second: LogLikelihood | None) -> go.Figure:
+def curve_figure(curve: BoundCurve, exact: float | None, second: LogLikelihood | None) -> theme.Chart:
     """L_K of one image with two standard errors against K; log p(x), exact where known, and by annealing."""
-    chart = theme.figure("K, draws under the logarithm", "L<sub>K</sub>, nats", height=360)
-    value, error = curve.values[:, 0], 2 * curve.standard_errors[:, 0]
-    chart.add_scatter(
-        x=curve.sizes,
-        y=value,
-        error_y={"array": error, "thickness": 1.5, "width": 4},
-        mode="lines+markers",
-        name="L<sub>K</sub> ± 2 standard errors",
-        showlegend=True,
-        line={"color": _BOUND, "width": 3},
-        marker={"size": 8},
-        hovertemplate="%{y:.2f}",
-    )
-    ends = [curve.sizes[0], curve.sizes[-1]]
+    traces = [
+        {
+            "type": "scatter",
+            "x": curve.sizes,
+            "y": curve.values[:, 0],
+            "error_y": {"array": 2 * curve.standard_errors[:, 0], "thickness": 1.5, "width": 4},
+            "mode": "lines+markers",
+            "name": "L<sub>K</sub> ± 2 standard errors",
+            "showlegend": True,
+            "line": {"color": _BOUND, "width": 3},
+            "marker": {"size": 8},
+            "hovertemplate": "%{y:.2f}",
+        }
+    ]
+    look = {"xaxis": {"type": "log", "tickvals": [1, 10, 100, 1000, 5000], "tickformat": ",d", "hoverformat": ",d"}}
     if exact is not None:
-        chart.add_scatter(
-            x=ends,
-            y=[exact, exact],
-            mode="lines",
-            name="log p(x), exact",
-            line={"color": _EXACT, "width": 2, "dash": "dash"},
-            hovertemplate="%{y:.2f}",
-        )
+        traces.append(_level(curve, exact, "log p(x), exact", _EXACT, "dash"))
     if second is not None:
         middle, spread = float(second.values[0]), 2 * float(second.standard_errors[0])
-        chart.add_hrect(middle - spread, middle + spread, fillcolor=_ANNEALED, opacity=0.15, line_width=0)
-        chart.add_scatter(
-            x=ends,
-            y=[middle, middle],
-            mode="lines",
-            name="by annealing ± 2 standard errors",
-            line={"color": _ANNEALED, "width": 2, "dash": "dot"},
-            hovertemplate="%{y:.2f}",
-        )
-    return chart.update_xaxes(type="log", tickvals=[1, 10, 100, 1000, 5000], tickformat=",d", hoverformat=",d")
+        traces.append(_level(curve, middle, "by annealing ± 2 standard errors", _ANNEALED, "dot"))
+        band = {"type": "rect", "fillcolor": _ANNEALED, "opacity": 0.15, "line": {"width": 0}}
+        place = {"xref": "x domain", "x0": 0, "x1": 1, "yref": "y", "y0": middle - spread, "y1": middle + spread}
+        look["shapes"] = [band | place]
+    return theme.chart("K, draws under the logarithm", "L<sub>K</sub>, nats", traces, height=360, **look)
 
 
-def histogram(log_weights: np.ndarray, exact: float | None) -> go.Figure:
+def _level(curve: BoundCurve, value: float, name: str, colour: str, dash: str) -> dict[str, Any]:
+    return {
+        "type": "scatter",
+        "x": [curve.sizes[0], curve.sizes[-1]],
+        "y": [value, value],
+        "mode": "lines",
+        "name": name,
+        "line": {"color": colour, "width": 2, "dash": dash},
+        "hovertemplate": "%{y:.2f}",
+    }
+
+
+def histogram(log_weights: np.ndarray, exact: float | None) -> theme.Chart:
     """Where the draws (K,) lie by log w, and where their weight lies; Jensen's gap between the two averages."""
-    shown = np.quantile(log_weights, 0.01), log_weights.max()
+    shown = float(np.quantile(log_weights, 0.01)), float(log_weights.max())
     bins = np.linspace(*shown, _BINS + 1)
     inside = log_weights[log_weights >= shown[0]]
     share = np.exp(inside - inside.max())
-    middles = (bins[1:] + bins[:-1]) / 2
-    chart = theme.figure("log w, nats", "share", height=360, bargap=0, barmode="overlay")
-    for name, colour, value in (
-        ("of the draws", theme.TERM_COLOURS["total"], np.ones(len(inside))),
-        ("of the weight w", _WEIGHT, share),
-    ):
-        height = np.histogram(inside, bins, weights=value)[0] / value.sum()
-        chart.add_bar(x=middles, y=height, name=name, marker_color=colour, opacity=0.65, hovertemplate="%{y:.1%}")
+    bars = [
+        {
+            "type": "bar",
+            "x": (bins[1:] + bins[:-1]) / 2,
+            "y": np.histogram(inside, bins, weights=value)[0] / value.sum(),
+            "name": name,
+            "marker": {"color": colour},
+            "opacity": 0.65,
+            "hovertemplate": "%{y:.1%}",
+        }
+        for name, colour, value in (
+            ("of the draws", theme.TERM_COLOURS["total"], np.ones(len(inside))),
+            ("of the weight w", _WEIGHT, share),
+        )
+    ]
     elbo = float(log_weights.mean())
     bound = float(np.logaddexp.reduce(log_weights) - np.log(len(log_weights)))
-    top = 1.06 * max(float(np.max(bar.y)) for bar in chart.data)
-    for at, colour, dash in ((elbo, _BOUND, "solid"), (bound, _BOUND, "solid"), (exact, _EXACT, "dash")):
-        if at is not None:
-            chart.add_scatter(
-                x=[at, at],
-                y=[0, top],
-                mode="lines",
-                line={"color": colour, "width": 2, "dash": dash},
-                showlegend=False,
-                hoverinfo="skip",
-            )
-    chart.add_annotation(
-        x=bound, ax=elbo, y=top, ay=top, axref="x", ayref="y", arrowhead=2, arrowwidth=2, arrowcolor=_BOUND, text=""
-    )
-    chart.add_annotation(
-        x=(elbo + bound) / 2,
-        y=top,
-        yshift=10,
-        text=f"Jensen’s gap {bound - elbo:.2f} nats",
-        font={"color": _BOUND},
-        showarrow=False,
-    )
+    top = 1.06 * max(float(bar["y"].max()) for bar in bars)
+    lines = [
+        {
+            "type": "scatter",
+            "x": [at, at],
+            "y": [0, top],
+            "mode": "lines",
+            "line": {"color": colour, "width": 2, "dash": dash},
+            "showlegend": False,
+            "hoverinfo": "skip",
+        }
+        for at, colour, dash in ((elbo, _BOUND, "solid"), (bound, _BOUND, "solid"), (exact, _EXACT, "dash"))
+        if at is not None
+    ]
+    arrow = {"axref": "x", "ayref": "y", "arrowhead": 2, "arrowwidth": 2, "arrowcolor": _BOUND, "text": ""}
+    gap = {"text": f"Jensen’s gap {bound - elbo:.2f} nats", "yshift": 10, "showarrow": False}
     reach = 0.04 * (shown[1] - shown[0])
     right = max(shown[1], exact or -np.inf) + reach
-    chart.update_xaxes(range=[min(shown[0], elbo) - reach, right])
-    return chart.update_yaxes(tickformat=".0%", range=[0, 1.12 * top])
+    return theme.chart(
+        "log w, nats",
+        "share",
+        bars + lines,
+        height=360,
+        bargap=0,
+        barmode="overlay",
+        annotations=[{"x": bound, "ax": elbo, "y": top, "ay": top} | arrow, {"x": (elbo + bound) / 2, "y": top} | gap],
+        xaxis={"range": [min(shown[0], elbo) - reach, right]},
+        yaxis={"tickformat": ".0%", "range": [0, 1.12 * top]},
+    )
 
 
 def verdict(log_weights: np.ndarray, exact: float | None) -> str:

@@ -1,6 +1,8 @@
 """What is loaded once for all visitors: models and data sets, bounded, never changed in place."""
 
 import functools
+import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -58,8 +60,13 @@ def train_images(name: str, image_shape: tuple[int, int, int]) -> np.ndarray | N
     return _images(name, image_shape, "train")
 
 
+@functools.lru_cache(maxsize=64)  # a page asks a dozen times
+def _available(name: str, folder: str | None, second: int) -> bool:
+    return data.available(name)
+
+
 def _images(name: str, image_shape: tuple[int, int, int], split: str) -> np.ndarray | None:
-    if not name or not data.available(name):
+    if not name or not _available(name, os.environ.get("VAE_DATA"), int(time.monotonic())):
         return None
     try:
         found = data.load(name)

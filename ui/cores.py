@@ -6,16 +6,17 @@ from contextlib import contextmanager
 
 import torch
 
-__all__ = ["shared", "threads_for"]
+__all__ = ["ALL", "shared", "threads_for"]
+
+ALL = torch.get_num_threads()  # before any script has its share; see that this is imported first
 
 _lock = threading.Lock()
 _running = 0
-_all = torch.get_num_threads()
 
 
 def threads_for(running: int) -> int:
     """How many threads torch may use in each of so many scripts."""
-    return max(1, _all // max(1, running))
+    return max(1, ALL // max(1, running))
 
 
 @contextmanager

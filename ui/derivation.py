@@ -1,5 +1,6 @@
 """The derivation of the ELBO, line by line, each with its value for one picture and one model."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,7 @@ from ui.layout import dimension_name, nats
 from vae_core.checkpoint import Checkpoint
 from vae_core.derivation import DRAWS, GRADIENT_DRAWS, Derivation, Quantity
 from vae_core.information import RateSplit
+from vae_core.model import ModelConfig
 
 __all__ = ["Line", "Step", "amount", "steps", "terms", "words"]
 
@@ -144,7 +146,7 @@ def steps(d: Derivation, checkpoint: Checkpoint, split: RateSplit | None) -> lis
         _two_terms(d),
         _closed_form(d),
         _reparameterised(d),
-        _loss(d, checkpoint),
+        _loss(d, checkpoint, split),
         _views(d, split),
     ]
 
@@ -386,25 +388,81 @@ def _reparameterised(d: Derivation) -> Step:
     )
 
 
-def _loss(d: Derivation, checkpoint: Checkpoint) -> Step:
+def _loss(d: Derivation, checkpoint: Checkpoint, split: RateSplit | None) -> Step:
     reconstruction, beta = -d.fit, _beta(checkpoint)
-    lines = [
+    config, train = checkpoint.model.config, checkpoint.record.get("train", {})
+    if (objective := train.get("objective")) == "beta-tcvae":
+        trained = _tcvae(d, beta, split)
+    elif objective == "iwae":
+        trained = _iwae(d, train["importance_samples"])
+    else:
+        trained = _weighed(d, beta, train.get("free_bits", 0))
+    lines = (
         Line(
             _rows(rf"\mathcal{{J}}(\theta, \phi; x) = -{_FIT}", rf"\quad + {_KL_PRIOR}"),
             f"{amount(reconstruction)} + {_minus(d.kl)} = {_bold(reconstruction + d.kl)}",
             "Code minimises, so the sign turns: reconstruction plus KL.",
             "train",
         ),
-        Line(
-            _rows(rf"\mathcal{{J}}_\beta(\theta, \phi; x) = -{_FIT}", rf"\quad + \beta \cdot {_KL_PRIOR}"),
-            f"with this model’s β = {beta:g}: {amount(reconstruction)} + {beta:g} · {_minus(d.kl)} = "
-            f"{_bold(Quantity(reconstruction.value + beta * d.kl.value, reconstruction.error))}",
-            "A weight on the KL chooses another balance (Higgins et al. 2017). At β = 1 it is the ELBO’s.",
-            "beta",
+        trained,
+        _bernoulli(d) if config.likelihood == "bernoulli" else _gaussian(d, config),
+    )
+    return Step("The loss", "From the ELBO to what a training step computes for this picture.", lines)
+
+
+def _weighed(d: Derivation, beta: float, free_bits: float) -> Line:
+    reconstruction, freed = -d.fit, ""
+    if free_bits:
+        freed = (
+            f" This model was trained with free bits: a dimension whose KL averages less than {free_bits:g} nats over "
+            "a batch counts as that much."
+        )
+    return Line(
+        _rows(rf"\mathcal{{J}}_\beta(\theta, \phi; x) = -{_FIT}", rf"\quad + \beta \cdot {_KL_PRIOR}"),
+        f"with this model’s β = {beta:g}: {amount(reconstruction)} + {beta:g} · {_minus(d.kl)} = "
+        f"{_bold(Quantity(reconstruction.value + beta * d.kl.value, reconstruction.error))}",
+        "A weight on the KL chooses another balance (Higgins et al. 2017). At β = 1 it is the ELBO’s." + freed,
+        "beta",
+    )
+
+
+def _tcvae(d: Derivation, beta: float, split: RateSplit | None) -> Line:
+    value = f"with this model’s β = {beta:g}"
+    if split:
+        weight, correlation = beta - 1, Quantity(split.total_correlation, split.standard_errors[1])
+        extra = Quantity(weight * correlation.value, abs(weight) * correlation.error)
+        value += (
+            f", and the total correlation of {split.images:,} test images: {amount(-d.fit)} + {_minus(d.kl)} + "
+            f"{f'{weight:g}' if weight >= 0 else f'(−{-weight:g})'} · {_minus(correlation)} = "
+            f"{_bold(d.kl - d.fit + extra)}"
+        )
+    return Line(
+        _rows(
+            rf"\mathcal{{J}}_\beta(\theta, \phi; x) = -{_FIT}",
+            rf"\quad + {_KL_PRIOR}",
+            r"\quad + (\beta - 1) \cdot \mathrm{KL}\!\left(q_\phi(z) \,\|\, {\textstyle\prod_j} q_\phi(z_j)\right)",
         ),
-        _bernoulli(d) if checkpoint.model.config.likelihood == "bernoulli" else _gaussian(d),
-    ]
-    return Step("The loss", "What a training step computes for this picture.", tuple(lines))
+        value,
+        "This model is a β-TCVAE (Chen et al. 2018): β weighs the total correlation alone, which says how far the "
+        "dimensions of all codes together are from independent. It is no single picture’s: a training step estimates "
+        "it from its batch. At β = 1 the loss is the ELBO’s.",
+        "beta",
+    )
+
+
+def _iwae(d: Derivation, samples: int) -> Line:
+    joint, encoder = (density.replace("z", "z_k") for density in (_JOINT, _Q))
+    return Line(
+        _rows(
+            r"\mathcal{J}_K(\theta, \phi; x) =",
+            r"\quad -\mathbb{E}_{z_1, \ldots, z_K \sim q_\phi}"
+            rf"\!\left[\log \frac1K \sum_{{k=1}}^K \frac{{{joint}}}{{{encoder}}}\right]",
+        ),
+        f"with this model’s K = {samples}: between −log p(x) and −ELBO, {amount(-d.evidence)} and {_bold(-d.elbo)}",
+        "This model is an IWAE (Burda et al. 2016): it averages the weights p(x, z)/q(z|x) of K draws before the "
+        "logarithm. At K = 1 that is reconstruction plus KL; the more draws, the nearer to −log p(x). There is no β.",
+        "bounds",
+    )
 
 
 def _beta(checkpoint: Checkpoint) -> float:
@@ -427,8 +485,20 @@ def _bernoulli(d: Derivation) -> Line:
     )
 
 
-def _gaussian(d: Derivation) -> Line:
-    constant = d.at_mu["constant"]
+def _gaussian(d: Derivation, config: ModelConfig) -> Line:
+    constant, half = d.at_mu["constant"], math.prod(config.image_shape) / 2
+    fixed = half * math.log(2 * math.pi)
+    if config.likelihood == "gaussian":
+        why = (
+            "and a constant. What is left out with the constant is only the constant; what is left out with the scale "
+            "changes β."
+        )
+    else:
+        why = (
+            "and what σ costs. A training step takes for σ² the mean squared error of its batch (Rybkin et al. 2021). "
+            f"Averaged over its images the scaled error is then n/2 = {half:,g}, and what falls in its place is "
+            f"n/2 · log σ², here {amount(constant - fixed)} nats. Only n/2 · log 2π = {amount(fixed)} nats is constant."
+        )
     return Line(
         _rows(
             rf"{_LIKELIHOOD} = \mathcal{{N}}(x; m_\theta(z), \sigma^2 I)",
@@ -437,8 +507,7 @@ def _gaussian(d: Derivation) -> Line:
         ),
         f"at z = μ: {amount(d.at_mu['error'])} + {_minus(constant)} = {_bold(-d.at_mu['likelihood'])}, with σ = "
         f"{d.at_mu['variance'] ** 0.5:.3f}",
-        "This model’s likelihood: the squared error, scaled, and a constant. What is left out with the constant is "
-        "only the constant; what is left out with the scale changes β.",
+        f"This model’s likelihood: the squared error, scaled, {why}",
         "reconstruct",
     )
 

@@ -65,6 +65,7 @@ def split(entry: Entry, checkpoint: Checkpoint) -> RateSplit | None:
 
 def show(step: Step, number: int, subject: Subject, *, exact: bool) -> None:
     """Draw one step; its links lead to the same model and, if it is a test image, the same picture."""
+    shared = state.shared()
     st.subheader(f"{number}. {step.title}", anchor=False)
     st.markdown(step.about)
     for line in step.lines:
@@ -75,7 +76,7 @@ def show(step: Step, number: int, subject: Subject, *, exact: bool) -> None:
                 st.markdown("\n\n".join(filter(None, (line.value, line.why))))
                 with st.container(horizontal=True, gap="small"):
                     for place, label in _links(line.formula, line.touch, exact=exact).items():
-                        parameters = state.shared() | _picture(place, subject)
+                        parameters = shared | _picture(place, subject)
                         page = PLACES[place][0]
                         st.page_link(page, label=label, icon=":material/touch_app:", query_params=parameters)
 

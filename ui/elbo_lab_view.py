@@ -22,11 +22,12 @@ __all__ = [
     "LOOKED_THROUGH",
     "Climb",
     "Lab",
+    "begin_from",
+    "begun",
     "climb",
     "exact",
     "gap_sentence",
-    "link",
-    "linked",
+    "keep",
     "look",
     "matched",
     "modes",
@@ -44,6 +45,7 @@ _SIDE = 15
 _EVERY = 4  # a point of the walk for so many steps
 _FOUND, _AT_ONCE = 12, 16
 _CAUGHT = 0.1  # nats
+_LEFT, _LINKS, _ADDRESS = "elbo_left", "elbo_links", "elbo_address"
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,22 +104,46 @@ def modes(lab: Lab) -> list[Mode]:
     return _modes(lab.id, lab)
 
 
-def link(lab: Lab, q: Gaussian) -> None:
-    """Put q into the page's address, where it is not the encoder's."""
+def begun(lab: Lab) -> tuple[Gaussian, int]:
+    """Where q starts, and the version of the pad that takes it from there.
+
+    Another address than the app has written last says where: a link's, or the one that Back leads to, if it was not
+    written for another picture. Else q is where it was left in this visit, and at first the encoder's.
+    """
+    asked = st.query_params.get("q")
+    mine = st.session_state.get(_LINKS, {}).get(asked, lab.id) == lab.id
+    if mine and asked != st.session_state.get(_ADDRESS) and (q := _read(asked or "", len(lab.encoder.mu))):
+        begin_from(lab, q)
+    return _left().get(lab.id, lab.encoder), st.session_state.setdefault("elbo_version", 0)
+
+
+def begin_from(lab: Lab, q: Gaussian) -> None:
+    """Put q into the pad."""
+    _left()[lab.id] = q
+    st.session_state["elbo_version"] = st.session_state.get("elbo_version", 0) + 1
+
+
+def keep(lab: Lab, q: Gaussian) -> None:
+    """Remember where q was left, in this visit and in the page's address; there not where it is the encoder's."""
+    _left()[lab.id] = q
     if _written(q) == _written(lab.encoder):
         st.query_params.pop("q", None)
     else:
         st.query_params["q"] = _written(q)
+        st.session_state.setdefault(_LINKS, {})[_written(q)] = lab.id
+    st.session_state[_ADDRESS] = st.query_params.get("q")
 
 
-def linked(lab: Lab) -> Gaussian | None:
-    """The q of the link that the visitor came by, for the picture that it showed."""
-    asked = st.session_state.setdefault("elbo_linked", {lab.id: st.query_params.get("q")}).get(lab.id)
+def _left() -> dict[str, Gaussian]:
+    """Where q was left, by the ids of labs."""
+    return st.session_state.setdefault(_LEFT, {})
+
+
+def _read(text: str, d: int) -> Gaussian | None:
     try:
-        values = [float(part) for part in (asked or "").split(",")]
+        values = [float(part) for part in text.split(",")]
     except ValueError:
         return None
-    d = len(lab.encoder.mu)
     return Gaussian(tuple(values[:d]), tuple(values[d:])) if is_gaussian(values[:d], values[d:], d) else None
 
 
@@ -171,10 +197,12 @@ def climb(lab: Lab, checkpoint: Checkpoint, start: Gaussian, progress: Callable[
     begin = amortisation.GaussianPosterior(torch.tensor([start.mu]), torch.diag_embed(torch.tensor([start.sigma])))
     owner, begin = amortisation.starts(model, images, begin)
     states = []
-    for one in amortisation.improve(model, images[owner], start=begin, steps=_STEPS, samples=32):
-        if one.step % _EVERY == 0:
-            states.append(torch.cat([one.q.mu, one.q.sigma], 1))
-            progress(one.step, one.total)
+    with turns.turn():
+        for one in amortisation.improve(model, images[owner], start=begin, steps=_STEPS, samples=32):
+            if one.step % _EVERY == 0:
+                states.append(torch.cat([one.q.mu, one.q.sigma], 1))
+                progress(one.step, one.total)
+                turns.pass_on()
     walks = torch.stack(states, 1).numpy()  # (1 or 2, T, 2 d)
     ends = [Gaussian(*(tuple(map(float, part)) for part in np.split(walk[-1], 2))) for walk in walks]
     gaps = [float(exact(lab, end).kl_to_true_posterior[0]) for end in ends]

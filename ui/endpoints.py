@@ -6,6 +6,7 @@ import streamlit as st
 from ui import layout, own_pictures, state
 from ui.components.picture_grid import picture_grid, picture_grid_index
 from ui.decoded import decoded
+from ui.guards import say_errors
 from vae_core.checkpoint import Checkpoint
 from vae_core.errors import UserError
 
@@ -32,34 +33,18 @@ def endpoint(name: str, entry: state.Entry, checkpoint: Checkpoint, default: str
         with st.container(gap="small", width="stretch"):
             words = st.container()
             with st.container(horizontal=True, gap="small"):
-                with st.popover("Choose", icon=":material/touch_app:"):
-                    tests, prior, own, text = st.tabs(["Test images", "Prior", "Your picture", "Text"])
+                _choice(name, entry, checkpoint, default)
                 _dice(name, checkpoint)
-    with own:
-        _own(name, checkpoint)
-    replaced = _leave_other_model(name, entry, checkpoint, default)
-    spec = text.text_input(
-        f"Point {title}",
-        key=name,
-        bind="query-params",
-        persist_state="session",
-        max_chars=_SPEC_CHARACTERS,
-        help="test:12 is a test image, prior:7 a draw from N(0, I) with seed 7, z:0.5,-1 a point by its coordinates.",
-    ).strip()
+    spec = _spec(name, default)
     try:
-        spec = spec or default
         point = state.resolve(spec, checkpoint)
     except UserError as error:
         words.error(str(error), icon=":material/error:")
         spec, point = default, state.resolve(default, checkpoint)
     else:
         st.session_state[f"{name}/model"] = entry.id
-    if replaced and spec == default:
+    if st.session_state.get(f"{name}/replaced") == entry.id and spec == default:
         words.caption(f"{title} was chosen for another model; {_called(spec, point, checkpoint)} is shown.")
-    with tests:
-        _test_images(name, spec, checkpoint)
-    with prior:
-        _prior(name, spec)
     with face:
         picture = decoded(entry, checkpoint, point.z[None])[0] if point.picture is None else point.picture
         layout.picture(picture, target=84)
@@ -67,11 +52,40 @@ def endpoint(name: str, entry: state.Entry, checkpoint: Checkpoint, default: str
     return point
 
 
-def _leave_other_model(name: str, entry: state.Entry, checkpoint: Checkpoint, default: str) -> bool:
-    """Put `default` in the place of a point that was good for the model before, and is none of this one.
+def _spec(name: str, default: str) -> str:
+    return st.session_state[name].strip() or default
 
-    Returns whether that was done for this model.
+
+@st.fragment
+@say_errors
+def _choice(name: str, entry: state.Entry, checkpoint: Checkpoint, default: str) -> None:
+    """The button that opens the picker. What is chosen in it draws the whole page again, but opening it does not.
+
+    Closed, it holds no more than what has a part in the address and what keeps a visitor's file.
     """
+    popover = st.popover("Choose", icon=":material/touch_app:", on_change="rerun", key=f"{name}_choice")
+    tests, prior, own, text = popover.tabs(["Test images", "Prior", "Your picture", "Text"])
+    with own:
+        _own(name, checkpoint)
+    _leave_other_model(name, entry, checkpoint, default)
+    text.text_input(
+        f"Point {name.upper()}",
+        key=name,
+        bind="query-params",
+        persist_state="session",
+        max_chars=_SPEC_CHARACTERS,
+        help="test:12 is a test image, prior:7 a draw from N(0, I) with seed 7, z:0.5,-1 a point by its coordinates.",
+        on_change=st.rerun,
+    )
+    if popover.open:
+        with tests:
+            _test_images(name, _spec(name, default), checkpoint)
+        with prior:
+            _prior(name, _spec(name, default))
+
+
+def _leave_other_model(name: str, entry: state.Entry, checkpoint: Checkpoint, default: str) -> None:
+    """Put `default` in the place of a point that was good for the model before, and is none of this one."""
     chosen_for, replaced_for = f"{name}/model", f"{name}/replaced"
     if not st.session_state.get(name):
         st.session_state[name] = default
@@ -81,7 +95,6 @@ def _leave_other_model(name: str, entry: state.Entry, checkpoint: Checkpoint, de
             state.resolve(st.session_state[name].strip(), checkpoint)
         except UserError:
             st.session_state[name], st.session_state[replaced_for] = default, entry.id
-    return st.session_state.get(replaced_for) == entry.id
 
 
 def _called(spec: str, point: state.Point, checkpoint: Checkpoint) -> str:
@@ -116,6 +129,12 @@ def _set(name: str, spec: str) -> None:
     st.session_state[name] = spec
 
 
+def _choose(name: str, spec: str) -> None:
+    """For callbacks of the picker, which else would draw itself alone again."""
+    _set(name, spec)
+    st.rerun()
+
+
 def _test_images(name: str, spec: str, checkpoint: Checkpoint) -> None:
     """The page of test images on which the chosen one is, and its number."""
     if checkpoint.snapshot is None:
@@ -134,7 +153,7 @@ def _test_images(name: str, spec: str, checkpoint: Checkpoint) -> None:
         count - 1,
         key=number,
         placeholder=f"0–{count - 1:,}",
-        on_change=lambda: _set(name, f"test:{st.session_state[number] or 0}"),
+        on_change=lambda: _choose(name, f"test:{st.session_state[number] or 0}"),
     )
     picture_grid(
         shown,
@@ -142,7 +161,7 @@ def _test_images(name: str, spec: str, checkpoint: Checkpoint) -> None:
         label="Test images",
         selected=None if chosen is None else chosen - first,
         scale=layout.whole_scale(shown.shape[-1], 28),
-        on_pick=lambda: _set(name, f"test:{first + (picture_grid_index(key) or 0)}"),
+        on_pick=lambda: _choose(name, f"test:{first + (picture_grid_index(key) or 0)}"),
     )
     if not real:
         st.caption("Decoded from posterior means: the data set is not at hand.")
@@ -159,13 +178,13 @@ def _prior(name: str, spec: str) -> None:
         key=key,
         placeholder="any whole number",
         help="The same seed draws the same z from N(0, I).",
-        on_change=lambda: _set(name, f"prior:{st.session_state[key] or 0}"),
+        on_change=lambda: _choose(name, f"prior:{st.session_state[key] or 0}"),
     )
     st.button(
         "Draw from the prior",
         icon=":material/casino:",
         key=f"{name}_draw",
-        on_click=lambda: _set(name, f"prior:{np.random.default_rng().integers(10_000)}"),
+        on_click=lambda: _choose(name, f"prior:{np.random.default_rng().integers(10_000)}"),
     )
 
 
@@ -175,6 +194,7 @@ def _own(name: str, checkpoint: Checkpoint) -> None:
         "A picture of your own",
         max_upload_size=own_pictures.MEGABYTES,
         key=f"{name}_file",
+        on_change=st.rerun,
         help="Cut to the middle, brought to the model's size and, where that suits the data, inverted and centred.",
     )
     found, problems = own_pictures.read_files([file] if file else [], key=f"{name}_pictures")

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 import torch
 
 from ui import layout, theme, understand
@@ -50,7 +49,7 @@ _COLOURS = dict(zip(ESTIMATORS, ("#2a9d9d", "#c0378a", "#d98a1f"), strict=True))
 
 @dataclass(frozen=True)
 class Gradients:
-    """Gradients by (μ, log σ) for one image and q: by estimator (K, 2d), and exact (2d,) where d ≤ 2."""
+    """Gradients by (μ, log σ) for one image and q: by estimator (K, 2d) float32, and exact (2d,) where d ≤ 2."""
 
     draws: dict[str, np.ndarray]
     exact: np.ndarray | None
@@ -74,17 +73,18 @@ def gradients(entry: Entry, checkpoint: Checkpoint, image: np.ndarray, mu: np.nd
 
     def compute(progress: Callable[[float], None]) -> Gradients:
         model = checkpoint.model
-        draws = gradient_draws(model, image, mu, sigma, DRAWS)
+        found = gradient_draws(model, image, mu, sigma, DRAWS)
         progress(0.5)
+        draws = {one: values.astype(np.float32) for one, values in found.items()}
         return Gradients(draws, exact_gradient(model, image, mu, sigma) if len(mu) <= 2 else None)
 
     key = understand.result_key("gradients", entry, checkpoint.model.beta, image, *mu.tolist(), *sigma.tolist())
     return understand.kept(key, compute, "Drawing gradients")
 
 
-def clouds(found: Gradients, pair: tuple[int, int], names: tuple[str, str]) -> dict[str, go.Figure]:
+def clouds(found: Gradients, pair: tuple[int, int], names: tuple[str, str]) -> dict[str, theme.Chart]:
     """A cloud by each estimator, on the same axes: the gradients by μ in two dimensions, and their common mean."""
-    reach = 1.15 * max(np.quantile(np.abs(draws[:, pair]), 0.99) for draws in found.draws.values())
+    reach = 1.15 * max(float(np.quantile(np.abs(draws[:, pair]), 0.99)) for draws in found.draws.values())
     return {one: _cloud(one, draws[:, pair], found.exact, pair, names, reach) for one, draws in found.draws.items()}
 
 
@@ -95,31 +95,46 @@ def _cloud(
     pair: tuple[int, int],
     names: tuple[str, str],
     reach: float,
-) -> go.Figure:
-    chart = theme.figure(f"by μ of {names[0]}, nats per unit", f"by μ of {names[1]}", height=320, hovermode="closest")
-    chart.add_scatter(
-        x=draws[:, 0],
-        y=draws[:, 1],
-        mode="markers",
-        marker={"size": 5, "color": _COLOURS[estimator], "opacity": 0.45},
-        hovertemplate="%{x:.4~g}, %{y:.4~g}<extra></extra>",
-    )
+) -> theme.Chart:
     middle = draws.mean(0) if exact is None else exact[list(pair)]
-    chart.add_scatter(
-        x=middle[:1],
-        y=middle[1:],
-        mode="markers",
-        marker={"size": 12, "symbol": "cross-thin", "line": {"width": 2.5, "color": theme.TERM_COLOURS["total"]}},
-        hovertemplate="mean %{x:.4~g}, %{y:.4~g}<extra></extra>",
+    traces = [
+        {
+            "type": "scatter",
+            "x": draws[:, 0],
+            "y": draws[:, 1],
+            "mode": "markers",
+            "marker": {"size": 5, "color": _COLOURS[estimator], "opacity": 0.45},
+            "hovertemplate": "%{x:.4~g}, %{y:.4~g}<extra></extra>",
+        },
+        {
+            "type": "scatter",
+            "x": middle[:1],
+            "y": middle[1:],
+            "mode": "markers",
+            "marker": {
+                "size": 12,
+                "symbol": "cross-thin",
+                "line": {"width": 2.5, "color": theme.TERM_COLOURS["total"]},
+            },
+            "hovertemplate": "mean %{x:.4~g}, %{y:.4~g}<extra></extra>",
+        },
+    ]
+    return theme.chart(
+        f"by μ of {names[0]}, nats per unit",
+        f"by μ of {names[1]}",
+        traces,
+        height=320,
+        hovermode="closest",
+        showlegend=False,
+        margin={"t": 8},
+        xaxis={"range": [-reach, reach]},
+        yaxis={"range": [-reach, reach]},
     )
-    chart.update_layout(showlegend=False, margin={"t": 8})
-    chart.update_xaxes(range=[-reach, reach])
-    return chart.update_yaxes(range=[-reach, reach])
 
 
 def variances(found: Gradients) -> dict[str, float]:
     """The variance of each estimator's gradient, summed over its components."""
-    return {one: float(draws.var(0, ddof=1).sum()) for one, draws in found.draws.items()}
+    return {one: float(draws.var(0, ddof=1, dtype=np.float64).sum()) for one, draws in found.draws.items()}
 
 
 def costs(found: Gradients) -> dict[str, float]:
@@ -148,7 +163,7 @@ def summary(found: Gradients, dimensions: tuple[int, ...]) -> pd.DataFrame:
     for estimator, draws in found.draws.items():
         for offset, what in ((0, "μ"), (d, "log σ")):
             for j in dimensions:
-                values = draws[:, offset + j]
+                values = draws[:, offset + j].astype(np.float64)
                 rows.append(
                     {
                         "Estimator": NAMES[estimator],
@@ -209,44 +224,54 @@ def walks(
     )
 
 
-def elbo_figure(found: Walks) -> go.Figure:
+def elbo_figure(found: Walks) -> theme.Chart:
     """The ELBO of each walk against steps, from the lowest of the reparameterised one a little down."""
-    chart = theme.figure("step", "ELBO, nats", height=360)
-    for one, values in found.elbo.items():
-        chart.add_scatter(
-            x=_EVERY * np.arange(len(values)),
-            y=values,
-            name=NAMES[one],
-            line={"color": _COLOURS[one], "width": 3 if one == ESTIMATORS[0] else 2},
-            hovertemplate="%{y:.1f}",
-        )
-    steady = found.elbo[ESTIMATORS[0]]
-    top, bottom = max(values.max() for values in found.elbo.values()), steady.min()
+    traces = [
+        {
+            "type": "scatter",
+            "x": _EVERY * np.arange(len(values)),
+            "y": values,
+            "name": NAMES[one],
+            "line": {"color": _COLOURS[one], "width": 3 if one == ESTIMATORS[0] else 2},
+            "hovertemplate": "%{y:.1f}",
+        }
+        for one, values in found.elbo.items()
+    ]
+    top = float(max(values.max() for values in found.elbo.values()))
+    bottom = float(found.elbo[ESTIMATORS[0]].min())
     reach = max(top - bottom, 1.0)
-    return chart.update_yaxes(range=[bottom - 0.6 * reach, top + 0.1 * reach])
-
-
-def walk_figure(found: Walks, pair: tuple[int, int], names: tuple[str, str], cloud: np.ndarray) -> go.Figure:
-    """Where μ went in two dimensions, over a cloud of posterior means (N, 2)."""
-    chart = theme.figure(names[0], names[1], height=360, hovermode="closest", showlegend=False)
-    chart.add_scatter(
-        x=cloud[:, 0],
-        y=cloud[:, 1],
-        mode="markers",
-        marker={"size": 3, "color": theme.TERM_COLOURS["total"], "opacity": 0.25},
-        hoverinfo="skip",
+    return theme.chart(
+        "step", "ELBO, nats", traces, height=360, yaxis={"range": [bottom - 0.6 * reach, top + 0.1 * reach]}
     )
+
+
+def walk_figure(found: Walks, pair: tuple[int, int], names: tuple[str, str], cloud: np.ndarray) -> theme.Chart:
+    """Where μ went in two dimensions, over a cloud of posterior means (N, 2)."""
+    traces = [
+        {
+            "type": "scatter",
+            "x": cloud[:, 0],
+            "y": cloud[:, 1],
+            "mode": "markers",
+            "marker": {"size": 3, "color": theme.TERM_COLOURS["total"], "opacity": 0.25},
+            "hoverinfo": "skip",
+        }
+    ]
     for one, means in found.mu.items():
-        x, y = means[:, pair[0]], means[:, pair[1]]
-        chart.add_scatter(
-            x=x,
-            y=y,
-            mode="lines+markers",
-            line={"color": _COLOURS[one], "width": 2},
-            marker={"size": [10, *[3] * (len(x) - 2), 10], "symbol": ["circle-open", *["circle"] * (len(x) - 1)]},
-            customdata=np.arange(len(x)),
-            hovertemplate=f"{NAMES[one]}, step %{{customdata}}<br>%{{x:.3f}}, %{{y:.3f}}<extra></extra>",
+        last = len(means) - 1
+        traces.append(
+            {
+                "type": "scatter",
+                "x": means[:, pair[0]],
+                "y": means[:, pair[1]],
+                "mode": "lines+markers",
+                "line": {"color": _COLOURS[one], "width": 2},
+                "marker": {"size": [10, *[3] * (last - 1), 10], "symbol": ["circle-open", *["circle"] * last]},
+                "customdata": np.arange(last + 1),
+                "hovertemplate": f"{NAMES[one]}, step %{{customdata}}<br>%{{x:.3f}}, %{{y:.3f}}<extra></extra>",
+            }
         )
     reach = 1.08 * max(3.0, float(np.abs(cloud).max(initial=0)))
-    chart.update_xaxes(range=[-reach, reach], constrain="domain")
-    return chart.update_yaxes(range=[-reach, reach], scaleanchor="x", constrain="domain")
+    axis = {"range": [-reach, reach], "constrain": "domain"}
+    look = {"height": 360, "hovermode": "closest", "showlegend": False}
+    return theme.chart(*names, traces, xaxis=axis, yaxis=axis | {"scaleanchor": "x"}, **look)

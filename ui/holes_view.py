@@ -1,5 +1,6 @@
 """The aggregate posterior over the prior in a plane of the latent space, and what is decoded in the holes between."""
 
+import functools
 import math
 from dataclasses import replace
 
@@ -12,6 +13,7 @@ from PIL import Image
 from ui import interpolation, latent_view, layout, theme, turns
 from ui.beta_view import Seen
 from ui.components.latent_map import Background, ByClass, Mark, latent_map, latent_map_props, read_selection, send_atlas
+from ui.guards import say_errors
 from ui.information_view import codes
 from vae_core import latent
 from vae_core.checkpoint import LatentSnapshot
@@ -44,7 +46,7 @@ def show(seen: Seen) -> None:
     )
     dimensions = _dimensions(found) if found.mu.shape[1] > 2 else (0, 1)
     plane = _Plane(seen, found, dimensions)
-    st.fragment(_map_and_place)(plane)
+    st.fragment(say_errors(_map_and_place))(plane)
     send_atlas(latent_view.plane_atlas(plane.key, plane.checkpoint, plane.projection), key="information_atlas")
 
 
@@ -78,10 +80,11 @@ def _map_and_place(plane: _Plane) -> None:
             st.markdown("Click the map, a hole or a crowded place: what the decoder makes of it appears here.")
         else:
             _place(plane, place)
+        drawn, fresh = _shares(plane.key, plane.mu, plane.logvar)
         st.caption(
-            f"Of draws from the prior, {prior_share(plane.mu, plane.logvar):.0%} fall into holes of this plane, where "
-            f"the prior is {math.exp(HOLE_NATS):.0f} times as dense as q(z), or more; of the codes of "
-            f"unseen pictures, {fresh_share(plane.mu, plane.logvar):.0%} do."
+            f"Of draws from the prior, {drawn:.0%} fall into holes of this plane, where the prior is "
+            f"{math.exp(HOLE_NATS):.0f} times as dense as q(z), or more; of the codes of unseen pictures, {fresh:.0%} "
+            "do."
         )
 
 
@@ -120,6 +123,13 @@ def log_ratio(values: np.ndarray, mu: np.ndarray, logvar: np.ndarray) -> np.ndar
     return -hole_depth(points, mu, logvar).reshape(len(values), -1)
 
 
+@st.cache_data(max_entries=256, show_spinner=False)
+@turns.in_turn
+def _shares(key: str, _mu: np.ndarray, _logvar: np.ndarray) -> tuple[float, float]:  # noqa: ARG001 (the cache's key)
+    """Of draws from the prior, and of codes of unseen images: the shares in holes."""
+    return prior_share(_mu, _logvar), fresh_share(_mu, _logvar)
+
+
 def deepest_hole(values: np.ndarray, ratio: np.ndarray) -> tuple[float, float]:
     """Where log q − log p is lowest within two standard deviations of the prior: (first, second) dimension."""
     inside = values[:, None] ** 2 + values**2 <= _WITHIN**2
@@ -128,8 +138,6 @@ def deepest_hole(values: np.ndarray, ratio: np.ndarray) -> tuple[float, float]:
 
 
 def _map(plane: _Plane, place: tuple[float, float] | None) -> None:
-    edge = plane.values[-1] + (plane.values[1] - plane.values[0]) / 2  # cells stand around their points
-    shares = (np.clip(plane.ratio[::-1], _LOW, _HIGH) - _LOW) / (_HIGH - _LOW)
     props = latent_map_props(
         plane.projection.positions,
         ByClass(np.zeros(len(plane.found), int), (), ("#ffffff",)),
@@ -139,7 +147,7 @@ def _map(plane: _Plane, place: tuple[float, float] | None) -> None:
         item="Test image",
         label="Aggregate posterior over the prior",
         file="aggregate-posterior",
-        background=Background(_shades(shares), (-edge, edge, -edge, edge)),
+        background=_background(plane.key, plane.values, plane.ratio),
         contours=True,
         marks=[Mark(*place, "here")] if place else [],
         placeable=True,
@@ -148,12 +156,25 @@ def _map(plane: _Plane, place: tuple[float, float] | None) -> None:
     latent_map(plane.projection.positions, props, key="information_map")
 
 
+@st.cache_resource(max_entries=32, show_spinner=False)
+def _background(key: str, _values: np.ndarray, _ratio: np.ndarray) -> Background:  # noqa: ARG001 (the cache's key)
+    edge = _values[-1] + (_values[1] - _values[0]) / 2  # cells stand around their points
+    shares = (np.clip(_ratio[::-1], _LOW, _HIGH) - _LOW) / (_HIGH - _LOW)
+    return Background(_shades(shares), (-edge, edge, -edge, edge))
+
+
+@functools.cache
+def _ramp() -> np.ndarray:
+    ramp = plotly.colors.sample_colorscale(theme.CONTINUOUS, np.linspace(0, 1, 256), colortype="tuple")
+    return (np.array(ramp) * 255).round().astype(np.uint8)
+
+
 def _shades(shares: np.ndarray) -> np.ndarray:
     """Numbers from 0 to 1 as colours of the continuous map: (…) → (…, 3) uint8."""
-    ramp = plotly.colors.sample_colorscale(theme.CONTINUOUS, np.linspace(0, 1, 256), colortype="tuple")
-    return (np.array(ramp) * 255).round().astype(np.uint8)[np.round(shares * 255).astype(int)]
+    return _ramp()[np.round(shares * 255).astype(int)]
 
 
+@st.cache_data(show_spinner=False)
 def _legend() -> None:
     ramp = np.broadcast_to(np.linspace(0, 1, _BAR[0]), _BAR[::-1])
     with st.container(horizontal=True, vertical_alignment="center"):

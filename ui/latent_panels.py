@@ -17,6 +17,7 @@ from ui.components.latent_map import (
     latent_map_props,
     send_atlas,
 )
+from ui.guards import say_errors
 from ui.latent_selection import named_points, selection_panel
 from ui.latent_view import Codes, Projection
 from ui.tsne_job import TsneJob, tsne_jobs
@@ -50,7 +51,7 @@ def settings(entry: state.Entry, found: Codes) -> Settings:
     """Draw the controls over the map."""
     d = found.mu.shape[1]
     kinds, colours = view.projection_titles(d), view.colour_titles(found)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    with st.container(horizontal=True):
         kind = st.segmented_control(
             "Projection", list(kinds), format_func=kinds.get, default=next(iter(kinds)), required=True,
             key="map_projection", bind="query-params", persist_state="session",
@@ -137,10 +138,11 @@ def _pick_tsne(entry: state.Entry, found: Codes) -> tuple[TsneJob, bool, str]:
     )
     # Not in the fragment that repeats itself: a click that meets the change from one to the other would be lost.
     live = job.running
-    if live:
-        st.button("Stop", icon=":material/stop:", key="map_stop", on_click=job.stop)
-    elif job.stopped and not job.finished:
-        st.button("Continue", icon=":material/play_arrow:", key="map_continue", on_click=job.resume)
+    with st.container(width="content", height="stretch", vertical_alignment="bottom"):
+        if live:
+            st.button("Stop", icon=":material/stop:", key="map_stop", on_click=job.stop)
+        elif job.stopped and not job.finished:
+            st.button("Continue", icon=":material/play_arrow:", key="map_continue", on_click=job.resume)
     return job, live, f"{perplexity} {seed}"
 
 
@@ -161,6 +163,7 @@ def explorer(entry: state.Entry, checkpoint: Checkpoint, found: Codes, chosen: S
     st.session_state.pop("map_drop_problem", None)
 
     @st.fragment(run_every=_LIVE_SECONDS if chosen.live else None)
+    @say_errors
     def map_and_selection() -> None:
         if job is not None and job.running != chosen.live:
             st.rerun()  # the whole page, so that the fragment starts or stops repeating itself

@@ -1,6 +1,7 @@
 """The head of a page, and how pictures and numbers stand on it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ from PIL import Image
 
 from vae_core import imaging
 
-__all__ = ["dimension_name", "drawing", "head", "nats", "nats_in", "picture", "whole_scale"]
+__all__ = ["dimension_name", "drawing", "head", "nats", "nats_in", "picture", "table", "whole_scale"]
 
 
 def dimension_name(dimension: int) -> str:
@@ -26,13 +27,21 @@ def head(title: str, about: str) -> None:
 
 def nats(value: float, digits: int = 1) -> str:
     """A number of nats for people: '−95.1 nats'."""
-    return f"{value:,.{digits}f} nats".replace("-", "−")
+    return f"{round(float(value), digits) + 0.0:,.{digits}f} nats".replace("-", "−")  # no −0
 
 
 def nats_in(frame: pd.DataFrame, columns: Sequence[str]) -> Styler:
     """A table whose `columns` read as people write nats: two decimals, a true minus sign, nothing where there is no
     number."""
-    return frame.style.format(lambda value: f"{value:.2f}".replace("-", "−"), subset=list(columns), na_rep="")
+    return frame.style.format(
+        lambda value: f"{round(value, 2) + 0.0:.2f}".replace("-", "−"), subset=list(columns), na_rep=""
+    )
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def table(frame: pd.DataFrame, in_nats: Sequence[str], column_config: dict[str, Any], key: str | None = None) -> None:
+    """Draw a table whose columns `in_nats` read as `nats_in` has them: made once for each content, then sent again."""
+    st.dataframe(nats_in(frame, in_nats), hide_index=True, placeholder="", column_config=column_config, key=key)
 
 
 def whole_scale(side: int, target: int) -> int:

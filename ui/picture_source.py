@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import streamlit as st
 
 from ui import layout, own_pictures, reconstruction, state
@@ -41,7 +42,8 @@ def test_image(checkpoint: Checkpoint, population: np.ndarray) -> Given:
             "The data set is not at hand, so this picture is decoded from the stored posterior mean of the test image: "
             "smoother, and less strange, than the real one."
         )
-    return Given(state.picture_name(checkpoint, index).capitalize(), images[0], f"test:{index}")
+    name = state.picture_name(checkpoint, index)
+    return Given(name[0].upper() + name[1:], images[0], f"test:{index}")
 
 
 def _go_to(label: str, index: int, about: str) -> None:
@@ -110,34 +112,38 @@ def choose(found: list[OwnPicture], entry: Entry, checkpoint: Checkpoint, popula
     return picked
 
 
-def _table(table, entry: Entry) -> None:
-    nats = st.column_config.NumberColumn
-    digits = {"elbo": 1, "standard_error": 2, "reconstruction": 1, "kl": 2}
-    shown = table.style.format(
-        {name: lambda value, n=n: f"{value:,.{n}f}".replace("-", "−") for name, n in digits.items()}
-    )
+def _table(table: pd.DataFrame, entry: Entry) -> None:
     with st.expander("Table of all pictures", icon=":material/table:"):
-        st.dataframe(
-            shown,
-            hide_index=True,
-            column_config={
-                "name": "Picture",
-                "elbo": nats("ELBO (nats)"),
-                "standard_error": nats("Standard error (nats)"),
-                "reconstruction": nats("Reconstruction (nats)"),
-                "kl": nats("KL (nats)"),
-                "stranger_than": st.column_config.ProgressColumn("Stranger than", format="percent"),
-            },
-        )
+        _rows(table)
         st.download_button(
             "Table as CSV",
-            table.to_csv(index=False),
+            lambda: table.to_csv(index=False),
             f"{entry.id}-pictures.csv",
             "text/csv",
             icon=":material/download:",
             on_click="ignore",
             key="reconstruct_csv",
         )
+
+
+@st.cache_data(max_entries=64, show_spinner=False)  # made once for each content, then sent again
+def _rows(table: pd.DataFrame) -> None:
+    nats = st.column_config.NumberColumn
+    digits = {"elbo": 1, "standard_error": 2, "reconstruction": 1, "kl": 2}
+    st.dataframe(
+        table.style.format(
+            {name: lambda value, n=n: f"{value:,.{n}f}".replace("-", "−") for name, n in digits.items()}
+        ),
+        hide_index=True,
+        column_config={
+            "name": "Picture",
+            "elbo": nats("ELBO (nats)"),
+            "standard_error": nats("Standard error (nats)"),
+            "reconstruction": nats("Reconstruction (nats)"),
+            "kl": nats("KL (nats)"),
+            "stranger_than": st.column_config.ProgressColumn("Stranger than", format="percent"),
+        },
+    )
 
 
 def _preparation(picture: OwnPicture, entry: Entry, checkpoint: Checkpoint) -> Preparation:

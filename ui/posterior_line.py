@@ -1,7 +1,6 @@
 """The ELBO lab of one latent dimension: p(z|x), q and the prior as curves, and q moved by two sliders."""
 
 import numpy as np
-import plotly.graph_objects as go
 import streamlit as st
 
 from ui import theme
@@ -11,6 +10,7 @@ from ui.elbo_lab_view import Lab
 __all__ = ["curves", "moved"]
 
 _POINTS = 801
+_COLOURS = ("#5663de", "#d9622b", "#429b8d", theme.TERM_COLOURS["total"])  # seen on light and dark
 
 
 def moved(lab: Lab, start: Gaussian, version: int) -> Gaussian:
@@ -38,27 +38,28 @@ def _shapes(lab: Lab) -> tuple[list[float], list[float]]:
     return [float(mean[0]), lab.encoder.mu[0]], [float(covariance[0, 0]) ** 0.5, lab.encoder.sigma[0]]
 
 
-def curves(lab: Lab, q: Gaussian, window: tuple[float, float]) -> go.Figure:
+def curves(lab: Lab, q: Gaussian, window: tuple[float, float]) -> theme.Chart:
     """The densities of p(z|x), q, the encoder's q and the prior over the window."""
     z = np.linspace(*window, _POINTS)
-    chart = theme.figure("z", "density, 1 / unit of z", height=360)
-    for colour, (name, density, look) in enumerate(
-        (
-            ("p(z|x)", lab.posteriors.density(0, z), {"width": 3}),
-            ("q", _normal(z, q), {"width": 3}),
-            ("the encoder’s q", _normal(z, lab.encoder), {"width": 2, "dash": "dash"}),
-            ("the prior", _normal(z, Gaussian((0.0,), (1.0,))), {"width": 2, "dash": "dot"}),
-        )
-    ):
-        chart.add_scatter(
-            x=z,
-            y=density,
-            mode="lines",
-            name=name,
-            line=look | {"color": theme.class_colour(colour)},
-            hovertemplate="%{y:.3g}",
-        )
-    return chart.update_xaxes(hoverformat=".3f")
+    curves = (
+        ("p(z|x)", lab.posteriors.density(0, z), {"width": 3}),
+        ("q", _normal(z, q), {"width": 3}),
+        ("the encoder’s q", _normal(z, lab.encoder), {"width": 2, "dash": "dash"}),
+        ("the prior", _normal(z, Gaussian((0.0,), (1.0,))), {"width": 2, "dash": "dot"}),
+    )
+    traces = [
+        {
+            "type": "scatter",
+            "x": z,
+            "y": density,
+            "mode": "lines",
+            "name": name,
+            "line": look | {"color": colour},
+            "hovertemplate": "%{y:.3g}",
+        }
+        for colour, (name, density, look) in zip(_COLOURS, curves, strict=True)
+    ]
+    return theme.chart("z", "density, 1 / unit of z", traces, height=360, xaxis={"hoverformat": ".3f"})
 
 
 def _normal(z: np.ndarray, q: Gaussian) -> np.ndarray:

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import plotly.graph_objects as go
 import streamlit as st
 from PIL import Image
+from plotly.colors import get_colorscale
 
 from ui import layout, theme
 from ui.components.sheets import content_digest
@@ -40,6 +41,7 @@ BAR = 78
 """Screen pixels that a pixel map needs beside its picture, for the colour bar."""
 
 _PICTURE_COLOUR = "#e0218a"  # this picture, among the test images
+_COLOURS = get_colorscale(theme.CONTINUOUS)
 _CLOUD = 1500  # points that a chart of plain SVG moves easily
 _HEIGHT = 330
 _SLOW = 12  # pictures that may take over a second
@@ -118,149 +120,181 @@ def contact_sheet(images: np.ndarray, columns: int, width: int) -> Image.Image:
     return grid(images.repeat(scale, axis=-2).repeat(scale, axis=-1), columns, gap=2)
 
 
-def pixel_map(values: np.ndarray, scale: int, title: str, top: float | None = None) -> go.Figure:
+def pixel_map(values: np.ndarray, scale: int, title: str, top: float | None = None) -> theme.Chart:
     """Values (H, W) as a picture of `scale` screen pixels each, with a colour bar.
 
     Colours run from 0 to `top`, or from the least to the greatest value where it is None."""
     height, width = values.shape
-    chart = theme.figure("", "", height=height * scale, width=width * scale + BAR)
-    chart.add_heatmap(
-        z=values,
-        zmin=0 if top else None,
-        zmax=top,
-        colorscale=theme.CONTINUOUS,
-        colorbar={
+    heatmap = {
+        "type": "heatmap",
+        "z": values,
+        "colorscale": _COLOURS,
+        "colorbar": {
             "title": {"text": title, "side": "right"},
             "thickness": 10,
             "len": 1,
             "lenmode": "fraction",
             "ypad": 2,
         },
-        hovertemplate="column %{x}, row %{y}<br>%{z:.3f}<extra></extra>",
+        "hovertemplate": "column %{x}, row %{y}<br>%{z:.3f}<extra></extra>",
+    }
+    if top is not None:
+        heatmap |= {"zmin": 0, "zmax": top}
+    return theme.chart(
+        "",
+        "",
+        [heatmap],
+        height=height * scale,
+        width=width * scale + BAR,
+        margin={"l": 0, "r": BAR, "t": 0, "b": 0},
+        hovermode="closest",
+        dragmode=False,
+        xaxis={"visible": False},
+        yaxis={"visible": False, "autorange": "reversed"},
     )
-    chart.update_layout(margin={"l": 0, "r": BAR, "t": 0, "b": 0}, hovermode="closest", dragmode=False)
-    chart.update_xaxes(visible=False)
-    chart.update_yaxes(visible=False, autorange="reversed")
-    return chart
 
 
-def kl_bars(kl: np.ndarray) -> go.Figure:
+def kl_bars(kl: np.ndarray) -> theme.Chart:
     """The KL of each latent dimension (d,), the largest first."""
     order = np.argsort(-kl, kind="stable")
-    chart = theme.figure("latent dimension", "KL (nats)", height=_HEIGHT, hovermode="closest", bargap=0.25)
-    chart.add_bar(
-        x=[layout.dimension_name(j) for j in order],
-        y=kl[order],
-        marker_color=theme.TERM_COLOURS["kl"],
-        hovertemplate="%{x}: %{y:.3f} nats<extra></extra>",
-    )
-    chart.update_xaxes(type="category")
-    return chart
+    bars = {
+        "type": "bar",
+        "x": [layout.dimension_name(j) for j in order],
+        "y": kl[order],
+        "marker": {"color": theme.TERM_COLOURS["kl"]},
+        "hovertemplate": "%{x}: %{y:.3f} nats<extra></extra>",
+    }
+    look = {"height": _HEIGHT, "hovermode": "closest", "bargap": 0.25, "xaxis": {"type": "category"}}
+    return theme.chart("latent dimension", "KL (nats)", [bars], **look)
 
 
-def elbo_histogram(population: np.ndarray, elbo: float) -> go.Figure:
+def elbo_histogram(population: np.ndarray, elbo: float) -> theme.Chart:
     """The ELBOs of the test images (N,), the lowest in 500 cut off, with that of one picture marked."""
-    low, high = min(np.quantile(population, 0.002), elbo), max(population.max(), elbo)
+    low, high = min(float(np.quantile(population, 0.002)), elbo), max(float(population.max()), elbo)
     margin = 0.04 * (high - low or 1)
-    chart = theme.figure(
-        "ELBO (nats)", "test images", height=_HEIGHT, hovermode="closest", bargap=0.05, showlegend=False
+    label = {
+        "x": elbo,
+        "y": 1,
+        "yref": "paper",
+        "yanchor": "bottom",
+        "xanchor": "left" if elbo < (low + high) / 2 else "right",
+        "text": "this picture",
+        "font": {"color": _PICTURE_COLOUR},
+        "showarrow": False,
+    }
+    return theme.chart(
+        "ELBO (nats)",
+        "test images",
+        [_histogram(population[population >= low], "%{x} nats: %{y} test images<extra></extra>")],
+        height=_HEIGHT,
+        hovermode="closest",
+        bargap=0.05,
+        showlegend=False,
+        shapes=[_upright(elbo)],
+        annotations=[label],
+        xaxis={"range": [low - margin, high + margin]},
     )
-    chart.add_histogram(
-        x=population[population >= low],
-        nbinsx=60,
-        marker_color=theme.TERM_COLOURS["total"],
-        hovertemplate="%{x} nats: %{y} test images<extra></extra>",
-    )
-    chart.add_vline(elbo, line={"color": _PICTURE_COLOUR, "width": 3})
-    chart.add_annotation(
-        x=elbo,
-        y=1,
-        yref="paper",
-        yanchor="bottom",
-        xanchor="left" if elbo < (low + high) / 2 else "right",
-        text="this picture",
-        font={"color": _PICTURE_COLOUR},
-        showarrow=False,
-    )
-    chart.update_xaxes(range=[low - margin, high + margin])
-    return chart
 
 
-def landing(seen: ImagePosterior, snapshot: LatentSnapshot, class_names: Sequence[str]) -> go.Figure:
+def _histogram(values: np.ndarray, hover: str) -> dict[str, Any]:
+    return {
+        "type": "histogram",
+        "x": values,
+        "nbinsx": 60,
+        "marker": {"color": theme.TERM_COLOURS["total"]},
+        "hovertemplate": hover,
+    }
+
+
+def _upright(x: float) -> dict[str, Any]:
+    """The line at this picture, through all of the chart."""
+    return _through(x, x) | {"type": "line", "line": {"color": _PICTURE_COLOUR, "width": 3}}
+
+
+def _through(left: float, right: float) -> dict[str, Any]:
+    return {"xref": "x", "x0": left, "x1": right, "yref": "y domain", "y0": 0, "y1": 1}
+
+
+def landing(seen: ImagePosterior, snapshot: LatentSnapshot, class_names: Sequence[str]) -> theme.Chart:
     """Where a picture lands in the latent plane, or line: q(z|x) to 1 and 2 σ over the test images' posterior means."""
     if len(seen.mu) == 1:
         return _landing_on_a_line(seen, snapshot)
-    traces, names = [], []  # handed over at once: the time for each grows with what is there
+    traces, names = [], []
     mu = snapshot.mu[:_CLOUD]
     labels = np.zeros(len(mu), np.int64) if snapshot.labels is None else snapshot.labels[:_CLOUD]
     for label in np.unique(labels):
+        colour = theme.class_colour(int(label))
         name = str(class_names[label]) if label < len(class_names) else "test image"
         x, y = mu[labels == label].T
         traces.append(
-            go.Scatter(
-                x=x,
-                y=y,
-                mode="markers",
-                marker={"size": 4, "opacity": 0.45, "color": theme.class_colour(int(label))},
-                name=name,
-                hovertemplate="%{x:.2f}, %{y:.2f}",
-            )
+            {
+                "type": "scatter",
+                "x": x,
+                "y": y,
+                "mode": "markers",
+                "marker": {"size": 4, "opacity": 0.45, "color": colour},
+                "name": name,
+                "hovertemplate": "%{x:.2f}, %{y:.2f}",
+            }
         )
         if label < len(class_names):
             names.append(
                 {
-                    "x": np.median(x),
-                    "y": np.median(y),
+                    "x": float(np.median(x)),
+                    "y": float(np.median(y)),
                     "text": f"<b>{name}</b>",
-                    "font": {"color": "white", "size": 11},
-                    "bgcolor": theme.class_colour(int(label)),
+                    "font": {"color": theme.ink_on(colour), "size": 11},
+                    "bgcolor": colour,
                     "borderpad": 2,
-                    "opacity": 0.8,
                     "showarrow": False,
                 }
             )
     angle = np.linspace(0, 2 * np.pi, 73)
-    for sigmas in (1, 2):
-        traces.append(
-            go.Scatter(
-                x=seen.mu[0] + sigmas * seen.sigma[0] * np.cos(angle),
-                y=seen.mu[1] + sigmas * seen.sigma[1] * np.sin(angle),
-                mode="lines",
-                line={"color": _PICTURE_COLOUR, "width": 3 - sigmas},
-                hoverinfo="skip",
-            )
-        )
+    traces += [
+        {
+            "type": "scatter",
+            "x": seen.mu[0] + sigmas * seen.sigma[0] * np.cos(angle),
+            "y": seen.mu[1] + sigmas * seen.sigma[1] * np.sin(angle),
+            "mode": "lines",
+            "line": {"color": _PICTURE_COLOUR, "width": 3 - sigmas},
+            "hoverinfo": "skip",
+        }
+        for sigmas in (1, 2)
+    ]
+    here = {"size": 11, "symbol": "x", "color": _PICTURE_COLOUR, "line": {"color": "white", "width": 1.5}}
     traces.append(
-        go.Scatter(
-            x=seen.mu[:1],
-            y=seen.mu[1:],
-            mode="markers",
-            name="this picture",
-            marker={"size": 11, "symbol": "x", "color": _PICTURE_COLOUR, "line": {"color": "white", "width": 1.5}},
-            hovertemplate="%{x:.3f}, %{y:.3f}",
-        )
+        {
+            "type": "scatter",
+            "x": seen.mu[:1],
+            "y": seen.mu[1:],
+            "mode": "markers",
+            "name": "this picture",
+            "marker": here,
+            "hovertemplate": "%{x:.3f}, %{y:.3f}",
+        }
     )
-    everything = np.concatenate([mu, seen.mu[None]])
-    reach = 1.05 * np.abs(everything).max()
-    look = {"height": _HEIGHT, "hovermode": "closest", "showlegend": False, "annotations": names}
-    chart = theme.figure("z₁", "z₂", **look).add_traces(traces)
-    chart.update_xaxes(range=[-reach, reach], constrain="domain")
-    chart.update_yaxes(range=[-reach, reach], constrain="domain", scaleanchor="x")
-    return chart
+    reach = 1.05 * float(max(np.abs(mu).max(), np.abs(seen.mu).max()))
+    axis = {"range": [-reach, reach], "constrain": "domain"}
+    return theme.chart(
+        "z₁",
+        "z₂",
+        traces,
+        height=_HEIGHT,
+        hovermode="closest",
+        showlegend=False,
+        annotations=names,
+        xaxis=axis,
+        yaxis=axis | {"scaleanchor": "x"},
+    )
 
 
-def _landing_on_a_line(seen: ImagePosterior, snapshot: LatentSnapshot) -> go.Figure:
-    chart = theme.figure("z₁", "test images", height=_HEIGHT, hovermode="closest", bargap=0.05, showlegend=False)
-    chart.add_histogram(
-        x=snapshot.mu[:, 0],
-        nbinsx=60,
-        marker_color=theme.TERM_COLOURS["total"],
-        hovertemplate="μ %{x}: %{y} test images<extra></extra>",
-    )
+def _landing_on_a_line(seen: ImagePosterior, snapshot: LatentSnapshot) -> theme.Chart:
     mu, sigma = float(seen.mu[0]), float(seen.sigma[0])
-    for sigmas in (1, 2):
-        chart.add_vrect(
-            mu - sigmas * sigma, mu + sigmas * sigma, fillcolor=_PICTURE_COLOUR, opacity=0.3 / sigmas, line_width=0
-        )
-    chart.add_vline(mu, line={"color": _PICTURE_COLOUR, "width": 3})
-    return chart
+    bands = [
+        _through(mu - sigmas * sigma, mu + sigmas * sigma)
+        | {"type": "rect", "fillcolor": _PICTURE_COLOUR, "opacity": 0.3 / sigmas, "line": {"width": 0}}
+        for sigmas in (1, 2)
+    ]
+    cloud = _histogram(snapshot.mu[:, 0], "μ %{x}: %{y} test images<extra></extra>")
+    look = {"height": _HEIGHT, "hovermode": "closest", "bargap": 0.05, "showlegend": False}
+    return theme.chart("z₁", "test images", [cloud], shapes=[*bands, _upright(mu)], **look)

@@ -12,6 +12,7 @@ from pandas.io.formats.style import Styler
 
 from ui import caching, live_charts, visitor
 from ui.components.live_chart import live_chart
+from ui.guards import say_errors
 from ui.layout import nats_in
 from ui.own_pictures import plain
 from ui.run_watch import curves_of, describe, forget, guarded, open_in, resumable, resume, watch
@@ -45,11 +46,18 @@ _COLUMNS = {
 
 def run_table() -> None:
     """Draw the table of all runs this visitor may see, and what can be done with those that are selected."""
-    live = any(run.state()["status"] in LIVE for run in runs.list_runs())
-    st.fragment(_table, run_every=_REFRESH_SECONDS if live else None)()
+    live = _any_live()
+    st.fragment(say_errors(_table), run_every=_REFRESH_SECONDS if live else None)(live)
 
 
-def _table() -> None:
+def _any_live() -> bool:
+    return any(run.state()["status"] in LIVE for run in runs.list_runs())
+
+
+def _table(live: bool) -> None:
+    """The table; once runs begin to train, or none does any more, the page as a whole."""
+    if _any_live() != live:
+        st.rerun()  # so that this starts or stops repeating itself
     found = [run for run in runs.list_runs() if hosted.visible(run, visitor.token())]
     rows = [(run, _row(run)) for run in found]
     if not rows:

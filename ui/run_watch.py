@@ -14,6 +14,7 @@ from PIL import Image
 from ui import caching, live_charts, replay, state, visitor
 from ui.components.film_strip import film_strip
 from ui.components.live_chart import live_chart
+from ui.guards import say_errors
 from ui.own_pictures import plain
 from ui.train_form import BETAS, LEARNING_RATES, LIKELIHOODS, RATE_FALLS
 from ui.ways import HOME, WAYS
@@ -65,7 +66,7 @@ _LOSS = {
 }
 _ABOUT = {
     "reconstruction": "−log p(x|z) for z ~ q(z|x), summed over pixels: how badly pictures are drawn again.",
-    "kl": "KL(q(z|x) ‖ p(z)), summed over dimensions: what the code says of its picture.",
+    "kl": "KL(q(z|x) ‖ p(z)), summed over dimensions: what the code costs.",
 }
 
 
@@ -215,7 +216,7 @@ def run_watch(run: Run) -> None:
     with st.container():
         if status in LIVE or resumable(run, status):
             _steering(run, config, mine)
-    live = st.fragment(_live, run_every=_REFRESH_SECONDS if status in LIVE else None)
+    live = st.fragment(say_errors(_live), run_every=_REFRESH_SECONDS if status in LIVE else None)
     live(run, config, situation)
     if status not in ("queued", "starting", "running"):
         _replay(run)

@@ -29,6 +29,7 @@ __all__ = [
     "held_out",
     "keep_picture",
     "model_picker",
+    "nearest",
     "picture_name",
     "pictures",
     "resolve",
@@ -45,6 +46,7 @@ BETA_PICKER = "beta_picker"
 """The fragment of the frame that `beta_picker` draws, for `st.rerun`."""
 _DEFAULT = "mnist-d2-beta"
 _ADDRESS = "address"
+_FARTHEST = 1e6  # from 0 in any dimension; far beyond it, sums in 32 bits overflow
 
 
 @dataclass(frozen=True)
@@ -154,8 +156,8 @@ def beta_picker() -> None:
 
 
 def _beta_slider(choices: list[float]) -> None:
-    default = _nearest(choices, gates.clip(1.0, (choices[0], choices[-1])), choices[0])
-    st.session_state["beta"] = _nearest(choices, st.session_state.get("beta"), default)
+    default = nearest(choices, gates.clip(1.0, (choices[0], choices[-1])), choices[0])
+    st.session_state["beta"] = nearest(choices, st.session_state.get("beta"), default)
     st.select_slider(
         "β",
         choices,
@@ -179,7 +181,7 @@ def _beta_choices(entry: Entry) -> list[float]:
     return steps(checkpoint.model.config.beta_range) if checkpoint.betas else []
 
 
-def _nearest(choices: list[float], asked: object, default: float) -> float:
+def nearest(choices: list[float], asked: object, default: float) -> float:
     """The choice that is nearest to what was asked for, on the logarithm; the default for what is no β."""
     try:
         wanted = math.log(float(asked))
@@ -284,7 +286,8 @@ def resolve(spec: str, checkpoint: Checkpoint) -> Point:
     """The latent point that a short text names, fit for a URL.
 
     test:I is the posterior mean of held-out image I; prior:S the draw from N(0, I) with seed S; z:a,b,… the
-    point itself; picture:HASH a picture that this visitor dropped. Raises UserError for anything else.
+    point itself; picture:HASH a picture that this visitor dropped. Raises UserError for anything else, and for a z that
+    is out of range.
     """
     kind, _, rest = spec.partition(":")
     latent_dim = checkpoint.model.config.latent_dim
@@ -300,6 +303,11 @@ def resolve(spec: str, checkpoint: Checkpoint) -> Point:
         if kind == "z":
             z = np.array([float(value) for value in rest.split(",")], np.float32)
             if z.shape == (latent_dim,) and np.isfinite(z).all():
+                if np.abs(z).max() > _FARTHEST:
+                    raise UserError(
+                        f"“{spec[:60]}” is out of range: no coordinate of z may be over {_FARTHEST:,.0f}, or "
+                        f"under its negative. The prior’s draws lie {latent_dim**0.5:.2f} from 0, about."
+                    )
                 return Point("z", z)
         if kind == "picture":
             if rest not in st.session_state.get("kept_pictures", {}):

@@ -7,6 +7,7 @@ import streamlit as st
 
 from ui import cores, turns
 from ui.background import Task
+from ui.guards import say_errors
 from vae_core.downloads import Progress
 
 __all__ = ["Tell", "stepwise"]
@@ -81,7 +82,7 @@ def stepwise(
         work.begin(steps, label)
     state = work.running, work.stopped
     every = _REFRESH_SECONDS if work.running else None
-    st.fragment(_show, run_every=every)(work, state, list(steps), draw, key, label)
+    st.fragment(say_errors(_show), run_every=every)(work, state, list(steps), draw, key, label)
     return dict(work.found)
 
 

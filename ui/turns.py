@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
+from ui import cores
 
 __all__ = ["aside", "in_turn", "pass_on", "turn"]
 
@@ -16,7 +16,7 @@ _SLICE = 0.25  # seconds for which a turn is kept, where others wait
 _TELL_EVERY = 0.5  # seconds
 _lock = threading.Lock()
 _waiting: deque[threading.Event] = deque()
-_free = torch.get_num_threads()
+_free = cores.ALL
 _mine = threading.local()
 
 

@@ -1,5 +1,6 @@
 """What the pages of the section Understand share: the picture they are about, and results that are kept."""
 
+import functools
 import threading
 import time
 import weakref
@@ -36,7 +37,7 @@ __all__ = [
 _SOURCES = ("Test image", "Upload", "Draw")
 _COLUMNS = (1, 2)  # the left one holds a picture of 168 pixels in a window of 1024
 
-_KEPT = 256
+_KEPT, _PASSING = 256, 32
 _BAR_AFTER_SECONDS = 0.4
 _STOPPED = "understand_stopped"
 _PICTURE = 168  # screen pixels
@@ -63,7 +64,15 @@ def is_bernoulli(checkpoint: Checkpoint) -> bool:
 
 def binarised(image: np.ndarray, index: int) -> np.ndarray:
     """Test image `index` (C, H, W) uint8, its pixels drawn as `binarise` with seed 0 draws them among all."""
-    return binarise(np.broadcast_to(image, (index + 1, *image.shape)), 0)[-1]
+    return _drawn(image.tobytes(), image.shape, (index,))[0]
+
+
+@functools.lru_cache(maxsize=64)
+def _drawn(pixels: bytes, shape: tuple[int, int, int], index: tuple[int, ...]) -> np.ndarray:
+    """Test images `index`, (n, C, H, W); those before them have their draws first, which takes time."""
+    places, images = list(index), np.zeros((max(index) + 1, *shape), np.uint8)
+    images[places] = np.frombuffer(pixels, np.uint8).reshape(-1, *shape)
+    return binarise(images, 0)[places]
 
 
 def images_of(checkpoint: Checkpoint, index: np.ndarray) -> np.ndarray:
@@ -71,7 +80,7 @@ def images_of(checkpoint: Checkpoint, index: np.ndarray) -> np.ndarray:
     images, _ = state.pictures(checkpoint, index)
     if not is_bernoulli(checkpoint):
         return images
-    return np.stack([binarised(image, int(i)) for image, i in zip(images, index, strict=True)])
+    return _drawn(images.tobytes(), images.shape[1:], tuple(map(int, index)))
 
 
 def exact_log_likelihoods(entry: Entry, checkpoint: Checkpoint, images: np.ndarray) -> np.ndarray | None:
@@ -157,9 +166,21 @@ def result_key(what: str, entry: Entry, beta: float, images: np.ndarray, *settin
 class _Results:
     """What was computed last, by its key, and who computes what now."""
 
-    def __init__(self) -> None:
-        self.lock, self.found = threading.Lock(), OrderedDict()
+    def __init__(self, most: int) -> None:
+        self.lock, self.most, self._found = threading.Lock(), most, OrderedDict()
         self._computing: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
+
+    def get(self, key: Hashable) -> Any | None:
+        with self.lock:
+            if key in self._found:
+                self._found.move_to_end(key)
+            return self._found.get(key)
+
+    def keep(self, key: Hashable, result: Any) -> None:
+        with self.lock:
+            self._found[key] = result
+            while len(self._found) > self.most:
+                self._found.popitem(last=False)
 
     @contextmanager
     def alone(self, key: Hashable, tell: Callable[[], None]) -> Iterator[None]:
@@ -175,23 +196,26 @@ class _Results:
 
 
 @st.cache_resource(show_spinner=False)
-def _results() -> _Results:
-    return _Results()
+def _results(most: int) -> _Results:
+    return _Results(most)
 
 
 def peek(key: Hashable) -> Any | None:
     """The result kept under `key` by any visitor, or None."""
-    results = _results()
-    with results.lock:
-        if key in results.found:
-            results.found.move_to_end(key)
-        return results.found.get(key)
+    return _results(_KEPT).get(key)
 
 
 def kept(
-    key: Hashable, compute: Callable[[Callable[[float, str], None]], Any], text: str, *, asked: bool = False
+    key: Hashable,
+    compute: Callable[[Callable[[float, str], None]], Any],
+    text: str,
+    *,
+    asked: bool = False,
+    passing: bool = False,
 ) -> Any:
     """The result of `compute(progress)`, kept for all visitors, the last 256; never change it.
+
+    Of what is `passing`, as each place is that something is dragged to, the last 32 are kept, apart from the others.
 
     Who asks for what is being computed waits for it, and computations take turns (`ui.turns`). A bar says `text` and
     the seconds left once it takes a moment; its Stop button, or any other widget, ends the computation, whose
@@ -199,16 +223,23 @@ def kept(
     button to start again, unless the visitor has just `asked` for the result by another one.
     """
     here = st.empty()  # also where nothing is computed: else what follows would stand twice while a page is slow
-    result = peek(key)
+    results = _results(_PASSING if passing else _KEPT)
+    result = results.get(key)
     if result is None:
         with here.container():
-            result = _computed(key, compute, text, asked)
+            result = _computed(results, key, compute, text, asked)
         here.empty()
     return result
 
 
-def _computed(key: Hashable, compute: Callable[[Callable[[float, str], None]], Any], text: str, asked: bool) -> Any:
-    results, place = _results(), st.empty()
+def _computed(
+    results: _Results,
+    key: Hashable,
+    compute: Callable[[Callable[[float, str], None]], Any],
+    text: str,
+    asked: bool,
+) -> Any:
+    place = st.empty()
     if asked:
         _start_again()
     if st.session_state.get(_STOPPED) == key:
@@ -217,13 +248,10 @@ def _computed(key: Hashable, compute: Callable[[Callable[[float, str], None]], A
             st.button("Start again", icon=":material/play_arrow:", key="understand_again", on_click=_start_again)
         st.stop()
     with results.alone(key, lambda: place.caption(f"{text}: another visitor is about to have it …")):
-        if (result := peek(key)) is None:
+        if (result := results.get(key)) is None:
             with turns.turn(lambda: place.caption(f"{text}: other visitors’ computations come first …")):
                 result = compute(_Bar(place, text, key))
-            with results.lock:
-                results.found[key] = result
-                while len(results.found) > _KEPT:
-                    results.found.popitem(last=False)
+            results.keep(key, result)
     return result
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vae_core import downloads, folders, pictures, splits, sprites
+from vae_core import downloads, folders, hosted, pictures, splits, sprites
 from vae_core.downloads import Progress
 from vae_core.errors import UserError
 from vae_core.files import write_whole
@@ -178,11 +178,11 @@ def from_uploads(
     a fixed shuffle. The name is that which `save_upload` will give it.
 
     Returns the set, and a sentence for each file that was left out. Raises UserError where fewer than 10
-    pictures are left, or the limits of vae_core.pictures are passed.
+    pictures are left, or the limits of vae_core.pictures, or of a public demo, are passed.
     """
     _check_size(size)
     files = list(files)
-    found, problems = pictures.unpack(files)
+    found, problems = pictures.unpack(files, **hosted.most_unpacked())
     jobs = [(name, functools.partial(pictures.read, content, name)) for name, content in found]
     images, names, unread = _read_all(jobs, size, progress)
     problems += unread

@@ -27,6 +27,7 @@ __all__ = [
     "claim",
     "clean_up",
     "limits",
+    "most_unpacked",
     "owns",
     "visible",
 ]
@@ -41,16 +42,21 @@ class Limits:
 
     seconds: of wall-clock time a turn, pauses included. waiting: runs that train or wait, of all visitors, of
     whom each has at most one, or one sweep of as many as `sweep`. disk_bytes: of all runs, and as much again of all
-    uploaded pictures.
+    uploaded pictures. pixels: decoded in a step by a convolutional network, whose layers hold 0.4 to 1 KB for each.
+    pairs: of the codes in a batch of β-TCVAE, times their dimensions, some 40 bytes each. expanded_bytes: what zips may
+    unpack to, `picture_bytes` being those uploaded.
     """
 
     epochs: int = 200
     latent_dim: int = 64
     parameters: int = 3_000_000
     batch_size: int = 1024
+    pixels: int = 640 * 32**2
+    pairs: int = 2**22
     seconds: float = 600.0
     pictures: int = 2_000
     picture_bytes: int = 30 * 2**20
+    expanded_bytes: int = 60 * 2**20
     waiting: int = 8
     sweep: int = 3
     disk_bytes: int = 400 * 2**20
@@ -78,10 +84,18 @@ def check_config(config: "RunConfig") -> None:
     if train.dataset not in LIMITS.datasets and not _UPLOAD.fullmatch(train.dataset):
         raise UserError("This public demo does not train on that data set. Choose one of those it offers.")
     parameters = _parameters(config) if model.latent_dim <= LIMITS.latent_dim else 0
+    _, height, width = model.image_shape
+    decoded, most_decoded = "pictures decoded a step", LIMITS.batch_size
+    if model.arch == "conv":
+        decoded = f"pictures of {width} × {height} pixels decoded a step by a convolutional network"
+        most_decoded = min(most_decoded, LIMITS.pixels // (height * width))
+    compared = f"pictures a batch for β-TCVAE with {model.latent_dim} latent dimensions"
+    most_compared = math.isqrt(LIMITS.pairs // model.latent_dim)
     for name, value, most in (
         ("epochs", train.epochs, LIMITS.epochs),
         ("latent dimensions", model.latent_dim, LIMITS.latent_dim),
-        ("pictures decoded a step", train.batch_size * train.importance_samples, LIMITS.batch_size),
+        (decoded, train.batch_size * train.importance_samples, most_decoded),
+        (compared, train.batch_size if train.objective == "beta-tcvae" else 0, most_compared),
         ("parameters", parameters, LIMITS.parameters),
     ):
         if value > most:
@@ -111,6 +125,11 @@ def check_pictures(count: int, size: int) -> None:
             f"These files have {size / 2**20:.0f} MB; {LIMITS.picture_bytes >> 20} MB are the most here. "
             "Choose fewer, or make them smaller."
         )
+
+
+def most_unpacked() -> dict[str, int]:
+    """What `pictures.unpack` is to hold uploads to, as its keyword arguments; nothing on one's own machine."""
+    return {"most_files": LIMITS.pictures, "most_bytes": LIMITS.expanded_bytes} if active() else {}
 
 
 def check_turn(runs: "Iterable[Run]", token: str | None, wanted: int = 1) -> None:

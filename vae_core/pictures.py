@@ -8,7 +8,7 @@ import threading
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import PurePosixPath, PureWindowsPath
 
 import numpy as np
@@ -64,8 +64,14 @@ _CLUTTER = ("thumbs.db", "desktop.ini")
 
 _ORIENTATION = 0x0112  # the EXIF tag
 _DRAFT_SIDE = 512  # photos are decoded no larger than they need be, and no smaller than this
-_LARGE = 4_000_000
+_MOST_KEPT = 2_000_000  # pixels
+_LARGE = 4_000_000  # pixels; larger pictures are decoded one at a time
+_BAND = 250_000  # pixels that are converted at a time
+_UNSURE = ("ICO", "ICNS")  # which may hold a larger picture than they say
 _one_large_picture = threading.Semaphore(1)
+
+# glibc gives freed blocks of over 32 MB back to the system; smaller ones may stay with the thread that took them.
+Image.core.set_block_size(64 * 2**20)
 
 
 def read(data: bytes, name: str) -> Image.Image:
@@ -73,7 +79,7 @@ def read(data: bytes, name: str) -> Image.Image:
 
     `data` is the file's content and `name` what its owner calls it (used in messages only). Sizes are
     checked before anything is decoded. A side over 1024 pixels may be reduced, to no less than 512;
-    otherwise the size is kept.
+    otherwise the size is kept, but for pictures so long and narrow that they would keep over 2 million pixels.
 
     Raises UserError, and nothing else, for what is not a readable picture; its sentence names the file.
     """
@@ -90,8 +96,10 @@ def read(data: bytes, name: str) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_pixels(image.size, name)
-            with _one_large_picture if _pixels(image.size) > _LARGE else contextlib.nullcontext():
-                return flatten(_load(image, name))
+            alone = _pixels(image.size) > _LARGE or image.format in _UNSURE
+            with _one_large_picture if alone else contextlib.nullcontext():
+                _load(image, name)
+                return _flattened(image, _factor(image.size))
     except UserError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -110,15 +118,7 @@ def flatten(image: Image.Image) -> Image.Image:
     their least to their greatest value where they do not. Transparent pictures are laid on black, or on
     white where what is visible is darker than mid-grey, so that a black drawing on nothing stays visible.
     """
-    image = _upright(image)
-    if image.mode.startswith("I;16"):
-        wide = np.asarray(image).astype(np.uint32)
-        return Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        return Image.fromarray(_to_bytes(np.asarray(image)))
-    if image.has_transparency_data:
-        return _without_alpha(image)
-    return image.convert("L" if image.mode in ("1", "L") else "RGB")
+    return _flattened(image, 1)
 
 
 def fit(image: Image.Image, image_shape: tuple[int, int, int], *, invert: bool = False) -> np.ndarray:
@@ -167,9 +167,9 @@ def centre_like_mnist(image: Image.Image, size: int = 28, *, invert: bool | None
     of 0 … 27. The result is light on black, its contrast stretched; `invert` says whether the ink is dark
     (None: seen by the border).
 
-    Raises UserError where there is no ink. Source: LeCun, Cortes, Burges, "The MNIST database of
-    handwritten digits", http://yann.lecun.com/exdb/mnist/ (section on the file's origin: 20 × 20 box,
-    centre of mass, 28 × 28 field).
+    Raises UserError where there is no ink, or too little to be seen at this size. Source: LeCun, Cortes,
+    Burges, "The MNIST database of handwritten digits", http://yann.lecun.com/exdb/mnist/ (section on the
+    file's origin: 20 × 20 box, centre of mass, 28 × 28 field).
     """
     grey = flatten(image).convert("L")
     grey.thumbnail((1024, 1024))
@@ -187,6 +187,10 @@ def centre_like_mnist(image: Image.Image, size: int = 28, *, invert: bool | None
     box = tuple(max(1, round(side * scale)) for side in crop.size)
     scaled = crop.resize(box, Image.Resampling.LANCZOS)
     mass = np.asarray(scaled, np.float64)
+    if not mass.any():
+        raise UserError(
+            f"There is nothing drawn that is thick enough to be seen at {size} × {size} pixels. Draw thicker."
+        )
     centre_x = (mass.sum(0) @ (np.arange(box[0]) + 0.5)) / mass.sum()
     centre_y = (mass.sum(1) @ (np.arange(box[1]) + 0.5)) / mass.sum()
     middle = size * 14.5 / 28
@@ -195,7 +199,9 @@ def centre_like_mnist(image: Image.Image, size: int = 28, *, invert: bool | None
     return np.array(field, np.uint8)[None]
 
 
-def read_zip(data: bytes, name: str = "The archive") -> tuple[list[tuple[str, bytes]], list[str]]:
+def read_zip(
+    data: bytes, name: str = "The archive", most_bytes: int = MAX_EXPANDED_BYTES
+) -> tuple[list[tuple[str, bytes]], list[str]]:
     """Unpack a zip archive in memory; nothing is written to disk.
 
     Returns the members as (path inside the archive, content), by path, and a sentence for each one that was
@@ -204,7 +210,7 @@ def read_zip(data: bytes, name: str = "The archive") -> tuple[list[tuple[str, by
     passed over in silence.
 
     Raises UserError where it is no readable zip, is over MAX_ARCHIVE_BYTES, holds over MAX_FILES members,
-    or unpacks to over MAX_EXPANDED_BYTES.
+    or unpacks to over `most_bytes`.
     """
     name = _shown(name)
     if len(data) > MAX_ARCHIVE_BYTES:
@@ -221,8 +227,8 @@ def read_zip(data: bytes, name: str = "The archive") -> tuple[list[tuple[str, by
     with archive:
         listed = (m for m in archive.infolist() if not m.is_dir() and not _is_clutter(m.filename))
         wanted = sorted(listed, key=lambda member: member.filename)
-        if sum(member.file_size for member in wanted) > MAX_EXPANDED_BYTES:
-            raise UserError(_too_much(name))
+        if sum(member.file_size for member in wanted) > most_bytes:
+            raise UserError(_too_much(name, most_bytes))
         members, problems, total = [], [], 0
         for member in wanted:
             try:
@@ -231,18 +237,20 @@ def read_zip(data: bytes, name: str = "The archive") -> tuple[list[tuple[str, by
                 problems.append(str(problem))
                 continue
             total += len(content)
-            if total > MAX_EXPANDED_BYTES:
-                raise UserError(_too_much(name))
+            if total > most_bytes:
+                raise UserError(_too_much(name, most_bytes))
             members.append((member.filename.replace("\\", "/"), content))
     return members, problems
 
 
-def unpack(files: Iterable[tuple[str, bytes]]) -> tuple[list[tuple[str, bytes]], list[str]]:
+def unpack(
+    files: Iterable[tuple[str, bytes]], *, most_files: int = MAX_FILES, most_bytes: int = MAX_EXPANDED_BYTES
+) -> tuple[list[tuple[str, bytes]], list[str]]:
     """Uploads, as (name, content) and zip archives among them, as a list of files by name, not yet decoded.
 
     A name may hold folders ("cats/1.png"); a zip's members lie in a folder called after it. Returns the
-    files, and a sentence for each that was left out. Raises UserError where there are over MAX_FILES in
-    all, or where the zips unpack to over MAX_EXPANDED_BYTES.
+    files, and a sentence for each that was left out, such as a zip of over `most_bytes` when unpacked. Raises
+    UserError where there are over `most_files` in all, or where the zips unpack to over `most_bytes` together.
     """
     found, problems = [], []
     for name, data in files:
@@ -250,7 +258,7 @@ def unpack(files: Iterable[tuple[str, bytes]]) -> tuple[list[tuple[str, bytes]],
             found += [] if _is_clutter(name) else [(name, data)]
             continue
         try:
-            members, skipped = read_zip(data, name)
+            members, skipped = read_zip(data, name, most_bytes)
         except UserError as problem:
             problems.append(str(problem))
             continue
@@ -259,61 +267,99 @@ def unpack(files: Iterable[tuple[str, bytes]]) -> tuple[list[tuple[str, bytes]],
         folder = name[:-4] if name.lower().endswith(".zip") else name
         found += [(f"{folder}/{member}", content) for member, content in members]
         problems += skipped
-        if sum(len(content) for _, content in found) > MAX_EXPANDED_BYTES:
-            raise UserError(_too_much("All these files together"))
-    if len(found) > MAX_FILES:
-        raise UserError(f"These are {len(found):,} files; {MAX_FILES:,} are the most. Choose fewer.")
+        if sum(len(content) for _, content in found) > most_bytes:
+            raise UserError(_too_much("All these files together", most_bytes))
+    if len(found) > most_files:
+        raise UserError(f"These are {len(found):,} files; {most_files:,} are the most. Choose fewer.")
     return sorted(found, key=lambda file: file[0]), problems
 
 
-def _load(image: Image.Image, name: str) -> Image.Image:
-    """Decode the first frame, photos and large pictures at a reduced size."""
+def _load(image: Image.Image, name: str) -> None:
+    """Decode the first frame, photos at a reduced size."""
     image.draft(None, (_DRAFT_SIDE, _DRAFT_SIDE))
     image.load()
     _check_pixels(image.size, name)  # some decoders learn the true size only now
     if min(image.size) < 1:
         raise UserError(f"{name} has no pixels. Choose another picture.")
-    factor = min(image.size) // _DRAFT_SIDE
-    if factor > 1 and image.mode in ("L", "LA", "RGB", "RGBA", "CMYK", "YCbCr"):
-        reduced = image.reduce(factor)
-        reduced.info = image.info
-        with contextlib.suppress(Exception):
-            reduced.getexif()[_ORIENTATION] = image.getexif()[_ORIENTATION]
-        return reduced
+
+
+def _factor(size: tuple[int, int]) -> int:
+    """How many times smaller `read` makes a picture of this size."""
+    factor = max(1, min(size) // _DRAFT_SIDE)
+    while _pixels([-(-side // factor) for side in size]) > _MOST_KEPT:
+        factor += 1
+    return factor
+
+
+def _flattened(image: Image.Image, factor: int) -> Image.Image:
+    """`flatten`, with every square of `factor` × `factor` pixels averaged to one."""
+    flat = _upright(_in_bytes(image, factor), image)
+    return _without_alpha(flat) if flat.mode in ("LA", "RGBA") else flat
+
+
+def _in_bytes(image: Image.Image, factor: int) -> Image.Image:
+    """An image in mode L, RGB, LA or RGBA, averaged as `_flattened` says, and made band by band: to convert it whole
+    would take many times its own memory."""
+    deep = image.mode in ("I", "F") or image.mode.startswith("I;16")
+    if not deep and image.has_transparency_data:
+        mode = "LA" if image.mode in ("LA", "La") else "RGBA"
+    else:
+        mode = "L" if deep or image.mode in ("1", "L") else "RGB"
+    low, span = _range(image) if deep else (0, 255)
+    averaged = Image.new(mode, tuple(-(-side // factor) for side in image.size))
+    y = 0
+    for band in _bands(image, factor):
+        if deep:
+            band = Image.fromarray(np.round((_values(band) - low) * (255 / span)).astype(np.uint8))
+        elif band.mode == "La":
+            band = band.convert("LA")
+        band = band.convert(mode).reduce(factor)
+        averaged.paste(band, (0, y))
+        y += band.height
+    return averaged
+
+
+def _bands(image: Image.Image, factor: int = 1) -> Iterator[Image.Image]:
+    """An image from top to bottom, in bands of some multiple of `factor` rows."""
+    rows = factor * max(1, _BAND // (factor * image.width))
+    for top in range(0, image.height, rows):
+        yield image.crop((0, top, image.width, min(top + rows, image.height)))
+
+
+def _values(image: Image.Image) -> np.ndarray:
+    """The pixels of a deep image, float64 (H, W), with 0 for those that are no number or infinite."""
+    return np.nan_to_num(np.asarray(image, np.float64), copy=False, nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def _range(image: Image.Image) -> tuple[float, float]:
+    """What becomes 0 in bytes, and how far above it lies what becomes 255, by the rule that `flatten` states."""
+    if image.mode not in ("I", "F"):
+        return 0, 65535
+    ends = np.array([(values.min(), values.max()) for values in map(_values, _bands(image))])
+    low, high = ends.min(), ends.max()
+    if low < 0 or high > 65535:
+        return low, (high - low) or 1
+    return 0, 65535 if image.mode == "I" or high > 255 else 255 if high > 1 else 1
+
+
+def _upright(image: Image.Image, original: Image.Image) -> Image.Image:
+    """`image` turned as the EXIF data of `original` say."""
+    with contextlib.suppress(Exception):  # a damaged EXIF block is no reason to refuse the picture
+        image.getexif()[_ORIENTATION] = original.getexif()[_ORIENTATION]
+        return ImageOps.exif_transpose(image)
     return image
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # a damaged EXIF block is no reason to refuse the picture
-        return image.copy()
-
-
-def _to_bytes(values: np.ndarray) -> np.ndarray:
-    """32-bit integers or floats (H, W) scaled to uint8 by the rule that `flatten` states."""
-    integer = values.dtype.kind == "i"
-    values = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = values.min(), values.max()
-    if low < 0 or high > 65535:
-        values, top = values - low, high - low
-    else:
-        top = 65535 if integer or high > 255 else 255 if high > 1 else 1
-    return np.round(values * (255 / top)).astype(np.uint8)
-
-
 def _without_alpha(image: Image.Image) -> Image.Image:
-    if image.mode == "La":
-        image = image.convert("LA")
-    grey = image.mode == "LA"
-    image = image.convert("RGBA")
-    alpha = image.getchannel("A")
-    weights = np.asarray(alpha, np.float32)
-    visible = np.asarray(image.convert("RGB").convert("L"), np.float32)
-    light = not weights.any() or np.average(visible, weights=weights) >= 127.5
-    flat = Image.new("RGB", image.size, (0, 0, 0) if light else (255, 255, 255))
-    flat.paste(image.convert("RGB"), mask=alpha)
-    return flat.convert("L") if grey else flat
+    """A picture in mode LA or RGBA, laid on black or white as `flatten` states."""
+    light = 0.0
+    for band in _bands(image):
+        alpha, visible = (np.asarray(part, np.float64) for part in (band.getchannel("A"), band.convert("L")))
+        light += np.vdot(alpha, visible - 127.5)
+    mode = "L" if image.mode == "LA" else "RGB"
+    flat = Image.new(mode, image.size, "black" if light >= 0 else "white")
+    flat.paste(image.convert(mode), mask=image.getchannel("A"))
+    return flat
 
 
 def _border(images: np.ndarray) -> np.ndarray:
@@ -357,8 +403,8 @@ def _is_clutter(name: str) -> bool:
     return hidden or "__MACOSX" in parts or (bool(parts) and parts[-1].lower() in _CLUTTER)
 
 
-def _too_much(name: str) -> str:
-    return f"{name} would unpack to over {MAX_EXPANDED_BYTES // 2**20} MB, the most there may be. Send less."
+def _too_much(name: str, most_bytes: int) -> str:
+    return f"{name} would unpack to over {most_bytes // 2**20} MB, the most there may be. Send less."
 
 
 def _pixels(size: Sequence[int]) -> int:

@@ -5,6 +5,7 @@ import streamlit as st
 from ui import beta_view, disentanglement_view, holes_view, information_view, layout, state, sweep, theme
 from ui.components.beta_strip import beta_strip
 from ui.components.film_strip import film_strip_index
+from ui.guards import say_errors
 from vae_core import rate_distortion
 from vae_core.errors import UserError
 
@@ -67,18 +68,16 @@ def one_beta_section(entry, checkpoint):
 
 
 @st.fragment(key=BELOW)
+@say_errors
 def below():
     """The numbers at the β that is chosen, and the section that is open."""
-    try:
-        seen = beta_view.seen(*state.selected())
-        numbers(seen)
-        tabs = st.tabs(list(SECTIONS), key="beta_section", bind="query-params")
-        for tab, section in zip(tabs, SECTIONS.values(), strict=True):
-            if tab.open:
-                with tab:
-                    section(seen)
-    except UserError as error:
-        st.error(str(error), icon=":material/error:")
+    seen = beta_view.seen(*state.selected())
+    numbers(seen)
+    tabs = st.tabs(list(SECTIONS), key="beta_section", bind="query-params")
+    for tab, section in zip(tabs, SECTIONS.values(), strict=True):
+        if tab.open:
+            with tab:
+                section(seen)
 
 
 def numbers(seen):
@@ -89,7 +88,7 @@ def numbers(seen):
         ("β", f"{seen.beta:.3g}", None),
         ("Rate R", layout.nats(at.rate[0], 2), f"KL(q(z|x) ‖ p(z)), the code’s price: {bits[0]:.4f} bits a dimension."),
         ("Distortion D", layout.nats(at.distortion[0], 2), f"−E[log p(x|z)]: {bits[1]:.4f} bits a dimension."),
-        ("D + βR", layout.nats(at.objective[0], 2), "What training brings down."),
+        ("D + βR", layout.nats(at.objective[0], 2), beta_view.objective_words(seen)),
         ("Active units", f"{at.active_units[0]} of {at.kl.shape[1]}", None),
     ]
     if seen.is_ranged:
@@ -105,7 +104,7 @@ def curve_section(seen):
     st.markdown(beta_view.ends_sentence(seen.curve) if seen.is_ranged else beta_view.point_sentence(seen))
     sweep.notice(seen)
     live = sweep.in_progress()
-    st.fragment(chart, run_every=REFRESH_SECONDS if live else None)(seen, live)
+    st.fragment(say_errors(chart), run_every=REFRESH_SECONDS if live else None)(seen, live)
     with st.expander("Train models of one β", icon=":material/model_training:"):
         sweep.sweep_form(seen)
 
@@ -114,8 +113,9 @@ def chart(seen, live):
     """The chart and what is on it; while models train it draws itself anew."""
     if sweep.in_progress() != live:
         st.rerun()
-    others = beta_view.comparable(seen.entry)
-    with st.container(horizontal=True, vertical_alignment="bottom"):
+    others, key = beta_view.comparable(seen.entry), f"beta_beside_{seen.entry.id}"
+    chosen = st.session_state.get(f"{key}/chosen", beta_view.beside_at_first(seen.entry, others))
+    with st.container(horizontal=True):
         unit = st.segmented_control(
             "Unit",
             beta_view.UNITS,
@@ -128,15 +128,16 @@ def chart(seen, live):
         beside = st.multiselect(
             "Beside it",
             list(others),
-            beta_view.beside_at_first(seen.entry, others),
-            format_func=lambda key: state.title(others[key]),
-            key=f"beta_beside_{seen.entry.id}",
+            [one for one in chosen if one in others],
+            format_func=lambda one: state.title(others[one]),
+            key=key,
+            on_change=lambda: st.session_state.update({f"{key}/chosen": st.session_state[key]}),  # for this visit
             placeholder="Choose models of the same pictures",
             help="Models of the same pictures and likelihood: each of one β is a point, each of a range a curve.",
         )
     shown = dict.fromkeys([*beside, *sweep.landed(others)])
     st.plotly_chart(
-        beta_view.rate_distortion_figure(seen, beta_view.curves(seen, [others[key] for key in shown]), unit),
+        beta_view.rate_distortion_figure(seen, beta_view.curves(seen, [others[one] for one in shown]), unit),
         config=theme.CHART_CONFIG,
         key="beta_curve",
     )

@@ -9,6 +9,7 @@ from ui.components.live_chart import Mark, live_chart
 from ui.components.picture_grid import picture_grid, picture_grid_index
 from ui.decoded import decoded
 from ui.endpoints import endpoint, spec_of
+from ui.guards import say_errors
 from ui.interpolation import FRAMES, STEPS
 from vae_core import latent
 from vae_core.errors import UserError
@@ -202,6 +203,7 @@ def traversals_section(entry, checkpoint, z):
 
 
 @st.fragment
+@say_errors
 def walk(entry, checkpoint, a, b, method, below):
     """What follows the place on the path: letting its thumb go draws this again, and not the rest of the page.
 
@@ -211,6 +213,18 @@ def walk(entry, checkpoint, a, b, method, below):
     interpolation.forget_when_moved("interpolate_point", z)
     with below:
         traversals_section(entry, checkpoint, z)
+
+
+def about_ways(d):
+    """What tells the ways apart, and how much of the prior lies where the straight one may lead."""
+    if d == 1:
+        return "In one latent dimension both are the same."
+    near = interpolation.prior_inside(np.full(d, 0.5))
+    share = f"{near:.0%}" if near >= 0.005 else "less than 1%"
+    return (
+        "A straight line may pass close to the origin; a great circle stays as far out as its ends. With this model’s "
+        f"d = {d}, {share} of the prior’s draws lie within half of √d = {d**0.5:.2f} from the origin."
+    )
 
 
 def clear(key):
@@ -251,7 +265,7 @@ try:
             key="interpolate_way",
             bind="query-params",
             persist_state="session",
-            help="A straight line cuts close to the origin, where few prior draws lie; a great circle keeps away.",
+            help=about_ways(checkpoint.model.config.latent_dim),
         )
         st.button("", icon=":material/swap_horiz:", help="Swap A and B.", key="interpolate_swap", on_click=swap)
     path, corners, traversals = (st.container() for _ in range(3))

@@ -175,7 +175,7 @@ with row.container():
             for title, picture in (("Reconstruction", reconstructed), ("Mean pictures", means), ("Draws", draws)):
                 st.download_button(
                     f"{title} (PNG)",
-                    imaging.png_bytes(picture),
+                    lambda picture=picture: imaging.png_bytes(picture),
                     f"{entry.id}-{title.lower().replace(' ', '-')}.png",
                     "image/png",
                     on_click="ignore",

@@ -3,8 +3,8 @@
 import streamlit as st
 
 from ui import layout, run_table, run_watch, train_form
+from ui.guards import say_errors
 from vae_core import standby
-from vae_core.errors import UserError
 
 layout.head(
     "Train",
@@ -17,14 +17,12 @@ watched = run_watch.watched()
 
 
 @st.fragment
+@say_errors
 def new_run() -> None:
     """The form; only it runs again while it is filled in."""
     if config := train_form.train_form():
-        try:
-            run_watch.start(config)
-            st.rerun()
-        except UserError as error:
-            st.error(str(error), icon=":material/error:")
+        run_watch.start(config)
+        st.rerun()
 
 
 with st.expander("New run", expanded=watched is None, icon=":material/tune:"):

@@ -49,7 +49,7 @@ def image_part():
         )
         st.download_button(
             "CSV of the curve",
-            bounds_view.curve_csv(curve),
+            lambda: bounds_view.curve_csv(curve),
             f"{entry.id}-{subject.id}-bounds.csv",
             "text/csv",
             icon=":material/download:",
@@ -111,10 +111,10 @@ def test_sets():
         "Averages over whole test sets, pixels drawn black or white where the likelihood is Bernoulli, models of a "
         "range of β at β = 1. Numbers compare models of the same data."
     )
-    st.dataframe(
-        layout.nats_in(bounds_view.whole_sets(shipped), ["log p(x), nats"]),
-        hide_index=True,
-        column_config={
+    layout.table(
+        bounds_view.whole_sets(shipped),
+        ["log p(x), nats"],
+        {
             "Test images": number(format="localized"),
             "± by draws": number(format="%.3f", help="The Monte Carlo standard error; 0 where it is exact."),
             "± by images": number(
@@ -144,15 +144,20 @@ def table_part(shipped):
     place, found = st.empty(), []
     for one in shipped:
         row = bounds_view.table_row(one, compute=asked)
-        if row is not None:
-            found.append(row)
-            shown = layout.nats_in(bounds_view.table(found), in_nats)
-            place.dataframe(shown, hide_index=True, placeholder="", column_config=columns(draws))
+        if row is None:
+            continue
+        found.append(row)
+        if asked:
+            with place:
+                layout.table(bounds_view.table(found), in_nats, columns(draws))
     if not found:
         return
+    table = bounds_view.table(found)
+    with place:
+        layout.table(table, in_nats, columns(draws))
     st.download_button(
         "CSV of the table",
-        bounds_view.table(found).to_csv(index=False),
+        lambda: table.to_csv(index=False),
         "test-log-likelihood.csv",
         "text/csv",
         icon=":material/download:",

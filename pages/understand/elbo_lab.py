@@ -28,15 +28,14 @@ if latent_dim > 2:
 
 subject, after = understand.subject(entry, checkpoint)
 lab = elbo_lab_view.look(entry, checkpoint, subject.image)
-version = st.session_state.setdefault("elbo_version", 0)
-begun = elbo_lab_view.linked(lab) or lab.encoder
-start, climb = st.session_state.get("elbo_start", {}).get(lab.id, (begun, None))
+start, version = elbo_lab_view.begun(lab)
+climb = st.session_state.get("elbo_climb", {}).get(lab.id)
 
 
 def begin_from(q, climb=None) -> None:
-    """Put q into the pad, for this picture."""
-    st.session_state["elbo_start"] = {lab.id: (q, climb)}
-    st.session_state["elbo_version"] += 1
+    """Put q into the pad, for this picture, with the climb that led there."""
+    st.session_state["elbo_climb"] = {lab.id: climb}
+    elbo_lab_view.begin_from(lab, q)
 
 
 def on_the_plane():
@@ -93,7 +92,7 @@ def improved(q):
 with after:
     st.subheader(own_pictures.plain(subject.name), anchor=False)
     q = on_the_plane() if latent_dim == 2 else posterior_line.moved(lab, start, version)
-    elbo_lab_view.link(lab, q)
+    elbo_lab_view.keep(lab, q)
     improved(q)
 
 exact = elbo_lab_view.exact(lab, q)

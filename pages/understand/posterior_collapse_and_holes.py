@@ -9,6 +9,7 @@ from ui.components.latent_map import latent_map, read_selection, send_atlas
 from ui.components.picture_grid import picture_grid, picture_grid_index
 from ui.decoded import decoded
 from ui.endpoints import spec_of
+from ui.guards import say_errors
 from vae_core import data, export, failures, latent
 from vae_core.errors import UserError
 from vae_core.holes import HOLE_NATS
@@ -86,10 +87,12 @@ def look_at(z):
 
 def looked_at(shown, z):
     """The z (d,) that is looked at: at first the sample that lies deepest in a hole of the first model."""
-    try:
-        return state.resolve(st.session_state.get("collapse_z") or "", shown[0].checkpoint).z
-    except UserError:
-        return z[failure_view.depths(shown[0], z).argmax()]
+    if spec := st.session_state.get("collapse_z"):
+        try:
+            return state.resolve(spec, shown[0].checkpoint).z
+        except UserError as error:
+            st.warning(str(error), icon=":material/warning:")
+    return z[failure_view.depths(shown[0], z).argmax()]
 
 
 def diagnoses(shown):
@@ -206,7 +209,8 @@ ABOUT_HOLES = """
 The aggregate posterior q(z) is the average of the posteriors q(z|x) of all test images: a mixture of as many Gaussians,
 whose density is known exactly. Where log q(z) lies more than 3 nats below log p(z), codes come less than a twentieth as
 often as samples from the prior: a hole. The share is that of 2,000 samples. With more than two latent dimensions, q and
-p are those of the two with the largest KL: a hole there is one in all dimensions, and others stay unseen.
+p are those of the two with the largest KL: a sample in a hole there is nearly always in one of all dimensions, too, and
+other holes stay unseen.
 
 The last row is the same for codes of images that q(z) has not seen, one half of the test images against the other.
 Where it is large too, so many codes are too narrow, or too few, to cover the prior.
@@ -228,14 +232,15 @@ def choose_z():
 
 
 @st.fragment
+@say_errors
 def side_by_side(shown):
     """Everything about the models; a click draws only this anew."""
     take_clicks(shown)
     pictures, glass, rest = st.container(), st.container(), st.container()
     with glass:  # first, so that a link's z is known to the maps
         choose_z()
-    z = latent.sample_prior(SAMPLES, len(shown[0].symptoms.kl), st.session_state.setdefault("collapse_seed", 0))
-    here = looked_at(shown, z)
+        z = latent.sample_prior(SAMPLES, len(shown[0].symptoms.kl), st.session_state.setdefault("collapse_seed", 0))
+        here = looked_at(shown, z)
     with pictures:
         diagnoses(shown)
         maps(shown, z, here)

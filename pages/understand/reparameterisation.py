@@ -74,11 +74,12 @@ def gradient_part(subject, pair, names, mu, sigma):
         "The total variance is that of all components of (μ, log σ) together."
     )
     table = gradient_view.summary(found, pair)
+    two_decimals = st.column_config.NumberColumn(format="%,.2f")
     with st.expander("Means and spreads as a table", icon=":material/table:"):
-        st.dataframe(table.style.format(precision=2, thousands=",", subset=list(table.columns[2:])), hide_index=True)
+        st.dataframe(table, hide_index=True, column_config=dict.fromkeys(table.columns[2:], two_decimals))
         st.download_button(
             "Table as CSV",
-            table.to_csv(index=False),
+            lambda: table.to_csv(index=False),
             f"{entry.id}-{subject.id}-gradients.csv",
             "text/csv",
             icon=":material/download:",

@@ -42,7 +42,7 @@ def test_dragging_q_moves_elbo_and_gap_but_not_their_sum_and_reports_once(app, o
     exact, evidence = metric(page, "ELBO").inner_text(), metric(page, "log p").inner_text()
     elbo, total = numbers(pad)
     assert total == pytest.approx(float(evidence.split(" ")[0].replace("−", "-")), abs=0.1)
-    canvas = pad.get_by_role("img").first
+    canvas = pad.get_by_role("application")
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     x, y = handle(pad, box, 0)
@@ -68,7 +68,7 @@ def test_dragging_q_moves_elbo_and_gap_but_not_their_sum_and_reports_once(app, o
 def test_each_white_handle_changes_the_width_of_its_dimension_alone(app, open_page):
     page, pad = lab(open_page, app)
     total = numbers(pad)[1]
-    canvas = pad.get_by_role("img").first
+    canvas = pad.get_by_role("application")
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     for number, (right, up) in ((1, (25, 0)), (2, (0, 25))):
@@ -88,7 +88,7 @@ def test_each_white_handle_changes_the_width_of_its_dimension_alone(app, open_pa
 def test_keys_move_q_and_back_to_the_encoder(app, open_page):
     page, pad = lab(open_page, app)
     elbo, total = numbers(pad)
-    pad.get_by_role("img").first.focus()
+    pad.get_by_role("application").focus()
     for key in ("ArrowRight", "ArrowUp", "Shift+ArrowUp", "Shift+ArrowLeft"):
         page.keyboard.press(key)
     expect(pad).to_have_attribute("data-reports", "1")
@@ -138,6 +138,29 @@ def test_improving_q_is_seen_and_closes_some_of_the_gap(app, open_page):
     page.wait_for_function("window.seen.size > 5")
     page.wait_for_function("([pad, elbo]) => Number(pad.dataset.elbo) > elbo", arg=[pad.element_handle(), elbo])
     assert numbers(pad)[1] == pytest.approx(total, abs=0.1)
+
+
+@pytest.mark.parametrize(("number", "on_q"), [(0, True), (1, True), (2, True), (None, False)])
+def test_a_finger_on_q_drags_it_and_beside_it_scrolls(app, open_page, number, on_q):
+    page, pad = lab(open_page, app, **PHONE)
+    canvas = pad.get_by_role("application")
+    canvas.scroll_into_view_if_needed()
+    settle(page)
+    box = canvas.bounding_box()
+    x, y = (box["x"] + 20, box["y"] + box["height"] - 40) if number is None else handle(pad, box, number)
+    before = pad.get_attribute("data-handles")
+    touch = page.context.new_cdp_session(page)
+    for kind, way in [("touchStart", 0), ("touchMove", 15), ("touchMove", 30), ("touchMove", 45), ("touchEnd", None)]:
+        points = [] if way is None else [{"x": x + way, "y": y - way, "id": 0}]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    if on_q:
+        expect(pad).to_have_attribute("data-reports", "1")
+        assert canvas.bounding_box()["y"] == box["y"]
+    else:
+        page.wait_for_function(
+            "([canvas, y]) => canvas.getBoundingClientRect().y < y", arg=[canvas.element_handle(), box["y"]]
+        )
+    assert (pad.get_attribute("data-handles") != before) == on_q
 
 
 def test_it_fits_a_phone(app, open_page):

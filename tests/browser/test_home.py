@@ -114,3 +114,12 @@ def test_drawing_another_z_repaints_in_the_browser_alone(app, open_page):
     assert int(diagram.get_attribute("data-redraws")) == before + 1
     assert diagram.get_by_text("z = (").inner_text() != z
     assert not frames
+
+
+def test_a_diagram_that_rests_takes_on_the_ink_of_another_theme(app, open_page):
+    page = open_page(f"{app}/?model=mnist-d2", reduced_motion="reduce", color_scheme="light")
+    still(page, "diagram")
+    plane = page.get_by_test_id("diagram").locator("canvas.plane")
+    light = plane.evaluate("canvas => canvas.toDataURL()")
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function("([canvas, light]) => canvas.toDataURL() !== light", arg=[plane.element_handle(), light])

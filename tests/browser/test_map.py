@@ -11,6 +11,9 @@ from PIL import Image
 
 from tests.browser.conftest import serve, settle, still
 
+pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+from playwright.sync_api import expect
+
 
 @pytest.fixture(scope="module")
 def address():
@@ -171,6 +174,20 @@ def test_the_legend_hides_and_shows_a_class(gallery):
     gallery.get_by_role("button", name="two").click()
     still(gallery)
     assert near(dots(gallery)[:500], (34, 136, 51)) > 500
+
+
+def test_a_legend_keeps_the_focus_while_points_move(gallery):
+    button = gallery.get_by_role("button", name="two")
+    button.focus()
+    first = redraws(gallery)
+    gallery.get_by_label("Move the points").evaluate("toggle => toggle.click()")
+    gallery.wait_for_function("([node, drawn]) => Number(node.dataset.redraws) > drawn", arg=[root(gallery), first])
+    settle(gallery)
+    still(gallery)
+    expect(button).to_be_focused()
+    gallery.keyboard.press("Enter")
+    expect(button).to_have_attribute("aria-pressed", "false")
+    expect(button).to_be_focused()
 
 
 def test_moved_points_glide_and_keep_the_view(gallery):

@@ -49,7 +49,7 @@ def test_codes_follow_the_ellipse_under_the_pointer_and_gradients_on_release(app
     mu, sigma = numbers(page, "mu"), numbers(page, "sigma")
     cost = metric(page, "Score function").first
     before = cost.inner_text()
-    plane = page.locator(MAP).get_by_role("img", name=re.compile("latent plane"))
+    plane = page.locator(MAP).get_by_role("application", name=re.compile("latent plane"))
     plane.scroll_into_view_if_needed()
     box = plane.bounding_box()
     (reach,) = numbers(page, "reach")
@@ -75,7 +75,7 @@ def test_codes_follow_the_ellipse_under_the_pointer_and_gradients_on_release(app
 def test_a_handle_beyond_the_plane_can_be_had_at_its_edge(app, open_page):
     page = open_page(f"{app}/reparameterisation?model=digits-d2&test_image=4")
     drawn(page)
-    plane = page.locator(MAP).get_by_role("img", name=re.compile("latent plane"))
+    plane = page.locator(MAP).get_by_role("application", name=re.compile("latent plane"))
     plane.focus()
     for _ in range(35):
         page.keyboard.press("Shift+ArrowRight")
@@ -98,12 +98,29 @@ def test_keys_widen_the_ellipse(app, open_page):
     page = open_page(f"{app}/reparameterisation?model=digits-d2")
     drawn(page)
     text, sigma = page.locator(MAP).get_attribute("data-sigma"), numbers(page, "sigma")
-    page.locator(MAP).get_by_role("img", name=re.compile("latent plane")).focus()
+    page.locator(MAP).get_by_role("application", name=re.compile("latent plane")).focus()
     for _ in range(3):
         page.keyboard.press("Shift+ArrowRight")
     expect(page.locator(MAP)).not_to_have_attribute("data-sigma", text)
     assert numbers(page, "sigma")[0] > sigma[0]
     assert numbers(page, "sigma")[1] == sigma[1]
+
+
+def test_keys_choose_the_noise_and_leave_the_ellipse(app, open_page):
+    page = open_page(f"{app}/reparameterisation?model=digits-d2")
+    drawn(page)
+    noise, total = page.locator(MAP).get_by_role("slider"), page.locator(MAP).locator(".sum")
+    mu, sigma, before = numbers(page, "mu"), numbers(page, "sigma"), total.inner_text()
+    expect(noise).to_have_attribute("aria-valuenow", "1")
+    noise.press("ArrowRight")
+    expect(noise).to_have_attribute("aria-valuenow", "2")
+    assert total.inner_text() != before
+    noise.press("ArrowLeft")
+    expect(noise).to_have_attribute("aria-valuenow", "1")
+    assert total.inner_text() == before
+    noise.press("ArrowLeft")
+    expect(noise).to_have_attribute("aria-valuenow", noise.get_attribute("aria-valuemax"))
+    assert (numbers(page, "mu"), numbers(page, "sigma")) == (mu, sigma)
 
 
 def test_a_comparison_is_drawn_while_it_runs_stopped_and_finished(app, open_page):

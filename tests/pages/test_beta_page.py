@@ -92,6 +92,67 @@ def test_any_text_for_beta_is_a_beta(asked):
     assert 0.01 <= app.session_state["beta"] <= 10
 
 
+@pytest.mark.parametrize(("asked", "shown"), [({}, "1"), ({"beta": "0.3"}, "0.316"), ({"beta": "seven"}, "1")])
+def test_a_run_of_a_range_that_rests_before_its_end_has_its_page(monkeypatch, tmp_path, asked, shown):
+    """Its checkpoint holds no curve yet, so that the frame has no slider for β: the strip chooses it."""
+    monkeypatch.setenv("VAE_RUNS", str(tmp_path))
+    model = build(widths=(8,), beta_range=(0.1, 10))
+    config = RunConfig(model.config, TrainConfig("digits"))
+    run = runs.create(config, tmp_path / config.name)
+    taken = snapshot(model, data.load("digits").test, 50)
+    checkpoint.save(run.checkpoint, Checkpoint(model, {"train": config.train.to_dict()}, taken))
+    app = open_page(f"run-{run.name}", **asked)
+    assert not app.error
+    assert metric(app, "β") == shown
+    app.session_state["beta"] = 4.642
+    assert metric(ran(app), "β") == "4.64"
+
+
+def save_trained_so(path, **train) -> None:
+    found = checkpoint.load(next(one for one in CHECKPOINTS if one.stem == "digits-d2"))
+    record = found.record | {"beta": train.get("beta", 1.0), "train": found.record["train"] | train}
+    checkpoint.save(path, Checkpoint(found.model, record, found.snapshot))
+
+
+@pytest.mark.parametrize(
+    ("train", "said"),
+    [
+        ({"objective": "beta-tcvae", "beta": 4.0}, "total correlation"),
+        ({"objective": "iwae", "importance_samples": 5}, "importance-weighted"),
+    ],
+)
+def test_what_another_objective_brings_down_is_not_said_to_be_d_plus_beta_r(monkeypatch, tmp_path, train, said):
+    monkeypatch.setattr(state, "SHIPPED", tmp_path)
+    save_trained_so(tmp_path / "other.safetensors", **train)
+    app = open_page("other")
+    about = next(metric.help for metric in app.metric if metric.label == "D + βR")
+    assert said in about
+    assert "What training brings down" not in about
+    assert not any("training leads to the lower left" in text.value for text in app.markdown)
+
+
+def test_the_models_beside_it_are_those_that_were_chosen_and_new_ones_until_then(monkeypatch, tmp_path):
+    monkeypatch.setenv("VAE_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setattr(state, "SHIPPED", tmp_path)
+    ranged = next(path for path in CHECKPOINTS if path.stem == RANGED)
+    (tmp_path / ranged.name).write_bytes(ranged.read_bytes())
+    save_trained_so(tmp_path / "three.safetensors", beta=3.0)
+    app, key = open_page(), f"beta_beside_{RANGED}"
+
+    def back():
+        ran(app.switch_page("pages/start/home.py"))
+        return ran(app.switch_page("pages/explore/beta.py")).multiselect(key=key).value
+
+    assert app.multiselect(key=key).value == ["three"]
+    save_trained_so(tmp_path / "seven.safetensors", beta=7.0)
+    assert sorted(back()) == ["seven", "three"]
+    app.multiselect(key=key).set_value(["seven"])
+    ran(app)
+    assert back() == ["seven"]
+    (tmp_path / "seven.safetensors").unlink()
+    assert back() == []
+
+
 def test_other_pages_follow_beta():
     """Reconstruct shows the very picture at two β: the KL of its code falls, and its reconstruction gets worse."""
     low, high = (open_page(page="pages/explore/reconstruct.py", beta=beta) for beta in ("0.1", "4.642"))

@@ -112,6 +112,64 @@ def test_one_latent_dimension_is_a_line(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert metric(app, "log p(x)") == pytest.approx(metric(app, "ELBO") + gaps[2], abs=5e-3)
 
 
+def test_q_is_kept_over_a_change_of_the_page_and_another_address_is_followed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    model = build(latent_dim=1).eval()
+    save(tmp_path / "line.safetensors", Checkpoint(model, {}, snapshot(model, data.load("digits").test, 40)))
+    monkeypatch.setattr("ui.state.SHIPPED", tmp_path)
+    app = open_page("line", test_image="5")
+
+    def at() -> float:
+        return next(one.value for one in app.slider if one.label == "μ of q")
+
+    def leave_and_return(**settings: str) -> float:
+        app.switch_page("pages/start/home.py").run()
+        app.switch_page("pages/understand/elbo_lab.py")
+        app.query_params.pop("q", None)
+        for name, value in settings.items():
+            app.query_params[name] = value
+        app.run()
+        assert not app.exception
+        return at()
+
+    encoder = at()
+    next(one for one in app.slider if one.label == "μ of q").set_value(encoder + 0.3).run()
+    moved = app.query_params["q"]
+    assert leave_and_return() == pytest.approx(encoder + 0.3)
+    assert app.query_params["q"] == moved
+    assert leave_and_return(q="0.25,0.5") == 0.25
+    assert leave_and_return(q=moved) == pytest.approx(encoder + 0.3, abs=1e-5)
+    app.query_params["q"] = "0.125,0.5"
+    app.run()
+    assert at() == 0.125
+    app.number_input(key="test_image").set_value(7).run()
+    assert "q" not in app.query_params
+    of_another = at()
+    app.query_params["q"] = moved
+    app.run()
+    assert at() == of_another, "it was written for another picture"
+    app.number_input(key="test_image").set_value(5).run()
+    assert at() == 0.125
+
+
+def test_q_in_the_plane_is_where_it_was_left_when_the_page_is_opened_again() -> None:
+    app = open_page("digits-d2", test_image="5")
+    of_encoder = metric(app, "Gap")
+    view = app.session_state["elbo_version"]
+    left = {"mu": [0.5, -0.25], "sigma": [0.2, 0.1]}
+    content = f"{next(iter(app.session_state['elbo_left']))}/False/{view}"
+    app.session_state["elbo_pad"] = {"released": left | {"content": content}}
+    app.run()
+    gap = metric(app, "Gap")
+    assert gap != of_encoder
+    assert app.query_params["q"] == "0.5,-0.25,0.2,0.1"
+    app.switch_page("pages/start/home.py").run()
+    app.query_params.clear()
+    app.switch_page("pages/understand/elbo_lab.py").run()
+    assert metric(app, "Gap") == gap
+
+
 def test_the_pictures_in_which_q_fails_worst_are_found_and_led_to(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(elbo_lab_view, "LOOKED_THROUGH", 20)
     app = open_page("digits-d2")

@@ -1,6 +1,7 @@
 """The Interpolate page, run as Streamlit runs it: endpoints, paths, traversals, files, and what is typed wrong."""
 
 import io
+import re
 import zipfile
 
 import numpy as np
@@ -86,7 +87,8 @@ def test_swapping_goes_the_other_way():
 
 def test_an_end_is_chosen_by_number_by_seed_and_by_chance(mnist):
     app = open_page(interpolate_t="0.0")
-    app.number_input(key="a_number").set_value(41)
+    app.session_state["a_choice"] = True  # open
+    ran(app).number_input(key="a_number").set_value(41)
     assert point(ran(app)) == pytest.approx(mnist.snapshot.mu[41], abs=1e-4)
     app.number_input(key="a_seed").set_value(5)
     assert point(ran(app)) == pytest.approx(latent.sample_prior(1, 2, 5)[0], abs=1e-4)
@@ -139,6 +141,16 @@ def test_the_point_can_become_an_end():
     app = open_page(interpolate_point="z:0.5,-1", interpolate_t="1.0")
     next(button for button in app.button if button.label == "Use as B").click()
     assert point(ran(app)) == pytest.approx([0.5, -1])
+
+
+@pytest.mark.parametrize("model", ["mnist-d2", "mnist-d16"])
+def test_how_much_of_the_prior_lies_where_a_straight_line_may_lead_is_told_with_the_ways(model):
+    d = 16 if model == "mnist-d16" else 2
+    about = next(group.help for group in open_page(model).get("button_group") if group.label == "Way")
+    near = (np.linalg.norm(latent.sample_prior(20_000, d, 0), axis=1) < 0.5 * d**0.5).mean()
+    (share,) = re.findall(r"(\d+)% of the prior", about)
+    assert int(share) / 100 == pytest.approx(near, abs=0.015)
+    assert f"√d = {d**0.5:.2f}" in about
 
 
 def test_log_prior_is_that_of_torch():

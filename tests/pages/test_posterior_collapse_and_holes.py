@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 from tests.waiting import PATIENCE
 from ui import failure_runs, failure_view, run_watch, state
-from vae_core import checkpoint, failures, holes, runs
+from vae_core import checkpoint, failures, holes, latent, rate_distortion, runs
 from vae_core.failures import VERDICTS
 from vae_core.model import ModelConfig
 from vae_core.worker import train_run
@@ -103,6 +103,29 @@ def test_any_place_can_be_looked_at():
 @pytest.mark.parametrize("place", ["z:1,2,3", "z:nan,0", "nonsense", ""])
 def test_a_place_that_is_none_does_no_harm(place):
     assert "log q(z) − log p(z)" in texts(looking_at(place))
+
+
+def test_of_a_place_that_is_none_is_said_what_is_wrong():
+    assert "names no point" in looking_at("z:1,2,3").warning[0].value
+    assert not looking_at("").warning
+
+
+def test_a_sample_in_a_hole_of_the_plane_lies_in_one_of_all_dimensions_nearly_always():
+    """Nearly: a place in a hole of the plane may lie in none of all dimensions."""
+    found = checkpoint.load(ROOT / "checkpoints" / "mnist-d16-beta.safetensors")
+    at = rate_distortion.at_beta(found.snapshot, found.betas, 0.01)
+    plane = list(failures.examine(at, 0.01).plane)
+    in_plane, in_all = (
+        lambda z, j=j: holes.hole_depth(z[:, j], at.mu[:, j], at.logvar[:, j]) > holes.HOLE_NATS
+        for j in (plane, slice(None))
+    )
+    z = latent.sample_prior(2000, 16, 0)
+    assert in_plane(z).sum() > 500
+    assert in_all(z[in_plane(z)]).mean() > 0.99
+    codes = at.mu + np.exp(0.5 * at.logvar) * latent.sample_prior(*at.mu.shape, 3)
+    assert in_plane(codes).any()
+    assert not in_all(codes[in_plane(codes)]).any()
+    assert "nearly always in one of all dimensions" in texts(open_page("mnist-d16-beta"))
 
 
 def tiny(_model=None, _train=None):

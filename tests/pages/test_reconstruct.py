@@ -5,6 +5,7 @@ import struct
 import zipfile
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,8 +13,9 @@ import torch
 from PIL import Image, ImageDraw
 from streamlit.testing.v1 import AppTest
 
+from tests.charts import read
 from tests.waiting import PATIENCE
-from ui import own_pictures, reconstruction
+from ui import caching, own_pictures, reconstruction, state
 from vae_core import data, pixels
 from vae_core.checkpoint import Checkpoint, load, save
 from vae_core.data import Split
@@ -139,6 +141,11 @@ def test_strangest_and_most_typical_are_found_and_ranked(model, extreme):
     assert metric(app, "ELBO") > strange
     assert app.number_input(key="test_image").value != at
     assert metric(app, "Stranger than") < extreme
+
+
+def test_the_name_of_a_class_stays_as_it_is(monkeypatch):
+    monkeypatch.setattr(state, "picture_name", lambda *_: "test image 3, “Ankle boot”")
+    assert "Test image 3, “Ankle boot”" in [heading.value for heading in open_page("digits-d2").subheader]
 
 
 def test_an_image_that_is_not_there_is_ignored():
@@ -324,6 +331,16 @@ def test_absolute_error_is_zero_for_equals_and_one_for_opposites():
     assert (pixels.absolute_error(image, np.ones((3, 4, 5), np.float32)) == 1).all()
 
 
+def test_whether_a_set_is_at_hand_is_asked_once_a_second(monkeypatch):
+    asked, now = [], iter([5.1, 5.9, 6.0])
+    monkeypatch.setattr(data, "available", lambda name: asked.append(name))
+    monkeypatch.setattr(caching, "time", SimpleNamespace(monotonic=lambda: next(now)))
+    caching._available.cache_clear()
+    assert [caching.test_images("mnist", (1, 28, 28)) for _ in range(3)] == [None] * 3
+    caching._available.cache_clear()
+    assert asked == ["mnist", "mnist"]
+
+
 @pytest.mark.parametrize(
     ("elbo", "sentence"),
     [(-9.0, "every one of the 4"), (9.0, "none of the 4"), (-2.5, "than 50.0% of the test images**: 2 of 4")],
@@ -333,7 +350,7 @@ def test_the_rank_in_words(elbo, sentence):
 
 
 def test_kl_bars_are_sorted():
-    bar = reconstruction.kl_bars(np.array([0.5, 3.0, 1.0], np.float32)).data[0]
+    (bar,) = read(reconstruction.kl_bars(np.array([0.5, 3.0, 1.0], np.float32))).data
     assert list(bar.x) == ["z₂", "z₃", "z₁"]
     assert list(bar.y) == [3.0, 1.0, 0.5]
 
@@ -342,7 +359,7 @@ def test_a_picture_lands_on_the_line_of_a_model_with_one_dimension():
     model, split = VAE(ModelConfig((1, 8, 8), 1, widths=(8,))).eval(), data.load("digits").test
     held = snapshot(model, split, 50)
     seen = posterior(model, split.images[0], samples=4)
-    chart = reconstruction.landing(seen, held, ())
+    chart = read(reconstruction.landing(seen, held, ()))
     np.testing.assert_array_equal(chart.data[0].x, held.mu[:, 0])
     one, two, middle = chart.layout.shapes
     mu, sigma = float(seen.mu[0]), float(np.exp(0.5 * seen.logvar[0]))

@@ -39,10 +39,15 @@ def _script():
     from ui.stepwise import stepwise
     from vae_core.errors import UserError
 
+    def draw(found):
+        if "undrawable" in st.session_state:
+            raise UserError("This cannot be drawn.")
+        st.text(str(found))
+
     counting = st.session_state["counting"]
     steps = {number: counting.step(number) for number in counting.numbers}
     try:
-        stepwise(steps, lambda found: st.text(str(found)), of=counting.of, key="work", label="Counting")
+        stepwise(steps, draw, of=counting.of, key="work", label="Counting")
     except UserError as error:
         st.error(str(error))
 
@@ -121,6 +126,15 @@ def test_what_goes_wrong_is_raised_to_the_page(app):
     counting.allowed, counting.numbers = 10, (9,)
     until(lambda: app.run().error)
     assert app.error[0].value == "Nobody counts to 9."
+
+
+def test_what_goes_wrong_while_it_is_drawn_is_said(app):
+    counting = app.session_state["counting"]
+    counting.allowed, counting.numbers = 10, ()
+    app.session_state["undrawable"] = True
+    app.run()
+    assert not app.exception
+    assert [error.value for error in app.error] == ["This cannot be drawn."]
 
 
 def test_work_that_nobody_watches_ends():

@@ -193,6 +193,30 @@ def test_another_likelihood_and_another_objective_are_named():
     assert row["beta"] != row["beta"], "IWAE has no β: an empty cell"
 
 
+@pytest.mark.parametrize("then", ["running", "finished"])
+def test_the_table_begins_and_stops_to_refresh_when_runs_begin_and_end(monkeypatch, then):
+    """A run that has changed by the time that the table is drawn, as in the seconds after the page was."""
+    run = runs.create(config())
+    first = {"running": "finished", "finished": "running"}[then]
+    statuses = iter([first])
+    monkeypatch.setattr(Run, "state", lambda _: {"status": next(statuses, then), "message": "", "epoch": 0})
+
+    def script():
+        import streamlit as st
+
+        from ui import run_table
+
+        st.session_state["drawn"] = st.session_state.get("drawn", 0) + 1
+        run_table.run_table()
+
+    app = AppTest.from_function(script, default_timeout=PATIENCE).run()
+    assert not app.exception
+    assert app.session_state["drawn"] == 2
+    assert app.dataframe[0].value["status"].tolist() == [then]
+    monkeypatch.undo()
+    run.delete()
+
+
 def test_a_data_set_that_is_not_at_hand_is_offered_for_download(monkeypatch, tmp_path):
     monkeypatch.setenv("VAE_DATA", str(tmp_path / "data"))
     app = open_page()
@@ -257,6 +281,7 @@ def test_training_to_the_end_shows_curves_numbers_and_the_replay():
     assert not app.error
     shown = [metric.label for metric in app.metric]
     assert shown[:4] == ["Loss, test", "Reconstruction, test", "KL, test", "Active units"]
+    assert app.metric[2].help == "KL(q(z|x) ‖ p(z)), summed over dimensions: what the code costs."
     loss, reconstruction, kl = (float(metric.value.split()[0]) for metric in app.metric[:3])
     assert loss == pytest.approx(reconstruction + kl, abs=0.02)
     assert "ELBO, test, epoch 3" in shown

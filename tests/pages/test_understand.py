@@ -11,14 +11,17 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
+from tests.charts import read
 from tests.toys import build
 from tests.waiting import PATIENCE
 from ui import amortised_view, bounds_view, gradient_view, understand
 from ui.components.noise_map import SMALLEST_SIGMA, Dragged, noise_map_props, parse_dragged
 from ui.state import Entry
+from vae_core import data
 from vae_core.bounds import LogLikelihood, bound_curve
 from vae_core.checkpoint import Checkpoint, load, save
 from vae_core.evaluate import binarise
+from vae_core.gradients import gradient_draws
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKPOINTS = sorted((ROOT / "checkpoints").glob("*.safetensors"))
@@ -176,7 +179,7 @@ def test_an_estimate_by_annealing_is_trusted_as_far_as_its_chains_count() -> Non
 def test_histogram_marks_the_two_averages() -> None:
     """The mean of log w, and the log of the mean w; each colour's shares add up to 1."""
     log_weights = np.random.default_rng(0).normal(size=4000)
-    chart = bounds_view.histogram(log_weights, None)
+    chart = read(bounds_view.histogram(log_weights, None))
     draws, weight, *lines = chart.data
     assert sum(draws.y) == pytest.approx(1)
     assert sum(weight.y) == pytest.approx(1)
@@ -189,7 +192,7 @@ def test_curve_shows_what_is_known_and_no_more() -> None:
     curve = bound_curve(np.random.default_rng(0).normal(size=(1, 5000)))
     second = LogLikelihood(np.array([0.5]), np.array([0.1]), np.array([8.0]), 16)
     names = [
-        [trace.name for trace in bounds_view.curve_figure(curve, *known).data]
+        [trace.name for trace in read(bounds_view.curve_figure(curve, *known)).data]
         for known in ((None, None), (0.5, second))
     ]
     assert [len(found) for found in names] == [1, 3]
@@ -217,6 +220,15 @@ def test_costs_are_ratios_of_total_variance() -> None:
     )
     found = gradient_view.costs(gradient_view.Gradients(draws, None))
     assert list(found.values()) == pytest.approx([1, 100, 9], rel=0.03)
+
+
+def test_gradients_are_kept_as_the_model_gives_them() -> None:
+    path = next(path for path in CHECKPOINTS if path.stem == "digits-d2")
+    image, d2 = data.load("digits").test.images[0], np.array([0.3, 0.5])
+    found = gradient_view.gradients(Entry("digits-d2", path), load(path), image, d2, d2)
+    assert {draws.dtype.name for draws in found.draws.values()} == {"float32"}
+    exact = gradient_draws(load(path).model, image, d2, d2, gradient_view.DRAWS)
+    assert all((found.draws[one] == draws).all() for one, draws in exact.items())
 
 
 def test_numbers_of_any_size_have_three_digits() -> None:
@@ -259,6 +271,27 @@ def test_results_are_kept_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         understand.kept(key, compute, "…")
     assert understand.peek("a") is None
     assert understand.peek("d") == 4
+
+
+def test_what_passes_does_not_push_out_what_is_shared():
+    understand.kept("shared", lambda _: ["shared"], "…")
+    for i in range(300):
+        understand.kept(("passing", i), lambda _: ["passing"], "…", passing=True)
+    assert understand.peek("shared") == ["shared"]
+    again = []
+    understand.kept(("passing", 299), again.append, "…", passing=True)
+    assert not again
+    understand.kept(("passing", 0), lambda _: again.append(1) or again, "…", passing=True)
+    assert again == [1]
+
+
+@pytest.mark.parametrize("index", [[0], [5], [3, 4, 5], [7, 2]])
+def test_test_images_are_binarised_as_they_are_among_all(index):
+    images = data.load("digits").test.images[:10]
+    drawn = understand._drawn(images[index].tobytes(), images.shape[1:], tuple(index))
+    for k, image in zip(index, drawn, strict=True):
+        np.testing.assert_array_equal(image, binarise(images, 0)[k])
+        np.testing.assert_array_equal(understand.binarised(images[k], k), image)
 
 
 def _computing():

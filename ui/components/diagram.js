@@ -31,8 +31,8 @@ function station(symbol, canvas) {
 class Diagram {
   constructor(parent) {
     this.redraws = 0;
-    this.given = new FrameCanvas();
-    this.drawn = new FrameCanvas();
+    this.given = new Sprite();
+    this.drawn = new Sprite();
     this.plane = element("canvas", { class: "plane", role: "img" });
     this.x = station("x", this.given.canvas);
     this.q = station("z ~ q(z | x)", this.plane);
@@ -53,7 +53,9 @@ class Diagram {
   }
 
   update(data) {
-    if (this.data && this.data.drawn.sprite === data.drawn.sprite && this.data.caption === data.caption) return;
+    if (this.data && this.data.drawn.sprite === data.drawn.sprite && this.data.caption === data.caption) {
+      return this.paintPlane(1); // perhaps another theme's ink
+    }
     this.data = data;
     this.index = 0;
     this.from = this.to = data.z[0];
@@ -64,11 +66,9 @@ class Diagram {
     this.plane.setAttribute("aria-label", "The posterior q(z | x) and a z drawn from it");
     this.given.canvas.setAttribute("aria-label", data.caption);
     this.drawn.canvas.setAttribute("aria-label", "The mean picture of p(x | z)");
-    Promise.all([decodeSprite(data.given.sprite), decodeSprite(data.drawn.sprite)]).then((bitmaps) => {
-      if (this.data !== data) return;
-      [this.givenBitmap, this.drawnBitmap] = bitmaps;
-      this.layOut();
-    });
+    for (const name of ["given", "drawn"]) {
+      this[name].load({ content: data[name].sprite, ...data[name] }, () => this.layOut());
+    }
     this.layOut();
   }
 
@@ -102,10 +102,9 @@ class Diagram {
     if (!room || !this.data) return;
     const narrow = room <= 620;
     const wanted = narrow ? 140 : Math.min(200, room * 0.2);
-    const frame = this.data.given.frame;
-    const scale = Math.max(1, Math.floor(wanted / frame.width));
-    this.given.resize(frame, scale);
-    this.drawn.resize(this.data.drawn.frame, scale);
+    const scale = Math.max(1, Math.floor(wanted / this.data.given.frame.width));
+    this.given.resize(scale, wanted);
+    this.drawn.resize(scale, wanted);
     this.side = Math.round(narrow ? Math.min(room, 280) : Math.min(340, room * 0.34));
     const ratio = window.devicePixelRatio || 1;
     this.plane.width = this.plane.height = this.side * ratio;
@@ -125,10 +124,7 @@ class Diagram {
   }
 
   paintPicture() {
-    if (!this.drawnBitmap) return;
-    this.given.draw(this.givenBitmap, this.data.given.frame, 0);
-    this.drawn.draw(this.drawnBitmap, this.data.drawn.frame, this.index);
-    this.root.dataset.redraws = ++this.redraws;
+    if (this.given.draw(0) && this.drawn.draw(this.index)) this.root.dataset.redraws = ++this.redraws;
   }
 
   paintPlane(done) {
@@ -230,8 +226,8 @@ class Diagram {
     clearInterval(this.timer);
     cancelAnimationFrame(this.frameRequest);
     this.observer.disconnect();
-    this.givenBitmap?.close();
-    this.drawnBitmap?.close();
+    this.given.dispose();
+    this.drawn.dispose();
   }
 }
 

@@ -20,11 +20,15 @@ class LatentAtlas {
   }
 
   async decode(atlas, source, index) {
-    atlas.pages[index] = await decodeSprite(source);
+    const page = await decodeSprite(source);
+    if (this.atlas !== atlas) return page.close();
+    atlas.pages[index] = page;
     globalThis.dispatchEvent(new CustomEvent("latent-atlas", { detail: this.id }));
   }
 
   dispose() {
     if (this.atlases.get(this.id) === this.atlas) this.atlases.delete(this.id);
+    this.atlas?.pages.forEach((page) => page.close());
+    this.atlas = null;
   }
 }

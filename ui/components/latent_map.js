@@ -993,8 +993,12 @@ class LatentMap {
 
   // ---- legend and export ------------------------------------------------------------------------------------
 
+  // Left as it is, and with it the focus, unless something else is to be seen in it.
   drawLegend() {
     const { colour } = this.data;
+    const seen = JSON.stringify([{ ...colour, index: null, values: null }, [...this.hidden]]);
+    if (seen === this.legendSeen) return;
+    this.legendSeen = seen;
     this.legend.replaceChildren();
     if (colour.kind === "value") {
       this.legend.append(

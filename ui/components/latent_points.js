@@ -18,11 +18,12 @@ class LatentPoints {
     if (this.name === name) return;
     this.dispose();
     this.name = name;
-    this.points.set(name, new Float32Array(bytes.slice(NAME_LENGTH).buffer));
+    this.places = new Float32Array(bytes.slice(NAME_LENGTH).buffer);
+    this.points.set(name, this.places);
     globalThis.dispatchEvent(new CustomEvent("latent-points", { detail: name }));
   }
 
   dispose() {
-    this.points.delete(this.name);
+    if (this.points.get(this.name) === this.places) this.points.delete(this.name);
   }
 }

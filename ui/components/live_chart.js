@@ -18,9 +18,9 @@ class LiveChart {
     icon.setAttribute("d", DOWNLOAD);
     svg.append(icon);
     this.save = element("button", { type: "button", class: "icon", title: "Save as PNG", "aria-label": "Save as PNG" }, svg);
-    this.canvas = element("canvas", { role: "img", tabindex: "0" });
+    this.canvas = element("canvas", { role: "application", tabindex: "0" });
     this.context = this.canvas.getContext("2d");
-    this.tip = element("div", { class: "tip", hidden: "" });
+    this.tip = element("div", { class: "tip", role: "status", hidden: "" });
     this.root = element(
       "div", { class: "root", "data-testid": "live-chart" },
       element("div", { class: "chart" },
@@ -113,7 +113,7 @@ class LiveChart {
   describe() {
     const { label, y, series } = this.data;
     const last = series.filter((one) => one.y.length).map((one) => `${one.name} ${shorten(one.y.at(-1))}`);
-    return `${label}, ${y}: ${last.join(", ")}`;
+    return `${label}, ${y}: ${last.join(", ")}. Left and right arrow keys read values, Escape shows everything.`;
   }
 
   request() {

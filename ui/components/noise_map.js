@@ -12,8 +12,8 @@ class NoiseMap {
   constructor(parent) {
     this.redraws = 0;
     this.chosen = 0;
-    this.noise = element("canvas", { role: "img" });
-    this.plane = element("canvas", { role: "img", tabindex: "0" });
+    this.noise = element("canvas", { role: "slider", tabindex: "0", "aria-valuemin": "1" });
+    this.plane = element("canvas", { role: "application", tabindex: "0" });
     this.sums = [element("div"), element("div")];
     this.reset = element("button", { type: "button" }, "Start again");
     this.first = element("h4", {}, "ε ~ N(0, I) ", element("span", {}, "stays as it is; click one"));
@@ -28,13 +28,12 @@ class NoiseMap {
     parent.append(this.root);
     this.observer = new ResizeObserver(() => this.request());
     this.observer.observe(this.root);
-    this.scheme = new MutationObserver(() => this.request());
-    this.scheme.observe(document.documentElement, { attributes: true, attributeFilter: ["style", "class"] });
   }
 
   listen() {
     const on = (target, name, handler, options) => target.addEventListener(name, handler, options);
     on(this.noise, "pointerdown", (event) => this.choose(event));
+    on(this.noise, "keydown", (event) => this.chooseNext(event));
     on(this.plane, "pointerdown", (event) => {
       const part = event.button === 0 && this.partAt(event);
       if (!part) return;
@@ -72,7 +71,8 @@ class NoiseMap {
     const other = this.data?.subject !== data.subject;
     this.data = data;
     this.plane.setAttribute("aria-label", data.label);
-    this.noise.setAttribute("aria-label", "Noise ε");
+    this.noise.setAttribute("aria-label", "Noise ε; arrow keys choose the next one or the one before");
+    this.noise.setAttribute("aria-valuemax", data.noise.length);
     if (other) {
       const kept = left.get(data.subject) ?? data;
       this.mu = [...kept.mu];
@@ -128,6 +128,15 @@ class NoiseMap {
     const y = NOISE_REACH - (event.clientY - box.top) / unit;
     const distances = this.data.noise.map(([a, b]) => Math.hypot(a - x, b - y));
     this.chosen = distances.indexOf(Math.min(...distances));
+    this.request();
+  }
+
+  chooseNext(event) {
+    const step = { ArrowLeft: -1, ArrowRight: 1, ArrowDown: -1, ArrowUp: 1 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    const { length } = this.data.noise;
+    this.chosen = (this.chosen + step + length) % length;
     this.request();
   }
 
@@ -292,6 +301,8 @@ class NoiseMap {
   write() {
     const noise = this.data.noise[this.chosen];
     const text = (value) => value.toFixed(2).replace("-", "−");
+    this.noise.setAttribute("aria-valuenow", this.chosen + 1);
+    this.noise.setAttribute("aria-valuetext", `ε = (${noise.map(text).join(", ")})`);
     this.sums.forEach((line, axis) => {
       const [mu, sigma, e] = [this.mu[axis], this.sigma[axis], noise[axis]];
       const result = element("b", {}, text(mu + sigma * e));
@@ -303,7 +314,6 @@ class NoiseMap {
     clearTimeout(this.timer);
     cancelAnimationFrame(this.waiting);
     this.observer.disconnect();
-    this.scheme.disconnect();
   }
 }
 

@@ -28,9 +28,9 @@ const nats = (value) => `${value.toFixed(2).replace("-", "−")} nats`;
 
 class PosteriorPad {
   constructor(parent) {
-    this.canvas = element("canvas", { tabindex: "0", role: "img" });
+    this.canvas = element("canvas", { tabindex: "0", role: "application", "aria-describedby": "hint" });
     this.context = this.canvas.getContext("2d");
-    this.picture = new FrameCanvas();
+    this.picture = new Sprite();
     this.caption = element("div");
     this.bars = element("div", { class: "bars" });
     this.table = element("table");
@@ -39,7 +39,7 @@ class PosteriorPad {
       element("div", { class: "pad" },
         element("div", {},
           element("div", { class: "plane" }, this.canvas),
-          element("div", { class: "hint" },
+          element("div", { class: "hint", id: "hint" },
             "Drag the centre or a white handle. Keys: arrows move μ; with Shift they change σ.")),
         element("div", { class: "side" },
           element("div", { class: "decoded" }, this.picture.canvas, this.caption), this.bars, this.table)),
@@ -65,7 +65,7 @@ class PosteriorPad {
 
   listen() {
     this.handle = null;
-    const on = (name, handler) => this.canvas.addEventListener(name, handler);
+    const on = (name, handler, options) => this.canvas.addEventListener(name, handler, options);
     on("pointerdown", (event) => {
       if (event.button !== 0) return;
       this.arrive();
@@ -85,7 +85,9 @@ class PosteriorPad {
     };
     on("pointerup", letGo);
     on("pointercancel", letGo);
-    on("touchstart", (event) => this.nearest(event.touches[0]) && event.preventDefault());
+    // A finger on q drags it; anywhere else on a phone it scrolls the page.
+    const hold = (event) => this.nearest(event.touches[0]) !== null && event.preventDefault();
+    on("touchstart", hold, { passive: false });
     on("keydown", (event) => this.press(event));
   }
 
@@ -116,7 +118,7 @@ class PosteriorPad {
     });
   }
 
-  // q stays within the window, and no narrower than a hundredth of it.
+  // μ stays within the window, σ between a 300th and a half of its width.
   keep() {
     const [x0, x1, y0, y1] = this.data.window;
     this.q.mu = [Math.min(Math.max(this.q.mu[0], x0), x1), Math.min(Math.max(this.q.mu[1], y0), y1)];
@@ -144,11 +146,8 @@ class PosteriorPad {
       this.q = { mu: [...data.q.mu], sigma: [...data.q.sigma] };
       this.known = JSON.stringify(this.q);
       this.density = this.paintDensity();
-      decodeSprite(data.sprite).then((bitmap) => {
-        if (this.data !== data && this.data.content !== data.content) return bitmap.close();
-        this.bitmap?.close();
-        this.bitmap = bitmap;
-        this.picture.resize(data.frame, wholeScale(Math.max(1, Math.round(96 / data.frame.width)), data.frame.width, 140));
+      this.picture.load(data, () => {
+        this.picture.resize(Math.max(1, Math.round(96 / data.frame.width)), 140);
         this.draw();
       });
       if (data.walk.length && !window.matchMedia("(prefers-reduced-motion: reduce)").matches) this.play();
@@ -358,11 +357,9 @@ class PosteriorPad {
     this.caption.textContent = `Decoded at μ = ${pair(mu)}, σ = ${pair(sigma)}`;
     this.canvas.setAttribute("aria-label",
       `True posterior and q with μ ${pair(mu)}, σ ${pair(sigma)}; ELBO ${nats(terms.elbo)}, gap ${nats(terms.gap)}`);
-    if (this.bitmap) {
-      const column = Math.round(((mu[0] - x0) / (x1 - x0)) * (side - 1));
-      const row = Math.round(((y1 - mu[1]) / (y1 - y0)) * (side - 1));
-      this.picture.draw(this.bitmap, this.data.frame, row * side + column);
-    }
+    const column = Math.round(((mu[0] - x0) / (x1 - x0)) * (side - 1));
+    const row = Math.round(((y1 - mu[1]) / (y1 - y0)) * (side - 1));
+    this.picture.draw(row * side + column);
     this.drawBars(terms);
   }
 
@@ -390,7 +387,7 @@ class PosteriorPad {
     cancelAnimationFrame(this.waiting);
     cancelAnimationFrame(this.playing);
     this.observer.disconnect();
-    this.bitmap?.close();
+    this.picture.dispose();
   }
 }
 

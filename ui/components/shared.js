@@ -79,6 +79,7 @@ class Sprite extends FrameCanvas {
   dispose() {
     this.content = null;
     this.bitmap?.close();
+    this.bitmap = null;
   }
 }
 

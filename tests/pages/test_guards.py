@@ -1,0 +1,97 @@
+"""What keeps a page whole: errors in fragments are said, and an address with settings that no widget survives opens."""
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from tests.pages.opening import ROOT
+from tests.waiting import PATIENCE
+
+UNUSABLE = [
+    ("explore/beta", "beta_unit", ""),
+    ("explore/interpolate", "interpolate_way", ""),
+    ("explore/interpolate", "interpolate_side", ""),
+    ("understand/reparameterisation", "reparameterisation_samples", ""),
+    ("train/train", "train_seed", "inf"),
+    ("train/train", "train_epochs_digits", "1e400"),
+    ("explore/reconstruct", "test_image", "-inf"),
+    ("understand/amortised_and_classical", "amortised_first", "inf"),
+    ("explore/latent_space", "map_point", " "),
+]
+
+
+def at(page: str, **query: str) -> AppTest:
+    """The page at an address that a visitor comes by."""
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE).run().switch_page(f"pages/{page}.py")
+    app.query_params["model"] = "digits-d2"
+    for name, value in query.items():
+        app.query_params[name] = value
+    app.run()
+    assert not app.exception
+    return app
+
+
+@pytest.mark.parametrize(("page", "name", "value"), UNUSABLE)
+def test_a_setting_that_no_widget_survives_is_left_out_and_the_others_are_kept(page, name, value):
+    app = at(page, **{name: value, "understand_source": "Test image", "a": "test:3"})
+    assert not app.error
+    assert name not in app.query_params
+    assert app.query_params["model"] == "digits-d2"
+    assert page != "explore/interpolate" or app.session_state["a"] == "test:3"
+
+
+def test_what_back_leads_to_is_opened_though_its_widgets_are_there_already():
+    app = at("explore/interpolate", a="test:3")
+    app.query_params["interpolate_side"] = ""
+    app.run()
+    assert not app.exception
+    assert app.session_state["a"] == "test:3"
+    assert app.session_state["model"] == "digits-d2"
+
+
+def test_an_empty_source_is_the_first_one():
+    app = at("explore/reconstruct", reconstruct_source="")
+    assert "test_image" in [field.key for field in app.number_input]
+
+
+def _in_a_fragment():
+    import streamlit as st
+
+    from ui.guards import say_errors
+    from vae_core.errors import UserError
+
+    @st.fragment
+    @say_errors
+    def draw(number: int) -> str:
+        st.text("before")
+        if number:
+            raise UserError("There is nothing here. Go there.")
+        return "drawn"
+
+    try:
+        st.text(draw(0))
+        st.text(str(draw(1)))
+    except UserError:
+        st.text("never reached")
+
+
+def test_an_error_in_a_fragment_is_said_where_it_draws_and_the_page_goes_on():
+    app = AppTest.from_function(_in_a_fragment, default_timeout=PATIENCE).run()
+    assert not app.exception
+    assert [text.value for text in app.text] == ["before", "drawn", "before", "None"]
+    assert [error.value for error in app.error] == ["There is nothing here. Go there."]
+
+
+@pytest.mark.parametrize(
+    ("page", "name", "spec"),
+    [
+        ("explore/interpolate", "a", "z:1e30,1e30"),
+        ("explore/interpolate", "interpolate_point", "z:3e38,3e38"),
+        ("explore/latent_space", "map_point", "z:3e38,3e38"),
+        ("understand/posterior_collapse_and_holes", "collapse_z", "z:3e38,3e38"),
+    ],
+)
+def test_a_point_beyond_all_numbers_is_said(page, name, spec):
+    app = at(page, **{name: spec})
+    said = [element.value for element in (*app.error, *app.warning)]
+    assert len(said) == 1
+    assert f"“{spec}” is out of range" in said[0]

@@ -1,0 +1,28 @@
+"""How numbers read on the pages."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ui import layout
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [
+        (-95.12, 1, "−95.1 nats"),
+        (-0.001, 2, "0.00 nats"),
+        (-0.04, 1, "0.0 nats"),
+        (0.0, 2, "0.00 nats"),
+        (-0.006, 2, "−0.01 nats"),
+        (np.float32(-1234.56), 1, "−1,234.6 nats"),
+    ],
+)
+def test_nats_have_a_true_minus_and_no_minus_nought(value, digits, text):
+    assert layout.nats(value, digits) == text
+
+
+def test_nats_in_tables_read_the_same():
+    frame = pd.DataFrame({"name": ["a", "b", "c"], "nats": [-0.001, -95.126, np.nan]})
+    shown = layout.nats_in(frame, ["nats"])._translate(sparse_index=False, sparse_cols=False)["body"]
+    assert [row[2]["display_value"] for row in shown] == ["0.00", "−95.13", ""]
