@@ -11,7 +11,7 @@ import streamlit as st
 from PIL import Image
 
 from ui import state
-from vae_core import pictures
+from vae_core import hosted, pictures
 from vae_core.checkpoint import Checkpoint
 from vae_core.errors import UserError
 
@@ -109,7 +109,7 @@ def read_dropped(name: str, data: bytes) -> OwnPicture:
 
 def _read_file(name: str, data: bytes) -> tuple[list[OwnPicture], list[str]]:
     try:
-        members, problems = pictures.unpack([(name, data)])
+        members, problems = pictures.unpack([(name, data)], **hosted.most_unpacked())
     except UserError as problem:
         return [], [str(problem)]
     found = []
