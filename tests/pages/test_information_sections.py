@@ -239,6 +239,7 @@ def test_a_tcvae_and_a_beta_vae_have_their_scores_on_the_same_axes(monkeypatch, 
 
 
 def test_a_tcvae_is_not_taken_for_a_beta_vae_and_stands_beside_one(monkeypatch, tmp_path):
+    monkeypatch.setenv("VAE_RUNS", str(tmp_path / "runs"))
     test = data.load("digits").test
     for name, objective in (("plain", {}), ("tc", {"objective": "beta-tcvae"})):
         model = build(latent_dim=2, widths=(8,), seed=len(name))
