@@ -79,7 +79,7 @@ def gradients(entry: Entry, checkpoint: Checkpoint, image: np.ndarray, mu: np.nd
         return Gradients(draws, exact_gradient(model, image, mu, sigma) if len(mu) <= 2 else None)
 
     key = understand.result_key("gradients", entry, checkpoint.model.beta, image, *mu.tolist(), *sigma.tolist())
-    return understand.kept(key, compute, "Drawing gradients")
+    return understand.kept(key, compute, "Drawing gradients", passing=True)
 
 
 def clouds(found: Gradients, pair: tuple[int, int], names: tuple[str, str]) -> dict[str, theme.Chart]:
@@ -221,6 +221,7 @@ def walks(
         understand.result_key("walks", entry, checkpoint.model.beta, image, *settings),
         compute,
         "Climbing with each estimator",
+        passing=True,
     )
 
 

@@ -27,15 +27,17 @@ def head(title: str, about: str) -> None:
 
 def nats(value: float, digits: int = 1) -> str:
     """A number of nats for people: '−95.1 nats'."""
-    return f"{round(float(value), digits) + 0.0:,.{digits}f} nats".replace("-", "−")  # no −0
+    return f"{_decimals(value, digits)} nats"
+
+
+def _decimals(value: float, digits: int) -> str:
+    return f"{round(float(value), digits) + 0.0:,.{digits}f}".replace("-", "−")  # no −0
 
 
 def nats_in(frame: pd.DataFrame, columns: Sequence[str]) -> Styler:
     """A table whose `columns` read as people write nats: two decimals, a true minus sign, nothing where there is no
     number."""
-    return frame.style.format(
-        lambda value: f"{round(value, 2) + 0.0:.2f}".replace("-", "−"), subset=list(columns), na_rep=""
-    )
+    return frame.style.format(lambda value: _decimals(value, 2), subset=list(columns), na_rep="")
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

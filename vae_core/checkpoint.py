@@ -129,7 +129,7 @@ def read_header(path: Path) -> dict[str, Any]:
 
 
 def read_tensors(path: Path, most: int = MAX_BYTES) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Every tensor of a file that `write_tensors` wrote, of `most` bytes, and its header."""
+    """Every tensor of a file that `write_tensors` wrote, of at most `most` bytes, and its header."""
     with _open(path, most) as file:
         header = _header(file, path)
         try:

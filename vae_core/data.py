@@ -28,6 +28,7 @@ __all__ = [
     "Dataset",
     "Split",
     "available",
+    "contents",
     "data_folder",
     "fingerprint",
     "folder_name",
@@ -155,12 +156,12 @@ def load(name_or_folder: str, *, download: bool = False, progress: Progress | No
 
 
 def fingerprint(dataset: Dataset) -> str:
-    """What tells whether a folder holds the pictures that it held before: their numbers, and a hash of 512 of them.
+    """The `contents` of a folder's set, whose name does not say what is in it; '' for all others."""
+    return contents(dataset) if _SIZED.fullmatch(dataset.name) else ""
 
-    '' for sets whose name alone says what is in them.
-    """
-    if not _SIZED.fullmatch(dataset.name):
-        return ""
+
+def contents(dataset: Dataset) -> str:
+    """What tells sets of other pictures apart: the numbers of pictures, and a hash of 512 of them."""
     digest = hashlib.blake2b(digest_size=4)
     for images in (dataset.train.images, dataset.test.images):
         digest.update(images[:: max(1, len(images) // 256)].tobytes())
@@ -302,9 +303,9 @@ def _keep(key: object, make: Callable[[], Dataset]) -> Dataset:
     if dataset is None:
         dataset = make()
         with _keeping:
-            while len(_kept) >= 4:
-                del _kept[next(iter(_kept))]
             _kept[key] = dataset
+            while len(_kept) > 4:
+                del _kept[next(iter(_kept))]
     return dataset
 
 

@@ -80,10 +80,12 @@ def check_config(config: "RunConfig") -> None:
     """Raise UserError where a public demo does not train this config; on one's own machine everything goes."""
     if not active():
         return
+    from vae_core.model import count_parameters
+
     train, model = config.train, config.model
     if train.dataset not in LIMITS.datasets and not _UPLOAD.fullmatch(train.dataset):
         raise UserError("This public demo does not train on that data set. Choose one of those it offers.")
-    parameters = _parameters(config) if model.latent_dim <= LIMITS.latent_dim else 0
+    parameters = count_parameters(model) if model.latent_dim <= LIMITS.latent_dim else 0
     _, height, width = model.image_shape
     decoded, most_decoded = "pictures decoded a step", LIMITS.batch_size
     if model.arch == "conv":
@@ -103,15 +105,6 @@ def check_config(config: "RunConfig") -> None:
                 f"{value:,} {name} are more than this public demo trains. Choose at most {most:,}, "
                 "or run the laboratory on your own machine."
             )
-
-
-def _parameters(config: "RunConfig") -> int:
-    import torch
-
-    from vae_core.model import VAE
-
-    with torch.device("meta"):
-        return sum(math.prod(weight.shape) for weight in VAE(config.model).parameters())
 
 
 def check_pictures(count: int, size: int) -> None:
