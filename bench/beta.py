@@ -90,10 +90,20 @@ def _seconds(trainer: Any, first: int) -> float:
     size = trainer.batch_size
     rows = [slice((i % trainer.batches) * size, (i % trainer.batches + 1) * size) for i in range(first, first + _STEPS)]
     order = trainer._order()
+    _wait(trainer.device)
     started = time.perf_counter()
     for row in rows:
         trainer._train_step(order[row])
+    _wait(trainer.device)
     return time.perf_counter() - started
+
+
+def _wait(device: Any) -> None:
+    """Until an accelerator has done what it was asked to."""
+    import torch
+
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
 
 
 def main() -> None:

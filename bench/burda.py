@@ -76,7 +76,7 @@ def own(objective: str, k: int, minutes: float, seed: int, folder: Path | None) 
 
     The speed is that of an epoch on trial, test evaluation included, after its first tenth.
     """
-    from vae_core import data, runs
+    from vae_core import data, device, runs
     from vae_core.checkpoint import load
     from vae_core.train import Trainer
     from vae_core.worker import train_run
@@ -94,7 +94,7 @@ def own(objective: str, k: int, minutes: float, seed: int, folder: Path | None) 
         began = time.perf_counter()
         train_run(run, _Saying())
         took = time.perf_counter() - began
-        checkpoint = load(run.checkpoint)
+        checkpoint = load(run.checkpoint, device.pick())
     return checkpoint, _facts(checkpoint.record["images_per_second"], OWN_BATCH, epochs, took)
 
 

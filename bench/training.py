@@ -236,6 +236,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--only", choices=CONTENDERS, help="measure one contender in this process and print JSON")
     arguments = parser.parse_args()
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # ours would take a GPU
     if arguments.only:
         import json
 

@@ -136,7 +136,7 @@ def test_images_do_not_depend_on_how_many_fit_at_once(monkeypatch: pytest.Monkey
     """In batches of one: other draws, the same log p(x) within five errors; progress runs evenly to one."""
     model, seen = LinearGaussian(), []
     whole = annealed(model, PICTURES, 16, 30)
-    monkeypatch.setattr("vae_core.annealed._PIXELS_AT_ONCE", 1)
+    monkeypatch.setattr("vae_core.annealed.points_at_once", lambda *_: 1)
     single = annealed(model, PICTURES, 16, 30, progress=seen.append)
     assert (np.abs(whole.values - single.values) < 5 * np.hypot(whole.standard_errors, single.standard_errors)).all()
     assert len(seen) == 2 * 29 * len(PICTURES)

@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -93,6 +94,13 @@ def test_the_ends_are_told_with_their_numbers():
     text = ends_sentence(CURVE)
     for words in ("β = 0.1, 5.00 nats", "20.0 nats", "0 of 2 dimensions", "R = 0.00 nats", "D = 30.0 nats", "average"):
         assert words in text
+
+
+def test_an_end_that_has_not_collapsed_is_not_called_so():
+    text = ends_sentence(replace(CURVE, active=np.ones_like(CURVE.active)))
+    assert "Towards the **collapsed end**" in text
+    assert "2 of 2 dimensions" in text
+    assert "average" not in text
 
 
 def test_the_table_holds_what_the_charts_show():

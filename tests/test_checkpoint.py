@@ -219,6 +219,12 @@ def test_damaged_snapshots_are_refused(saved: Path, tmp_path: Path, change: dict
     _refused(_rewritten(tmp_path / "rows.safetensors", header, tensors), "snapshot")
 
 
+def test_a_snapshot_without_rows_is_refused(saved: Path, tmp_path: Path) -> None:
+    tensors, header = _parts(saved)
+    tensors |= {name: value[:0] for name, value in tensors.items() if name.startswith("snapshot.")}
+    _refused(_rewritten(tmp_path / "empty.safetensors", header, tensors), "snapshot")
+
+
 @pytest.mark.parametrize(
     "change",
     [

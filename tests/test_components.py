@@ -182,7 +182,7 @@ def png(size=(SIDE, SIDE), mode="RGB", file_format="PNG"):
 
 def test_a_drawing_comes_back_as_its_bytes():
     assert decode_drawing(data_url(png(), "image/png")) == png()
-    assert draw_pad_props("Draw a digit", held=True)["side"] == SIDE
+    assert draw_pad_props("pad", "Draw a digit", held=True)["side"] == SIDE
 
 
 @pytest.mark.parametrize(

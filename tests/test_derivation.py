@@ -10,7 +10,7 @@ from torch.distributions import Independent, MultivariateNormal, Normal, kl_dive
 
 from tests.toys import LinearGaussian, build, images
 from ui import derivation as text
-from ui import derivation_view
+from ui.ways import BY_ADDRESS
 from vae_core.checkpoint import Checkpoint, load
 from vae_core.derivation import Derivation, Quantity, derive
 from vae_core.evaluate import to_unit
@@ -101,7 +101,7 @@ def test_every_line_has_a_value_and_a_place_to_touch_it(latent_dim: int) -> None
     assert len(lines) > 20
     for line in lines:
         assert re.search(r"\d", line.value), line
-        assert line.touch in derivation_view.PLACES, line
+        assert line.touch in BY_ADDRESS, line
 
 
 def test_each_term_leads_to_where_it_can_be_touched() -> None:
@@ -113,7 +113,7 @@ def test_each_term_leads_to_where_it_can_be_touched() -> None:
     assert list(elbo.values()) == ["posterior-collapse-and-holes", "reconstruct", "train"]
     (weighted,) = (terms for formula, terms in found.items() if r"\beta \cdot" in formula)
     assert "beta" in weighted.values()
-    assert {place for terms in found.values() for place in terms.values()} <= derivation_view.PLACES.keys()
+    assert {place for terms in found.values() for place in terms.values()} <= BY_ADDRESS.keys()
     assert sum(not terms for terms in found.values()) == 3  # the sum over all images, the draw of z and its gradient
 
 

@@ -400,7 +400,7 @@ def test_the_csv_has_a_row_a_record_and_a_column_a_number(trained):
     metrics = trained.metrics()
     assert len(rows) == len(metrics.records)
     assert float(rows[-1]["test_elbo"]) == metrics.tests[-1]["test"]["elbo"]
-    assert float(rows[0]["kl_1"]) == metrics.records[0]["kl_per_dimension"][1]
+    assert float(rows[0]["kl_1"]) == metrics.records[0]["kl_per_dimension"][0]
     assert rows[0]["epoch"] == str(metrics.records[0]["epoch"])
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app import SECTIONS
+from ui.ways import SECTIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS = [
@@ -13,7 +13,7 @@ ROWS = [
     for line in (ROOT / "docs" / "seeds.md").read_text("utf-8").splitlines()
     if line.startswith("| ") and not line.startswith(("| Section", "| Part"))
 ]
-TITLES = {title for rows in SECTIONS.values() for _, title, _ in rows}
+TITLES = {way.label for ways in SECTIONS.values() for way in ways}
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[1][:40])

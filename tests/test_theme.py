@@ -82,9 +82,15 @@ def test_text_on_a_colour_is_read(colour):
 
 
 @pytest.mark.parametrize("name", ["light", "dark"])
-def test_every_density_is_seen_on_light_and_dark(name):
+def test_every_density_and_curve_is_seen_on_light_and_dark(name):
     ground = tomllib.loads((ROOT / ".streamlit/config.toml").read_text())["theme"][name]["backgroundColor"]
-    assert all(contrast(colour, ground) >= 3 for colour in posterior_line._COLOURS)
+    assert all(contrast(colour, ground) >= 3 for colour in (*posterior_line._COLOURS, *theme.LINE_COLOURS))
+
+
+@pytest.mark.parametrize(("vision", "least"), [("all cones", 35), ("protanopia", 20), ("deuteranopia", 20)])
+def test_every_two_curves_are_told_apart(vision, least):
+    close = min(combinations(theme.LINE_COLOURS, 2), key=lambda pair: distance(*pair, vision))
+    assert distance(*close, vision) >= least, (close, distance(*close, vision))
 
 
 def test_streamlits_own_charts_use_the_same_colours():

@@ -176,12 +176,12 @@ def bars(found: Comparison, names: list[str]) -> go.Figure:
 
 def gap_table(found: Comparison, names: list[str]) -> pd.DataFrame:
     """One row an image: log p(x), the encoder's ELBO and the parts of the gap between them, in nats."""
-    columns = {"Test image": names, "log p(x)": found.log_likelihood}
+    columns = {"log p(x)": found.log_likelihood}
     if not found.exact:
         columns["Standard error"] = found.errors
     columns |= {"ELBO of the encoder": found.elbo["encoder"]}
     columns |= {part.capitalize(): value for part, value in found.gaps.items()}
-    return pd.DataFrame(columns)
+    return pd.DataFrame({"Test image": names} | {f"{name}, nats": values for name, values in columns.items()})
 
 
 def sentence(found: Comparison) -> str:

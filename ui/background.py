@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from ui.own_pictures import plain
+from ui.layout import plain
 from vae_core.downloads import Progress
 
 __all__ = ["Task", "in_background"]

@@ -292,14 +292,14 @@ def rate_distortion_figure(seen: Seen, curves: dict[str, Curve], unit: str) -> g
     at = seen.curve.at(seen.beta)
     _add_tangent(chart, at, scale, x, y)
     for place, (title, curve) in enumerate(curves.items()):
-        _add_curve(chart, curve, title, theme.class_colour(place), scale, selected=place == 0)
+        _add_curve(chart, curve, title, theme.line_colour(place), scale, selected=place == 0)
     if seen.is_ranged:
         _add_ends(chart, seen.curve, scale)
         chart.add_scatter(
             x=scale * at.rate,
             y=scale * at.distortion,
             mode="markers",
-            marker={"size": 14, "color": theme.class_colour(0), "line": {"width": 2, "color": "white"}},
+            marker={"size": 14, "color": theme.line_colour(0), "line": {"width": 2, "color": "white"}},
             hovertemplate=f"β = {seen.beta:.3g}<br>R %{{x:.4g}}, D %{{y:.4g}}<extra></extra>",
             showlegend=False,
         )
@@ -361,9 +361,10 @@ def _add_curve(chart: go.Figure, curve: Curve, title: str, colour: str, scale: f
 
 
 def _add_ends(chart: go.Figure, curve: Curve, scale: float) -> None:
+    high_end = "collapsed end" if curve.active_units[-1] == 0 else "towards collapse"
     ends = (
         (0, "autoencoder end", "right", (-16, -34)),
-        (-1, "collapsed end", "left", (20, -14)),
+        (-1, high_end, "left", (20, -14)),
     )
     chart.update_layout(
         annotations=[
@@ -385,17 +386,24 @@ def _add_ends(chart: go.Figure, curve: Curve, scale: float) -> None:
 def ends_sentence(curve: Curve) -> str:
     """What the two ends of the curve are, with their numbers."""
     low, high = curve.at(curve.betas[0]), curve.at(curve.betas[-1])
+    there = (
+        f"at β = {high.betas[0]:g}, {high.active_units[0]} of {curve.kl.shape[1]} dimensions are in use, "
+        f"R = {high.rate[0]:.2f} nats and D = {high.distortion[0]:.1f} nats"
+    )
+    if high.active_units[0] == 0:
+        end = (
+            f"At the **collapsed end** (R → 0) nothing is worth its price: {there}. "
+            "Every picture is drawn as the average one."
+        )
+    else:
+        end = (
+            f"Towards the **collapsed end** (R → 0) less and less is worth its price: {there}. "
+            "A β beyond the range would go on to R = 0."
+        )
     return (
         f"At the **autoencoder end** (β → 0) a code costs next to nothing, and the model buys all it can use: at "
         f"β = {low.betas[0]:g}, {low.rate[0]:.2f} nats of rate bring the distortion down to {low.distortion[0]:.1f} "
-        f"nats. At the **collapsed end** (R → 0) nothing is worth its price: at β = {high.betas[0]:g}, "
-        f"{high.active_units[0]} of {curve.kl.shape[1]} dimensions are in use, R = {high.rate[0]:.2f} nats and "
-        f"D = {high.distortion[0]:.1f} nats"
-        + (
-            ": every picture is drawn as the average one."
-            if high.active_units[0] == 0
-            else "; a larger β would switch off the rest."
-        )
+        f"nats. {end}"
     ).replace("-", "−")
 
 
@@ -457,7 +465,7 @@ def units_figure(curve: Curve, beta: float) -> go.Figure:
         x=curve.betas,
         y=curve.active_units,
         name="active units",
-        line={"color": theme.class_colour(0), "width": 2, "shape": "hvh"},
+        line={"color": theme.line_colour(0), "width": 2, "shape": "hvh"},
         hovertemplate="%{y}",
         showlegend=False,
     )

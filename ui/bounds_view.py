@@ -11,6 +11,7 @@ import pandas as pd
 
 from ui import caching, layout, state, theme, understand
 from ui.state import Entry
+from vae_core import data
 from vae_core.annealed import annealed
 from vae_core.bounds import BoundCurve, LogLikelihood, bound_curve, effective_samples, importance_weights
 from vae_core.checkpoint import Checkpoint
@@ -60,12 +61,14 @@ def weights(entry: Entry, checkpoint: Checkpoint, image: np.ndarray) -> np.ndarr
 
 def exact_log_likelihood(entry: Entry, checkpoint: Checkpoint, image: np.ndarray) -> float | None:
     """log p(x) of one uint8 image (C, H, W) by quadrature, kept; None where there are over two latent dimensions."""
+    if checkpoint.model.config.latent_dim > 2:
+        return None
     found = understand.kept(
         understand.result_key("exact", entry, checkpoint.model.beta, image),
         lambda _: understand.exact_log_likelihoods(entry, checkpoint, image[None]),
         "Summing over the latent plane",
     )
-    return None if found is None else float(found[0])
+    return float(found[0])
 
 
 def _annealed_key(entry: Entry, checkpoint: Checkpoint, image: np.ndarray) -> tuple:
@@ -221,7 +224,8 @@ def _missing(low: float) -> str:
 
 @dataclass(frozen=True)
 class TableRow:
-    """A model's test log-likelihood: averages over `images` test images, in nats, from `draws` draws for each.
+    """A model's test log-likelihood: averages over `images` test images, in nats, from `draws` draws for each; or, not
+    `real`, over as many pictures that are decoded in their place.
 
     by_draws is the Monte Carlo standard error of `bound`, by_images that of the average as one over all test images.
     exact: the average by quadrature, None where there are over two latent dimensions.
@@ -229,6 +233,7 @@ class TableRow:
 
     title: str
     images: int
+    real: bool
     draws: int
     elbo: float
     bound: float
@@ -241,7 +246,9 @@ class TableRow:
 
 
 def _row_key(entry: Entry) -> tuple:
-    return understand.result_key("test set", entry, 1.0, np.zeros(1, np.uint8), TABLE_IMAGES, TABLE_DRAWS)
+    """The images, the first of the test set, go by whether they are at hand."""
+    at_hand = data.available(caching.read_header(entry.path)["record"]["train"]["dataset"])
+    return understand.result_key("test set", entry, 1.0, np.array([at_hand]), TABLE_IMAGES, TABLE_DRAWS)
 
 
 def table_row(entry: Entry, *, compute: bool) -> TableRow | None:
@@ -249,13 +256,14 @@ def table_row(entry: Entry, *, compute: bool) -> TableRow | None:
 
     Raises UserError where its checkpoint cannot be read.
     """
+    key = _row_key(entry)
     if not compute:
-        return understand.peek(_row_key(entry))
+        return understand.peek(key)
 
     def measure(progress: Callable[[float], None]) -> TableRow:
         checkpoint = caching.load_checkpoint(entry.path)
         index = np.arange(min(TABLE_IMAGES, len(checkpoint.snapshot)))
-        images = understand.images_of(checkpoint, index)
+        images, real = understand.images_of(checkpoint, index)
         found = importance_weights(checkpoint.model, images, TABLE_DRAWS, progress=progress)
         curve = bound_curve(found, (1, TABLE_DRAWS))
         effective = effective_samples(found)
@@ -264,6 +272,7 @@ def table_row(entry: Entry, *, compute: bool) -> TableRow | None:
         return TableRow(
             state.title(entry),
             len(index),
+            real,
             TABLE_DRAWS,
             float(curve.means[0]),
             float(curve.means[1]),
@@ -275,7 +284,7 @@ def table_row(entry: Entry, *, compute: bool) -> TableRow | None:
             float((effective < 0.02 * TABLE_DRAWS).mean()),
         )
 
-    return understand.kept(_row_key(entry), measure, state.title(entry), asked=True)
+    return understand.kept(key, measure, state.title(entry), asked=True)
 
 
 def measured_words(entry: Entry) -> str | None:
@@ -312,8 +321,8 @@ def whole_sets(entries: Sequence[Entry]) -> pd.DataFrame:
             "Test images": [one.images for _, one in rows],
             "log p(x), nats": [round(one.value, 2) for _, one in rows],
             "How": ["exact" if one.samples is None else f"at least: L_{one.samples}" for _, one in rows],
-            "± by draws": [round(one.by_draws, 3) for _, one in rows],
-            "± by images": [round(one.by_images, 2) for _, one in rows],
+            "± by draws, nats": [round(one.by_draws, 3) for _, one in rows],
+            "± by images, nats": [round(one.by_images, 2) for _, one in rows],
             "Bits per dimension": [
                 round(float(bits_per_dimension(-one.value, shape)), 4)
                 for (_, one), shape in zip(rows, shapes, strict=True)
@@ -327,12 +336,12 @@ def table(rows: Sequence[TableRow]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "Model": [row.title for row in rows],
-            "Images": [row.images for row in rows],
+            "Images": [f"{row.images}" + ("" if row.real else ", decoded") for row in rows],
             "ELBO, nats": [round(row.elbo, 2) for row in rows],
             f"L_{TABLE_DRAWS}, nats": [round(row.bound, 2) for row in rows],
-            "± by draws": [round(row.by_draws, 3) for row in rows],
-            "log p(x), exact": [np.nan if row.exact is None else round(row.exact, 2) for row in rows],
-            "± by images": [round(row.by_images, 1) for row in rows],
+            "± by draws, nats": [round(row.by_draws, 3) for row in rows],
+            "log p(x), exact, nats": [np.nan if row.exact is None else round(row.exact, 2) for row in rows],
+            "± by images, nats": [round(row.by_images, 1) for row in rows],
             "Bits per dimension": [round(row.bits_per_dimension, 4) for row in rows],
             "Effective draws, median": [round(row.effective, 1) for row in rows],
             "Images under 2 %": [row.unreliable for row in rows],

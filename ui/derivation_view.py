@@ -8,28 +8,13 @@ from ui.derivation import Step, terms
 from ui.state import Entry
 from ui.true_posterior import latent_plane
 from ui.understand import Subject
+from ui.ways import BY_ADDRESS
 from vae_core.checkpoint import Checkpoint
 from vae_core.derivation import Derivation, derive
 from vae_core.evidence import evidence
 from vae_core.information import RateSplit, split_rate
 
-__all__ = ["PLACES", "numbers", "show", "split", "words_table"]
-
-PLACES = {  # address: page, label
-    "train": ("pages/train/train.py", "Train"),
-    "latent-space": ("pages/explore/latent_space.py", "Latent space"),
-    "generate": ("pages/explore/generate.py", "Generate"),
-    "reconstruct": ("pages/explore/reconstruct.py", "Reconstruct"),
-    "beta": ("pages/explore/beta.py", "β and rate–distortion"),
-    "elbo-lab": ("pages/understand/elbo_lab.py", "ELBO lab"),
-    "bounds": ("pages/understand/bounds.py", "Bounds"),
-    "reparameterisation": ("pages/understand/reparameterisation.py", "Reparameterisation"),
-    "amortised-and-classical": ("pages/understand/amortised_and_classical.py", "Amortised and classical"),
-    "posterior-collapse-and-holes": (
-        "pages/understand/posterior_collapse_and_holes.py",
-        "Posterior collapse and holes",
-    ),
-}
+__all__ = ["numbers", "show", "split", "words_table"]
 
 _IMAGES = 1000
 
@@ -77,7 +62,7 @@ def show(step: Step, number: int, subject: Subject, *, exact: bool) -> None:
                 with st.container(horizontal=True, gap="small"):
                     for place, label in _links(line.formula, line.touch, exact=exact).items():
                         parameters = shared | _picture(place, subject)
-                        page = PLACES[place][0]
+                        page = BY_ADDRESS[place].path
                         st.page_link(page, label=label, icon=":material/touch_app:", query_params=parameters)
 
 
@@ -86,7 +71,9 @@ def _links(formula: str, touch: str, *, exact: bool) -> dict[str, str]:
     there: dict[str, list[str]] = {touch: []}
     for name, place in terms(formula, exact=exact):
         there.setdefault(place, []).append(name)
-    return {place: ": ".join(filter(None, (PLACES[place][1], ", ".join(found)))) for place, found in there.items()}
+    return {
+        place: ": ".join(filter(None, (BY_ADDRESS[place].label, ", ".join(found)))) for place, found in there.items()
+    }
 
 
 def _picture(place: str, subject: Subject) -> dict[str, str]:

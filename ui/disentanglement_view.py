@@ -273,8 +273,8 @@ def _points(beside: dict[str, Entry], found: dict[Hashable, Disentanglement]) ->
 def _by_score(scores: list[Disentanglement]) -> list[tuple[str, list[float], str]]:
     """Each score's name, values and colour."""
     return [
-        ("MIG", [one.mig for one in scores], theme.class_colour(0)),
-        ("FactorVAE score", [one.factor_vae for one in scores], theme.class_colour(2)),
+        ("MIG", [one.mig for one in scores], theme.line_colour(0)),
+        ("FactorVAE score", [one.factor_vae for one in scores], theme.line_colour(2)),
     ]
 
 
@@ -303,7 +303,7 @@ def scores_figure(
     )
     if scores:
         chance = {"text": "chance", "xanchor": "right", "font": {"size": 11}}
-        dotted = {"color": theme.class_colour(2), "width": 1, "dash": "dot"}
+        dotted = {"color": theme.line_colour(2), "width": 1, "dash": "dot"}
         chart.add_hline(1 / len(scores[0].matrix), line=dotted, annotation=chance, row=1, col=1)
     chart.update_yaxes(title_text="score", range=[0, 1.02], automargin=True, row=1)
     chart.update_yaxes(title_text="nats", rangemode="tozero", automargin=True, row=2)

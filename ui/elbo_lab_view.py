@@ -194,7 +194,8 @@ def climb(lab: Lab, checkpoint: Checkpoint, start: Gaussian, progress: Callable[
     """From `start` to the best diagonal Gaussian in small steps, and again from a likelier draw of the prior, if there
     is one: the better of both. `progress` is called with the steps that are done, and all of them."""
     model, images = checkpoint.model, lab.image[None]
-    begin = amortisation.GaussianPosterior(torch.tensor([start.mu]), torch.diag_embed(torch.tensor([start.sigma])))
+    mu, sigma = torch.tensor([start.mu, start.sigma]).to(next(model.parameters())).unsqueeze(1)
+    begin = amortisation.GaussianPosterior(mu, torch.diag_embed(sigma))
     owner, begin = amortisation.starts(model, images, begin)
     states = []
     with turns.turn():
@@ -203,7 +204,7 @@ def climb(lab: Lab, checkpoint: Checkpoint, start: Gaussian, progress: Callable[
                 states.append(torch.cat([one.q.mu, one.q.sigma], 1))
                 progress(one.step, one.total)
                 turns.pass_on()
-    walks = torch.stack(states, 1).numpy()  # (1 or 2, T, 2 d)
+    walks = torch.stack(states, 1).cpu().numpy()  # (1 or 2, T, 2 d)
     ends = [Gaussian(*(tuple(map(float, part)) for part in np.split(walk[-1], 2))) for walk in walks]
     gaps = [float(exact(lab, end).kl_to_true_posterior[0]) for end in ends]
     if gaps[0] <= gaps[-1] + _CAUGHT:

@@ -102,7 +102,7 @@ def _called(spec: str, point: state.Point, checkpoint: Checkpoint) -> str:
     if index is not None:
         return state.picture_name(checkpoint, index)
     if point.label != "z":
-        return own_pictures.plain(point.label)
+        return layout.plain(point.label)
     shown = ", ".join(f"{value:.2f}" for value in point.z[:3]).replace("-", "−")
     return f"z = ({shown}{', …' if len(point.z) > 3 else ''})"
 
@@ -199,7 +199,7 @@ def _own(name: str, checkpoint: Checkpoint) -> None:
     )
     found, problems = own_pictures.read_files([file] if file else [], key=f"{name}_pictures")
     for problem in own_pictures.first(problems, 3):
-        st.error(own_pictures.plain(problem), icon=":material/error:")
+        st.error(layout.plain(problem), icon=":material/error:")
     if not found:
         return
     key, shape = f"{name}_taken", checkpoint.model.config.image_shape

@@ -168,10 +168,10 @@ def summary(found: Gradients, dimensions: tuple[int, ...]) -> pd.DataFrame:
                     {
                         "Estimator": NAMES[estimator],
                         "By": f"{what} of {layout.dimension_name(j)}",
-                        "Mean": values.mean(),
-                        "Standard error": values.std(ddof=1) / len(values) ** 0.5,
-                        "Standard deviation of one draw": values.std(ddof=1),
-                        "Exact": None if found.exact is None else found.exact[offset + j],
+                        "Mean, nats": values.mean(),
+                        "Standard error, nats": values.std(ddof=1) / len(values) ** 0.5,
+                        "Standard deviation of one draw, nats": values.std(ddof=1),
+                        "Exact, nats": None if found.exact is None else found.exact[offset + j],
                     }
                 )
     return pd.DataFrame(rows).dropna(axis=1)

@@ -179,7 +179,7 @@ def _legend() -> None:
     ramp = np.broadcast_to(np.linspace(0, 1, _BAR[0]), _BAR[::-1])
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(f"{_LOW:g}".replace("-", "−"), width="content")
-        layout.drawing(Image.fromarray(_shades(ramp)))
+        layout.drawing(Image.fromarray(_shades(ramp)), alt="Colours from the lowest to the highest value")
         st.caption(f"{_HIGH:+g} nats, log q(z) − log p(z)", width="content")
 
 

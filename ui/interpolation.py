@@ -26,6 +26,7 @@ __all__ = [
     "log_prior",
     "prior_inside",
     "radius_curves",
+    "radius_words",
     "traversals",
 ]
 
@@ -62,8 +63,14 @@ def dimension_kl(checkpoint: Checkpoint) -> np.ndarray:
     return kl_standard_normal(torch.from_numpy(snapshot.mu), torch.from_numpy(snapshot.logvar)).mean(0).numpy()
 
 
+def radius_words(latent_dim: int) -> str:
+    """How far from the origin draws from N(0, I) lie."""
+    narrow = ", and nearly all lie close to that" if latent_dim >= 32 else ""
+    return f"For draws of the prior its root mean square is √d = {latent_dim**0.5:.2f}{narrow}."
+
+
 def radius_curves(a: np.ndarray, b: np.ndarray, method: str) -> list[Series]:
-    """|z| along both ways from a to b (d,), the chosen one strong, and √d, where prior draws lie."""
+    """|z| along both ways from a to b (d,), the chosen one strong, and √d, the prior's root mean square."""
     along = np.linspace(0, 1, FRAMES)
     curves = [
         Series(
@@ -73,7 +80,7 @@ def radius_curves(a: np.ndarray, b: np.ndarray, method: str) -> list[Series]:
             colour,
             3 if way == method else 1.5,
         )
-        for way, colour in zip(latent.METHODS, theme.CLASS_COLOURS, strict=False)
+        for way, colour in zip(latent.METHODS, theme.LINE_COLOURS, strict=False)
     ]
     expected = len(a) ** 0.5
     return [*curves, Series(f"√d = {expected:.2f}", along, np.full(FRAMES, expected), theme.TERM_COLOURS["total"], 1)]

@@ -175,7 +175,7 @@ def explorer(entry: state.Entry, checkpoint: Checkpoint, found: Codes, chosen: S
             if job is not None:
                 _tsne_status(job)
             if problem := st.session_state.get("map_drop_problem"):
-                st.error(own_pictures.plain(problem), icon=":material/error:")
+                st.error(layout.plain(problem), icon=":material/error:")
             projection = flat or view.tsne_projection(found, job)
             selection = _map(checkpoint, found, chosen, projection, atlas, points)
             _below(found, chosen, projection, here)
@@ -304,7 +304,7 @@ def _below(found: Codes, chosen: Settings, projection: Projection, here: state.P
 def _held(projection: Projection, here: state.Point | None, d: int) -> str:
     if projection.lift is None or d <= 2:
         return ""
-    at = own_pictures.plain(here.label) if here else "0" if projection.is_latent else "their mean"
+    at = layout.plain(here.label) if here else "0" if projection.is_latent else "their mean"
     return f" · decoded with the other {d - 2} {'dimensions' if projection.is_latent else 'directions'} held at {at}"
 
 
@@ -321,7 +321,7 @@ def _own_point(checkpoint: Checkpoint) -> None:
             on_change=lambda: _take_uploaded(checkpoint),
         )
         for problem in st.session_state.get("map_problems", ()):
-            st.error(own_pictures.plain(problem), icon=":material/error:")
+            st.error(layout.plain(problem), icon=":material/error:")
         with st.popover("Draw one", icon=":material/draw:"):
             _take_drawn(draw_pad(key="map_drawing"), checkpoint)
     with name:
@@ -359,11 +359,10 @@ def _take_dropped(file: DroppedFile, checkpoint: Checkpoint) -> None:
 
 
 def _take_drawn(drawing: bytes | None, checkpoint: Checkpoint) -> None:
-    """Show what is on the drawing pad, once for each stroke."""
-    if drawing != st.session_state.get("map_drawn"):
+    """Show what is on the drawing pad, once for each stroke, and not again when the pad comes back to the page."""
+    if drawing not in (None, st.session_state.get("map_drawn")):
         st.session_state["map_drawn"] = drawing
-        if drawing is not None:
-            _show(own_pictures.read_drawing(drawing), checkpoint)
+        _show(own_pictures.read_drawing(drawing), checkpoint)
 
 
 def _show(picture: own_pictures.OwnPicture, checkpoint: Checkpoint) -> None:

@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from ui import interpolation, layout, state
+from ui import interpolation, layout, reconstruction, state
 from ui import latent_view as view
 from ui.components.latent_map import Selection
 from ui.decoded import decoded
 from ui.endpoints import spec_of
 from ui.latent_view import Codes, Projection
-from ui.own_pictures import plain
+from ui.layout import plain
 from ui.theme import CHART_CONFIG
 from vae_core import imaging, latent
 from vae_core.checkpoint import Checkpoint
@@ -75,6 +75,7 @@ def _test_image(entry: state.Entry, checkpoint: Checkpoint, found: Codes, projec
             layout.picture(shown[0], "image", target=112)
         layout.picture(decoded(entry, checkpoint, found.mu[index]), "reconstruction, decoded from μ", target=112)
     _terms(found.elbo[index], found.reconstruction[index], found.kl[index].sum())
+    reconstruction.say_if_a_loss(checkpoint, shown)
     _posterior(found.mu[index], found.sigma[index], found.kl[index], "selected")
     _neighbours(checkpoint, found, found.mu[index], leave_out=index)
     spec = f"test:{index}" if index < len(checkpoint.snapshot) else spec_of(found.mu[index])
@@ -147,6 +148,7 @@ def _own_picture(checkpoint: Checkpoint, found: Codes, point: state.Point, spec:
         layout.picture(point.picture, "as the model is given it", target=112)
         layout.picture(seen.mean_picture, "reconstruction, decoded from μ", target=112)
     _terms(seen.elbo, seen.reconstruction.mean(), seen.kl.sum())
+    reconstruction.say_if_a_loss(checkpoint, point.picture)
     _posterior(seen.mu, seen.sigma, seen.kl, "here")
     _neighbours(checkpoint, found, seen.mu)
     _use_as_end(spec, "here")

@@ -1,5 +1,6 @@
 """The head of a page, and how pictures and numbers stand on it."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from PIL import Image
 
 from vae_core import imaging
 
-__all__ = ["dimension_name", "drawing", "head", "nats", "nats_in", "picture", "table", "whole_scale"]
+__all__ = ["dimension_name", "drawing", "head", "nats", "nats_in", "picture", "plain", "table", "whole_scale"]
 
 
 def dimension_name(dimension: int) -> str:
@@ -61,3 +62,8 @@ def drawing(drawn: Image.Image, caption: str | None = None, *, alt: str | None =
     """A picture at its own size. It travels with the page: files beside a page go when it runs again, at times before a
     slow browser has asked for them."""
     st.image(imaging.data_url(imaging.png_bytes(drawn), "image/png"), caption, width=drawn.width, alt=alt)
+
+
+def plain(text: str) -> str:
+    """A text of a visitor's, such as a file's name, to be shown as it is, not as Markdown."""
+    return re.sub(r"([\\`*_{}\[\]()<>#+\-!|~$:])", r"\\\1", text)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ui.components.live_chart import Mark, Series
-from ui.theme import TERM_COLOURS, class_colour
+from ui.theme import TERM_COLOURS, line_colour
 
 __all__ = ["TERMS", "comparison", "kl_bars", "marks", "term_curves", "useful_range"]
 
@@ -79,5 +79,5 @@ def kl_bars(kl: Sequence[float], used: Sequence[bool] | None = None) -> list[Ser
 def comparison(term: str, tests: Mapping[str, Mapping[str, np.ndarray]]) -> list[Series]:
     """One term on the test sets of several runs, by name, against the epoch, in nats."""
     return [
-        Series(name, test["epoch"], test[term], class_colour(index)) for index, (name, test) in enumerate(tests.items())
+        Series(name, test["epoch"], test[term], line_colour(index)) for index, (name, test) in enumerate(tests.items())
     ]

@@ -1,7 +1,6 @@
 """Pictures that visitors drop or draw: read safely once a session, and made into what a model is given."""
 
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -22,7 +21,6 @@ __all__ = [
     "Preparation",
     "can_centre",
     "first",
-    "plain",
     "prepare",
     "read_drawing",
     "read_dropped",
@@ -169,8 +167,3 @@ def _prepared(
 
 def _sample(checkpoint: Checkpoint) -> np.ndarray:
     return state.pictures(checkpoint, np.arange(min(_SAMPLE, len(checkpoint.snapshot))))[0]
-
-
-def plain(text: str) -> str:
-    """A text of a visitor's, such as a file's name, to be shown as it is, not as Markdown."""
-    return re.sub(r"([\\`*_{}\[\]()<>#+\-!|~$:])", r"\\\1", text)

@@ -16,6 +16,7 @@ from vae_core.checkpoint import Checkpoint
 __all__ = ["Given", "choose", "drawing", "own_picture", "test_image", "upload"]
 
 _SENTENCES = 12  # about files that cannot be shown
+_KEPT = "kept_uploads"
 _BEFORE = 224  # screen pixels for a picture as it came
 
 
@@ -60,21 +61,28 @@ def drawing(entry: Entry, checkpoint: Checkpoint) -> Given | None:
 
 
 def upload() -> list[OwnPicture]:
-    """Ask for files, and say of each that cannot be shown why."""
+    """Ask for files, and say of each that cannot be shown why. What was uploaded stays for all pages of the visit,
+    whose uploaders are their own, until other files are chosen or these are taken away."""
     files = st.file_uploader(
         "Your pictures",
         accept_multiple_files=True,
         key="reconstruct_files",
+        on_change=st.session_state.pop,
+        args=(_KEPT, None),
         help="One or many, in any common format, or a zip of them. They are kept in memory, for this visit alone. "
         + own_pictures.sizes(),
     )
     found, problems = own_pictures.read_files(files, key="reconstruct_read")
     if problems:
         st.warning(
-            "\n\n".join(map(own_pictures.plain, own_pictures.first(problems, _SENTENCES))),
+            "\n\n".join(map(layout.plain, own_pictures.first(problems, _SENTENCES))),
             icon=":material/broken_image:",
         )
-    return found
+    if files:
+        st.session_state[_KEPT] = found
+    elif st.session_state.get(_KEPT):
+        st.caption("As it was on the page before. What you choose now takes its place.")
+    return st.session_state.get(_KEPT, [])
 
 
 def own_picture(picture: OwnPicture, found: list[OwnPicture], entry: Entry, checkpoint: Checkpoint) -> Given:

@@ -29,6 +29,7 @@ __all__ = [
     "landing",
     "pixel_map",
     "rank_sentence",
+    "say_if_a_loss",
     "score_table",
     "scores",
     "stacked",
@@ -112,6 +113,12 @@ def rank_sentence(elbo: float, population: np.ndarray) -> str:
 def is_grey(image: np.ndarray) -> bool:
     """Whether a uint8 picture has pixels between black and white."""
     return bool(((image > 0) & (image < 255)).any())
+
+
+def say_if_a_loss(checkpoint: Checkpoint, images: np.ndarray) -> None:
+    """Say what nats of these uint8 pictures are not, where they are grey and the likelihood is Bernoulli."""
+    if checkpoint.model.config.likelihood == "bernoulli" and is_grey(images):
+        st.caption("Grey pixels under a Bernoulli likelihood: such nats are a loss, not the logarithm of a density.")
 
 
 def contact_sheet(images: np.ndarray, columns: int, width: int) -> Image.Image:

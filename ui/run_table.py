@@ -13,8 +13,7 @@ from pandas.io.formats.style import Styler
 from ui import caching, live_charts, visitor
 from ui.components.live_chart import live_chart
 from ui.guards import say_errors
-from ui.layout import nats_in
-from ui.own_pictures import plain
+from ui.layout import nats_in, plain
 from ui.run_watch import curves_of, describe, forget, guarded, open_in, resumable, resume, watch
 from ui.train_form import LIKELIHOODS
 from vae_core import data, hosted, runs
@@ -219,7 +218,7 @@ def _compare(chosen: list[Run]) -> None:
 
 
 def metrics_csv(metrics: Metrics) -> str:
-    """All records as CSV: a column for each number, kl_0 … for the dimensions, test_… for the test evaluation."""
+    """All records as CSV: a column for each number, kl_1 … for the dimensions, test_… for the test evaluation."""
     rows = [_flat(record) for record in metrics.records]
     names = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
@@ -235,7 +234,7 @@ def _flat(values: dict[str, Any], before: str = "") -> dict[str, Any]:
         if isinstance(value, dict):
             flat |= _flat(value, f"{name}_")
         elif isinstance(value, list | tuple):
-            flat |= {f"{before}{name.replace('_per_dimension', '')}_{i}": part for i, part in enumerate(value)}
+            flat |= {f"{before}{name.replace('_per_dimension', '')}_{i}": part for i, part in enumerate(value, 1)}
         elif value is not None:
             flat[f"{before}{name}"] = value
     return flat

@@ -15,7 +15,7 @@ from ui import caching, live_charts, replay, state, visitor
 from ui.components.film_strip import film_strip
 from ui.components.live_chart import live_chart
 from ui.guards import say_errors
-from ui.own_pictures import plain
+from ui.layout import plain
 from ui.train_form import BETAS, LEARNING_RATES, LIKELIHOODS, RATE_FALLS
 from ui.ways import HOME, WAYS
 from vae_core import data, hosted, imaging, runs
@@ -72,17 +72,17 @@ _ABOUT = {
 
 def watched() -> Run | None:
     """The run that the URL names (?run=…), or the one this visitor watched last."""
-    name = st.query_params.get("run") or st.session_state.get("train_run")
-    if not name:
-        return None
-    run = Run(runs.runs_folder() / name)
-    here = re.fullmatch(r"\w[\w.-]{,200}", name) and (run.path / "config.json").is_file()
-    if not here or not hosted.visible(run, visitor.token()):
+    for name in dict.fromkeys((st.query_params.get("run"), st.session_state.get("train_run"))):
+        if not name:
+            continue
+        run = Run(runs.runs_folder() / name)
+        here = re.fullmatch(r"\w[\w.-]{,200}", name) and (run.path / "config.json").is_file()
+        if here and hosted.visible(run, visitor.token()):
+            watch(run)
+            return run
         forget(name)
         st.warning(f"The run “{plain(name[:80])}” is not here any more.", icon=":material/search_off:")
-        return None
-    watch(run)
-    return run
+    return None
 
 
 def watch(run: Run) -> None:
@@ -93,9 +93,10 @@ def watch(run: Run) -> None:
 
 def forget(name: str) -> None:
     """Watch the run called `name` no longer."""
-    if st.session_state.get("train_run", name) == name:
-        st.session_state.pop("train_run", None)
-        st.query_params.pop("run", None)
+    if st.session_state.get("train_run") == name:
+        del st.session_state["train_run"]
+    if st.query_params.get("run") == name:
+        del st.query_params["run"]
 
 
 def start(config: RunConfig) -> None:
@@ -303,7 +304,7 @@ def _steering(run: Run, config: RunConfig, mine: bool) -> None:
             key=key,
             help=help_text,
             disabled=not mine,
-            on_change=lambda name=name, key=key: guarded(_steer, run, name, st.session_state[key]),
+            on_change=(lambda name=name, key=key: guarded(_steer, run, name, st.session_state[key])) if mine else None,
         )
 
 

@@ -11,6 +11,7 @@ import streamlit as st
 import torch
 
 from ui import caching, visitor
+from ui.layout import plain
 from vae_core import data, gates, hosted, runs
 from vae_core.checkpoint import Checkpoint, LatentSnapshot
 from vae_core.errors import UserError
@@ -30,9 +31,11 @@ __all__ = [
     "keep_picture",
     "model_picker",
     "nearest",
+    "next_seed",
     "picture_name",
     "pictures",
     "resolve",
+    "seed",
     "selected",
     "send",
     "shared",
@@ -46,6 +49,7 @@ BETA_PICKER = "beta_picker"
 """The fragment of the frame that `beta_picker` draws, for `st.rerun`."""
 _DEFAULT = "mnist-d2-beta"
 _ADDRESS = "address"
+_SEED_DIGITS = 6
 _FARTHEST = 1e6  # from 0 in any dimension; far beyond it, sums in 32 bits overflow
 
 
@@ -122,7 +126,7 @@ def model_picker() -> None:
     asked = st.session_state.get("model")
     if asked not in found:
         if asked:
-            st.warning(f"The model “{asked[:80]}” is not here any more. Another one is shown.")
+            st.warning(f"The model “{plain(asked[:80])}” is not here any more. Another one is shown.")
         st.session_state["model"] = next(iter(found))
     titles = {key: title(entry) for key, entry in found.items()}
     st.selectbox("Model", list(found), format_func=titles.get, key="model")
@@ -276,6 +280,24 @@ def send(page: str, **settings: str) -> None:
     st.switch_page(page, query_params=shared() | settings)
 
 
+def seed(name: str) -> int:
+    """The seed of this name that `next_seed` or a link has set, 0 at first; it stands in the address as ?name=…."""
+    asked = st.query_params.get(name, "")
+    if asked.isdecimal() and len(asked) <= _SEED_DIGITS:
+        st.session_state[name] = int(asked)
+    found = st.session_state.setdefault(name, 0)
+    if found:
+        st.query_params[name] = str(found)
+    else:
+        st.query_params.pop(name, None)
+    return found
+
+
+def next_seed(name: str) -> None:
+    """Take another seed from the next run of the script on; for callbacks."""
+    st.query_params[name] = str(seed(name) + 1)
+
+
 def shared() -> dict[str, str]:
     """What a link to another page must say for it to show the same model at the same β."""
     beta = {"beta": st.query_params["beta"]} if "beta" in st.query_params else {}
@@ -305,18 +327,20 @@ def resolve(spec: str, checkpoint: Checkpoint) -> Point:
             if z.shape == (latent_dim,) and np.isfinite(z).all():
                 if np.abs(z).max() > _FARTHEST:
                     raise UserError(
-                        f"“{spec[:60]}” is out of range: no coordinate of z may be over {_FARTHEST:,.0f}, or "
-                        f"under its negative. The prior’s draws lie {latent_dim**0.5:.2f} from 0, about."
+                        f"“{plain(spec[:60])}” is out of range: no coordinate of z may be over {_FARTHEST:,.0f}, or "
+                        f"under its negative. The prior’s draws lie {latent_dim**0.5:.2f} from 0 (root mean square)."
                     )
                 return Point("z", z)
         if kind == "picture":
             if rest not in st.session_state.get("kept_pictures", {}):
-                raise UserError(f"“{spec[:60]}” is gone: own pictures are kept for one visit alone. Give it again.")
+                raise UserError(
+                    f"“{plain(spec[:60])}” is gone: own pictures are kept for one visit alone. Give it again."
+                )
             picture, label = st.session_state["kept_pictures"][rest]
             if picture.shape == tuple(checkpoint.model.config.image_shape):
                 return Point(label, encode(checkpoint.model, picture[None])[0][0], picture)
     except ValueError:
         pass
     raise UserError(
-        f"“{spec[:60]}” names no point of this model. Use test:12, prior:7, or z: and {latent_dim} numbers."
+        f"“{plain(spec[:60])}” names no point of this model. Use test:12, prior:7, or z: and {latent_dim} numbers."
     )

@@ -67,10 +67,15 @@ def sweep_form(seen: Seen) -> None:
         format_func=lambda beta: f"{beta:g}",
         max_selections=limits.sweep if limits else None,
         key="beta_sweep_betas",
+        persist_state="session",
     )
-    objective = middle.selectbox("Objective", _WEIGHED, format_func=OBJECTIVES.get, key="beta_sweep_objective")
+    objective = middle.selectbox(
+        "Objective", _WEIGHED, format_func=OBJECTIVES.get, key="beta_sweep_objective", persist_state="session"
+    )
     most = limits.epochs if limits else 100_000
-    epochs = right.number_input("Epochs", 1, most, min(epochs, most), key=f"beta_sweep_epochs_{seen.entry.id}")
+    epochs = right.number_input(
+        "Epochs", 1, most, min(epochs, most), key=f"beta_sweep_epochs_{seen.entry.id}", persist_state="session"
+    )
     label = f"Train {len(betas)} models" if len(betas) != 1 else "Train 1 model"
     if st.button(label, icon=":material/play_arrow:", key="beta_sweep_start", type="primary", disabled=not betas):
         try:
@@ -111,7 +116,8 @@ def landed(others: dict[str, state.Entry]) -> list[str]:
 
 
 def progress() -> None:
-    """One line a run that trains or waits, with a way to stop it, and the sentences of those that failed."""
+    """One line a run that trains or waits, with a way to stop those of this visitor, and the sentences of those that
+    failed. Raises UserError where a run cannot be told to stop."""
     for run in _mine():
         said = run.state()
         status, epochs = said["status"], run.config().train.epochs
@@ -122,7 +128,10 @@ def progress() -> None:
         epoch = said.get("epoch", 0)
         line, stop = st.columns([6, 1], vertical_alignment="center")
         line.progress(min(1.0, epoch / epochs), f"{_name(run)} · {status} · epoch {epoch} of {epochs}")
-        stop.button("Stop", key=f"beta_stop_{run.name}", icon=":material/stop:", on_click=run.stop)
+        if hosted.owns(run, visitor.token()) and stop.button(
+            "Stop", key=f"beta_stop_{run.name}", icon=":material/stop:"
+        ):
+            run.stop()
 
 
 def _name(run: Run) -> str:

@@ -16,16 +16,21 @@ __all__ = [
     "CHART_CONFIG",
     "CLASS_COLOURS",
     "CONTINUOUS",
+    "LINE_COLOURS",
     "TERM_COLOURS",
     "Chart",
     "chart",
     "class_colour",
     "figure",
     "ink_on",
+    "line_colour",
 ]
 
 TERM_COLOURS = {"reconstruction": "#d9622b", "kl": "#2f7fc1", "total": "#8a93a3"}
 """The two terms of the ELBO, and their sum, on every page."""
+
+LINE_COLOURS = ("#5460e4", "#18a800", "#fc0084", "#9c603c", "#2490d8", "#00786c", "#a8309c")
+"""Of curves, which need more contrast than dots: 3 at least on both grounds (WCAG 2.2)."""
 
 CONTINUOUS = "viridis"
 """The perceptually even colour map."""
@@ -40,6 +45,11 @@ CHART_CONFIG: dict[str, Any] = {
 def class_colour(label: int) -> str:
     """The colour of class `label`; it repeats after ten."""
     return CLASS_COLOURS[label % len(CLASS_COLOURS)]
+
+
+def line_colour(place: int) -> str:
+    """The colour of the curve in this place; it repeats after seven."""
+    return LINE_COLOURS[place % len(LINE_COLOURS)]
 
 
 def ink_on(colour: str) -> str:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from ui import layout, own_pictures
 from ui.background import in_background
-from ui.own_pictures import plain
+from ui.layout import plain
 from vae_core import data, hosted, imaging, runs
 from vae_core.data import Dataset
 from vae_core.downloads import Progress
@@ -148,7 +148,9 @@ def _dataset(kind: str) -> Dataset | None:
 
 def _folder() -> Dataset | None:
     path, size = st.columns([3, 1], vertical_alignment="bottom")
-    folder = path.text_input("Folder", key="train_folder", placeholder="~/pictures/cats", help=_CLASSES).strip()
+    folder = path.text_input(
+        "Folder", key="train_folder", placeholder="~/pictures/cats", help=_CLASSES, persist_state="session"
+    ).strip()
     side = _size(size)
     if not folder:
         return None
@@ -160,14 +162,26 @@ _CLASSES = "PNG, JPEG and most other formats, of any size, cropped to squares; s
 
 
 def _size(place) -> int:
-    side = place.segmented_control("Pixels", data.SIZES, default=32, key="train_size", help="The side of the squares.")
-    return side or 32
+    return place.segmented_control(
+        "Pixels",
+        data.SIZES,
+        default=32,
+        required=True,
+        key="train_size",
+        help="The side of the squares.",
+        persist_state="session",
+    )
 
 
 def _own_pictures() -> Dataset | None:
     how, size = st.columns([3, 1])
     way = how.segmented_control(
-        "Upload", ["Files or a zip", "A folder"], default="Files or a zip", key="train_upload_way"
+        "Upload",
+        ["Files or a zip", "A folder"],
+        default="Files or a zip",
+        required=True,
+        key="train_upload_way",
+        persist_state="session",
     )
     side = _size(size)
     files = st.file_uploader(
@@ -182,8 +196,9 @@ def _own_pictures() -> Dataset | None:
     for problem in st.session_state.get("train_upload_problems", ()):
         st.warning(plain(problem), icon=":material/warning:")
     name = st.session_state.get("train_upload")
-    if not files and not name:
-        st.caption(f"{_CLASSES} {_sizes()}")
+    if not files:
+        again = "As they were uploaded before. Choose the files again for other pictures, or another size."
+        st.caption(again if name else f"{_CLASSES} {_sizes()}")
     return data.load(name) if name else None
 
 

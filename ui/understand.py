@@ -14,15 +14,15 @@ import numpy as np
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from ui import caching, layout, own_pictures, picture_source, reconstruction, state, turns
+from ui import caching, layout, picture_source, reconstruction, state, turns
 from ui.components.sheets import content_digest
-from ui.picture_source import Given
 from ui.state import Entry
 from ui.true_posterior import latent_plane
 from vae_core.checkpoint import Checkpoint
 from vae_core.evaluate import binarise
 
 __all__ = [
+    "DECODED",
     "Subject",
     "binarised",
     "exact_log_likelihoods",
@@ -34,6 +34,10 @@ __all__ = [
     "subject",
 ]
 
+DECODED = (
+    "The data set is not at hand: these pictures are decoded from the stored posterior means of test images, smoother "
+    "and likelier than the real ones."
+)
 _SOURCES = ("Test image", "Upload", "Draw")
 _COLUMNS = (1, 2)  # the left one holds a picture of 168 pixels in a window of 1024
 
@@ -75,12 +79,13 @@ def _drawn(pixels: bytes, shape: tuple[int, int, int], index: tuple[int, ...]) -
     return binarise(images, 0)[places]
 
 
-def images_of(checkpoint: Checkpoint, index: np.ndarray) -> np.ndarray:
-    """Held-out pictures `index` (n,), black or white where the likelihood is Bernoulli: uint8 (n, C, H, W)."""
-    images, _ = state.pictures(checkpoint, index)
-    if not is_bernoulli(checkpoint):
-        return images
-    return _drawn(images.tobytes(), images.shape[1:], tuple(map(int, index)))
+def images_of(checkpoint: Checkpoint, index: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Held-out pictures `index` (n,), black or white where the likelihood is Bernoulli: uint8 (n, C, H, W), and whether
+    they are the real ones (see `DECODED`)."""
+    images, real = state.pictures(checkpoint, index)
+    if is_bernoulli(checkpoint):
+        images = _drawn(images.tobytes(), images.shape[1:], tuple(map(int, index)))
+    return images, real
 
 
 def exact_log_likelihoods(entry: Entry, checkpoint: Checkpoint, images: np.ndarray) -> np.ndarray | None:
@@ -114,30 +119,18 @@ def _shown(source: str, entry: Entry, checkpoint: Checkpoint) -> Subject:
     if source == "Test image":
         given = picture_source.test_image(checkpoint, state.snapshot_elbo(checkpoint.snapshot))
     elif source == "Draw":
-        given = _or_before(picture_source.drawing(entry, checkpoint), source, checkpoint)
+        given = picture_source.drawing(entry, checkpoint)
     else:
         found = picture_source.upload()
         given = picture_source.own_picture(found[0], found, entry, checkpoint) if found else None
-        given = _or_before(given, source, checkpoint)
     if given is None:
         st.info("Draw or drop a picture: the page is then about it.", icon=":material/image_search:")
         st.stop()
     index = int(given.spec.removeprefix("test:")) if given.spec else None
     image = _black_and_white(checkpoint, given.image, index or 0)
     layout.picture(image, "x", target=_PICTURE)
-    st.caption(own_pictures.plain(given.name))
+    st.caption(layout.plain(given.name))
     return Subject(given.name, image, index)
-
-
-def _or_before(given: Given | None, source: str, checkpoint: Checkpoint) -> Given | None:
-    """What is dropped or drawn here, or was on another page of the section, whose uploader and pad are its own."""
-    seen = st.session_state.setdefault("understand_own", {})
-    key = source, checkpoint.model.config.image_shape
-    if given is not None:
-        seen[key] = given
-    elif key in seen:
-        st.caption("As it was on the page before; a new picture takes its place.")
-    return seen.get(key)
 
 
 def _black_and_white(checkpoint: Checkpoint, image: np.ndarray, index: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vae_core.errors import UserError
-from vae_core.evaluate import to_unit
+from vae_core.evaluate import points_at_once, to_unit
 from vae_core.model import VAE
 from vae_core.objective import log_prob_given
 
@@ -29,7 +29,6 @@ FAMILIES = ("diagonal", "full")
 
 _LEARNING_RATE = 0.05  # of Adam, in units of σ for means, and of log σ
 _CONSTANT = 0.5  # the share of the steps after which the learning rate falls, linearly to zero
-_ROWS = 4096  # latent points decoded at once
 _PRIOR_DRAWS = 2000
 
 
@@ -47,11 +46,6 @@ class GaussianPosterior:
     def sigma(self) -> Tensor:
         """The standard deviations of each dimension (N, d)."""
         return self.scale_tril.square().sum(-1).sqrt()
-
-    @property
-    def covariance(self) -> Tensor:
-        """L Lᵀ (N, d, d)."""
-        return self.scale_tril @ self.scale_tril.mT
 
     def kl(self) -> Tensor:
         """KL(q(z|x) ‖ N(0, I)) for each image (N,), in nats: ½ (‖mu‖² + ‖L‖² − d) − Σ log L_jj."""
@@ -114,11 +108,6 @@ class InferenceGap:
         """log p(x) − ELBO(best q of the family)."""
         return self.log_likelihood - self.best_elbo
 
-    @property
-    def inference(self) -> np.ndarray:
-        """log p(x) − ELBO(encoder): KL(q(z|x) ‖ p(z|x)) of the encoder's q."""
-        return self.log_likelihood - self.elbo
-
 
 @torch.no_grad()
 def encoded(model: VAE, images: np.ndarray) -> GaussianPosterior:
@@ -142,13 +131,15 @@ def starts(
     mu = begin.mu
     generator = torch.Generator(device=mu.device).manual_seed(seed)
     z = torch.randn((_PRIOR_DRAWS, mu.shape[1]), generator=generator, device=mu.device, dtype=mu.dtype)
-    x = to_unit(images, mu.device)
-    slope, offset = model.likelihood.affine(model.decode(z))
-    joint = model.likelihood.from_affine(x, slope, offset) - 0.5 * z.square().sum(1)
+    x = to_unit(images)
+    params = torch.cat([model.decode(part).cpu() for part in z.split(points_at_once(z.device, images.shape[1:]))])
+    joint = model.likelihood.from_affine(x, *model.likelihood.affine(params)) - 0.5 * z.cpu().square().sum(1)
     greatest, place = joint.max(1)
-    beaten = torch.where(greatest > log_prob_given(model, x, mu[None])[0] - 0.5 * mu.square().sum(1))[0]
-    owner = torch.cat([torch.arange(len(mu), device=mu.device), beaten])
-    return owner.cpu().numpy(), GaussianPosterior(torch.cat([mu, z[place[beaten]]]), begin.scale_tril[owner])
+    own = log_prob_given(model, x.to(mu.device), mu[None])[0] - 0.5 * mu.square().sum(1)
+    beaten = torch.where(greatest > own.cpu())[0]
+    owner = torch.cat([torch.arange(len(mu)), beaten])
+    found = torch.cat([mu, z[place[beaten].to(z.device)]])
+    return owner.numpy(), GaussianPosterior(found, begin.scale_tril[owner.to(mu.device)])
 
 
 def improve(
@@ -226,7 +217,7 @@ def elbo(model: VAE, images: np.ndarray, q: GaussianPosterior, samples: int = 10
         raise UserError(f"{samples} draws cannot be taken in pairs. Take an even number of 4 or more.")
     x = to_unit(images, q.mu.device)
     generator = torch.Generator(device=x.device).manual_seed(seed)
-    pairs_at_once = max(1, _ROWS // (2 * len(x)))
+    pairs_at_once = max(1, points_at_once(x.device, x.shape[1:]) // (2 * len(x)))
     parts = []
     for begin in range(0, samples // 2, pairs_at_once):
         noise = _pairs(2 * min(pairs_at_once, samples // 2 - begin), q.mu, generator)

@@ -9,13 +9,12 @@ from torch import Tensor
 
 from vae_core.bounds import LogLikelihood
 from vae_core.errors import UserError
-from vae_core.evaluate import to_unit
+from vae_core.evaluate import points_at_once, to_unit
 from vae_core.model import VAE
 from vae_core.objective import log_prob_given
 
 __all__ = ["annealed", "temperatures"]
 
-_PIXELS_AT_ONCE = 2**20
 _LEAPFROG = 3
 _ACCEPTED = 0.65  # the share of proposals that is best accepted: Neal 2011, section 5.4.4
 _FIRST_STEP, _ADAPTED = 0.5, 0.2
@@ -122,7 +121,8 @@ def annealed(
     if chains < 2 or count < 2:
         raise UserError(f"{chains} chains over {count} temperatures estimate nothing. Take 2 or more of both.")
     schedule = temperatures(count)
-    batch = max(1, _PIXELS_AT_ONCE // (chains * math.prod(images.shape[1:])))
+    device = next(model.parameters()).device
+    batch = max(1, points_at_once(device, images.shape[1:]) // chains)
     total, done = 2 * (count - 1) * math.ceil(len(images) / batch), 0
 
     def report() -> None:
@@ -132,7 +132,6 @@ def annealed(
             progress(done / total)
 
     found = []
-    device = next(model.parameters()).device
     generator = torch.Generator(device=device).manual_seed(seed)
     for start in range(0, len(images), batch):
         x = to_unit(images[start : start + batch], device)

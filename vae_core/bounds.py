@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from vae_core.errors import UserError
-from vae_core.evaluate import binarise, inference, to_unit
+from vae_core.evaluate import binarise, inference, points_at_once, to_unit
 from vae_core.model import VAE
 from vae_core.objective import log_importance_weights, log_prob_given
 
@@ -34,8 +34,7 @@ SIZES = (1, 5, 10, 50, 100, 500, 1000, 5000)
 """Values of K for a curve; each divides the next, so that on one set of draws L_K can only rise."""
 
 _FEWEST_GROUPS = 30  # whose spread tells a standard error
-_PIXELS_AT_ONCE = 2**18  # decoded at once: some 1 MB of output, which stays in a processor's cache
-_ACCELERATED = 16  # as many times that on an accelerator: 70 MB, some 2 GB with the widest convolutions behind it
+_PIXELS_AT_ONCE = 2**18  # decoded at once on the CPU: some 1 MB of output, which stays in its cache
 
 
 @dataclass(frozen=True)
@@ -135,8 +134,7 @@ def _batches(model: VAE, images: np.ndarray, samples: int) -> tuple[list[np.ndar
     """The images in pieces, and how many latent points of each are decoded at once."""
     if samples < 1:
         raise UserError(f"{samples} importance samples cannot be drawn. Take 1 or more.")
-    faster = 1 if next(model.parameters()).device.type == "cpu" else _ACCELERATED
-    at_once = max(1, faster * _PIXELS_AT_ONCE // math.prod(images.shape[1:]))
+    at_once = points_at_once(next(model.parameters()).device, images.shape[1:], _PIXELS_AT_ONCE)
     batch = max(1, at_once // samples)
     return [images[start : start + batch] for start in range(0, len(images), batch)], at_once
 

@@ -208,8 +208,8 @@ def _snapshot(model: VAE, rows: dict[str, np.ndarray]) -> LatentSnapshot | None:
         return None
     snapshot = LatentSnapshot(**rows)
     shape = (len(snapshot), model.config.latent_dim)
-    if snapshot.mu.shape != shape or snapshot.logvar.shape != shape:
-        raise ValueError("another latent size")
+    if not len(snapshot) or snapshot.mu.shape != shape or snapshot.logvar.shape != shape:
+        raise ValueError("no rows, or another latent size")
     for key, row in rows.items():
         if (row.dtype, row.ndim, len(row)) != (*_SNAPSHOT_ROWS[key], len(snapshot)) or not np.isfinite(row).all():
             raise ValueError(f"rows of {key} that do not match")

@@ -121,10 +121,12 @@ def _chunk(folder: str, names: Sequence[str], size: int, file: Any) -> dict[str,
 def _read(path: Path, name: str) -> Any:
     try:
         if path.stat().st_size > pictures.MAX_FILE_BYTES:
-            raise UserError(f"{name} is over {pictures.MAX_FILE_BYTES // 2**20} MB. Make it smaller first.")
+            raise UserError(
+                f"{pictures.shown_name(name)} is over {pictures.MAX_FILE_BYTES // 2**20} MB. Make it smaller first."
+            )
         return pictures.read(path.read_bytes(), name)
     except OSError as error:
-        raise UserError(f"{name} cannot be opened: {error.strerror}.") from error
+        raise UserError(f"{pictures.shown_name(name)} cannot be opened: {error.strerror}.") from error
 
 
 def _main() -> None:

@@ -10,7 +10,7 @@ from torch.distributions import Normal
 from torch.nn import functional as F
 
 from vae_core.bounds import LogLikelihood
-from vae_core.evaluate import inference, to_unit
+from vae_core.evaluate import inference, points_at_once, to_unit
 from vae_core.evidence import Evidence
 from vae_core.gradients import gradient_draws
 from vae_core.likelihood import Bernoulli
@@ -25,7 +25,6 @@ DRAWS = 5000
 GRADIENT_DRAWS = 500
 """Draws of z ~ q(z|x) behind the gradient."""
 
-_PIXELS_AT_ONCE = 2**20
 _LOG_2PI = math.log(2 * math.pi)
 
 
@@ -153,8 +152,8 @@ def _mean(values: Tensor) -> Quantity:
 
 def _fits(model: VAE, x: Tensor, z: Tensor) -> Tensor:
     """log p(x|z) of one picture (1, C, H, W) at z (K, d) → (K,)."""
-    at_once = max(1, _PIXELS_AT_ONCE // x.numel())
-    return torch.cat([model.likelihood.log_prob(x, model.decode(part)) for part in z.split(at_once)])
+    parts = z.split(points_at_once(x.device, x.shape[1:]))
+    return torch.cat([model.likelihood.log_prob(x, model.decode(part)) for part in parts])
 
 
 def _at_mu(model: VAE, x: Tensor, mu: Tensor, logvar: Tensor) -> dict[str, float]:
@@ -164,7 +163,7 @@ def _at_mu(model: VAE, x: Tensor, mu: Tensor, logvar: Tensor) -> dict[str, float
         "prior": Normal(0.0, 1.0).log_prob(mu),
         "encoder": Normal(mu, torch.exp(0.5 * logvar)).log_prob(mu),
     }
-    found = {name: float(value.double().sum()) for name, value in densities.items()}
+    found = {name: float(value.cpu().double().sum()) for name, value in densities.items()}
     if isinstance(model.likelihood, Bernoulli):
         found["error"] = float(F.binary_cross_entropy_with_logits(params, x, reduction="sum"))
     else:

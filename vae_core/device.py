@@ -9,6 +9,11 @@ from vae_core.errors import UserError
 
 __all__ = ["denormals_flushed", "describe", "has_room", "pick"]
 
+# By default convolutions on a GPU round their inputs to 10 bits (TF32), which moves log p(x|z) by up to 0.01 nats, and
+# may add up in another order each time, so that a seed would not give the same weights.
+torch.backends.cudnn.allow_tf32 = False
+torch.backends.cudnn.deterministic = True
+
 
 def pick(name: str | None = None) -> torch.device:
     """The device called `name`, or the machine's accelerator where there is one, else the CPU.

@@ -43,9 +43,9 @@ def launched() -> bool:
 
 def pick_device(name: str | None) -> torch.device:
     """As `device.pick`, but the GPU of this process's own where torchrun started it."""
-    device = devices.pick(name)
-    own = launched() and device == torch.device("cuda")
-    return devices.pick(f"cuda:{os.environ['LOCAL_RANK']}") if own else device
+    if launched() and (name == "cuda" or (name is None and devices.pick() == torch.device("cuda"))):
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
+    return devices.pick(name)
 
 
 @contextmanager
@@ -57,6 +57,8 @@ def joined(device: torch.device) -> Iterator["Ranks"]:
     import torch.distributed as dist
 
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    if device.index is not None:
+        torch.accelerator.set_device_index(device.index)
     backend = "gloo" if device.type == "cpu" else "cpu:gloo,cuda:nccl"
     mine = rank == 0 and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
     with watched():

@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from openTSNE import TSNE
-from openTSNE.affinity import MultiscaleMixture, joint_probabilities_nn
 from sklearn.decomposition import PCA
 from sklearn.manifold import trustworthiness as sklearn_trustworthiness
 
@@ -107,6 +105,9 @@ def tsne(
     start += 0.01 * _START_SCALE * np.random.default_rng(seed).standard_normal(start.shape)
     yield TsneStep(0, _ITERATIONS, start.astype(np.float32), float("nan"))
 
+    from openTSNE import TSNE
+    from openTSNE.affinity import MultiscaleMixture
+
     # MultiscaleMixture is what openTSNE's own TSNE uses for one perplexity too.
     affinities = MultiscaleMixture(
         np.ascontiguousarray(mu, np.float64), perplexity, method="exact", n_jobs=n_jobs, random_state=seed
@@ -135,6 +136,8 @@ def place(map: np.ndarray, mu: np.ndarray, new: np.ndarray) -> np.ndarray:
     Σ_j (1.5 p_j − q_j) (y − y_j) / (1 + |y − y_j|²), clipped (Poličar et al. 2023): exactly, for some few points of
     one's own, where openTSNE's own way builds a tree of the whole map for every step.
     """
+    from openTSNE.affinity import joint_probabilities_nn
+
     map = np.asarray(map, np.float64)
     index, distances = nearest(mu, new, min(_START_NEIGHBOURS, len(mu)))
     near = 3 * _PLACE_PERPLEXITY

@@ -1,6 +1,7 @@
 """What a trained model does to images: posteriors, ELBO terms, active units, the latent snapshot."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ __all__ = [
     "evaluate",
     "inference",
     "per_image_terms",
+    "points_at_once",
     "rank",
     "snapshot",
     "to_unit",
@@ -30,6 +32,8 @@ __all__ = [
 
 ACTIVE_VARIANCE = 0.01
 _BATCH = 500
+_PIXELS_AT_ONCE = 2**20  # some 160 MB with the widest convolutions
+_ACCELERATED = 2**22
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,12 @@ def inference(model: VAE) -> Iterator[tuple[torch.device, VAE]]:
             yield next(model.parameters()).device, model.eval()
     finally:
         model.train(was_training)
+
+
+def points_at_once(device: torch.device, image_shape: Sequence[int], pixels: int = _PIXELS_AT_ONCE) -> int:
+    """How many latent points to decode at once: pictures of `pixels` in all on the CPU, of more on an accelerator."""
+    most = pixels if device.type == "cpu" else max(pixels, _ACCELERATED)
+    return max(1, most // math.prod(image_shape))
 
 
 def _starts(images: np.ndarray | Tensor) -> range:

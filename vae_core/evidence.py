@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vae_core.errors import UserError
-from vae_core.evaluate import encode, inference, to_unit
+from vae_core.evaluate import encode, inference, points_at_once, to_unit
 from vae_core.model import VAE
 from vae_core.objective import kl_standard_normal
 
@@ -31,7 +31,6 @@ __all__ = ["Evidence", "LatentPlane", "Mode", "TruePosteriors", "evidence", "ext
 _EXTENT = 6.5
 _KEPT_NUMBERS = 2**25  # of the decoded lattice: 128 MB
 _MOST_STEPS = {1: 4000, 2: 128}
-_POINTS_AT_ONCE = 2048
 _IMAGES_AT_ONCE = 64
 _CUT = 17.0  # nats below the greatest p(x, z): a Gaussian in the plane has e^−17 of its mass beyond
 _SLACK = 0.5  # of the range in a cell: how far log p(x, z) may rise around its points
@@ -221,10 +220,11 @@ class LatentPlane:
         self.spread = _SPREAD[d, model.config.smooth]
         self.steps = min(_MOST_STEPS[d], int(room ** (1 / d)) // 2 * 2)
         self.step = 2 * extent / self.steps
+        self._at_once = points_at_once(next(model.parameters()).device, model.config.image_shape)
         self._cells = _product(torch.arange(self.steps // 2), d)
         self._z = self.points(2 * self._cells[:, None] + _corners(d), 1).flatten(0, 1)
         with inference(model):
-            pieces, parts = self._z.split(_POINTS_AT_ONCE), []
+            pieces, parts = self._z.split(self._at_once), []
             for done, piece in enumerate(pieces, 1):
                 parts.append(self._affine(piece))
                 if progress:
@@ -266,7 +266,7 @@ class LatentPlane:
         """log p(x|z) of image `owner` (P,), in rising order, at z (P, d), in nats: (P,) float64."""
         value = torch.empty(len(z), dtype=torch.float64)
         with inference(self.model):
-            for rows in torch.arange(len(z)).split(_POINTS_AT_ONCE):
+            for rows in torch.arange(len(z)).split(self._at_once):
                 images, image = torch.unique_consecutive(owner[rows], return_inverse=True)
                 fits = self.model.likelihood.from_affine(x[images], *self._affine(z[rows]))
                 value[rows] = fits.gather(0, image[None])[0]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vae_core.errors import UserError
-from vae_core.evaluate import to_unit
+from vae_core.evaluate import points_at_once, to_unit
 from vae_core.model import VAE
 from vae_core.objective import kl_standard_normal, log_prob_given
 
@@ -19,14 +19,13 @@ ESTIMATORS = ("reparameterised", "score", "score with baseline")
 """∇ through z = μ + σε; log p(x|z) ∇ log q(z); and the same, the average of the other draws' log p(x|z) taken off."""
 
 _NODES = 64
-_ROWS = 2048
 _MU, _LOG_SIGMA = (-50.0, 50.0), (-7.0, 2.0)
 
 
 def _fit_and_slope(model: VAE, x: Tensor, z: Tensor, slope: bool) -> tuple[Tensor, Tensor | None]:
     """log p(x|z) at z (K, d) → (K,), and its gradient by z (K, d) where asked for."""
     fits, slopes = [], []
-    for piece in z.split(_ROWS):
+    for piece in z.split(points_at_once(x.device, x.shape[1:])):
         with torch.set_grad_enabled(slope):
             rows = piece.detach().requires_grad_(slope)
             fit = log_prob_given(model, x, rows[:, None])[:, 0]

@@ -163,7 +163,7 @@ def owns(run: "Run", token: str | None) -> bool:
 
 def visible(run: "Run", token: str | None) -> bool:
     """Whether the holder of `token` may see the run: not those on other people's own pictures."""
-    return not active() or owns(run, token) or not run.name.startswith("upload")
+    return not active() or not run.name.startswith("upload") or owns(run, token)
 
 
 def clean_up(runs: "Iterable[Run]", uploads: Path, keep: "Iterable[Run]" = ()) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from tqdm import tqdm
 
 from vae_core import data
+from vae_core import device as devices
 from vae_core.bounds import log_likelihood
 from vae_core.checkpoint import Checkpoint, load
 from vae_core.errors import UserError
@@ -101,10 +102,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m vae_core.measured", description=main.__doc__)
     parser.add_argument("checkpoints", nargs="+", type=Path, metavar="CHECKPOINT")
     parser.add_argument("--samples", type=int, default=_SAMPLES, help="where there are over two latent dimensions")
+    parser.add_argument("--device", help="such as cpu or cuda; default: the accelerator where there is one")
     given = parser.parse_args()
     for path in given.checkpoints:
         try:
-            checkpoint = load(path)
+            checkpoint = load(path, devices.pick(given.device))
             if not isinstance(checkpoint.record.get("dataset"), str):
                 raise UserError(f"{path.name} does not say what it was trained on. Choose another checkpoint.")
             images = data.load(checkpoint.record["dataset"]).test.images

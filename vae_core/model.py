@@ -298,7 +298,8 @@ class VAE(nn.Module):
 
     def _features(self, beta: float | Tensor | None, rows: Tensor) -> Tensor | None:
         """What the responses to β take, (B, 4); None for a model of one β."""
-        if beta is not None:
+        drawn = self.training and isinstance(beta, Tensor)  # within the range; to look would make a GPU wait
+        if beta is not None and not drawn:
             gates.check_beta(beta, self.config.beta_range)
         if self.config.beta_range is None:
             return None

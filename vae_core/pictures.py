@@ -29,6 +29,7 @@ __all__ = [
     "is_dark_on_light",
     "read",
     "read_zip",
+    "shown_name",
     "suggest_invert",
     "unpack",
 ]
@@ -83,7 +84,7 @@ def read(data: bytes, name: str) -> Image.Image:
 
     Raises UserError, and nothing else, for what is not a readable picture; its sentence names the file.
     """
-    name = _shown(name)
+    name = shown_name(name)
     if not data:
         raise UserError(f"{name} is empty (0 bytes). Choose the file again.")
     if len(data) > MAX_FILE_BYTES:
@@ -212,7 +213,7 @@ def read_zip(
     Raises UserError where it is no readable zip, is over MAX_ARCHIVE_BYTES, holds over MAX_FILES members,
     or unpacks to over `most_bytes`.
     """
-    name = _shown(name)
+    name = shown_name(name)
     if len(data) > MAX_ARCHIVE_BYTES:
         raise UserError(
             f"{name} has {len(data) / 2**20:.0f} MB; {MAX_ARCHIVE_BYTES // 2**20} MB is the most for a zip. Split it."
@@ -263,7 +264,7 @@ def unpack(
             problems.append(str(problem))
             continue
         if not members and not skipped:
-            skipped = [f"{_shown(name)} holds no files. Put pictures into it."]
+            skipped = [f"{shown_name(name)} holds no files. Put pictures into it."]
         folder = name[:-4] if name.lower().endswith(".zip") else name
         found += [(f"{folder}/{member}", content) for member, content in members]
         problems += skipped
@@ -373,7 +374,7 @@ def _border(images: np.ndarray) -> np.ndarray:
 
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
     """One member's content, or a UserError that says why not."""
-    name = _shown(member.filename)
+    name = shown_name(member.filename)
     path = PurePosixPath(member.filename.replace("\\", "/"))
     kind = stat.S_IFMT(member.external_attr >> 16)
     if path.is_absolute() or PureWindowsPath(path).drive or ".." in path.parts:
@@ -431,7 +432,7 @@ def _what_is_wrong(data: bytes, name: str, error: Exception) -> str:
     return f"{name} is damaged and cannot be read. Save it again as PNG or JPEG."
 
 
-def _shown(name: str) -> str:
+def shown_name(name: str) -> str:
     """A file's name fit for a sentence: no control characters, not longer than a line."""
     name = "".join(character if character.isprintable() else "?" for character in name) or "The file"
     return name if len(name) <= 60 else f"{name[:28]}…{name[-28:]}"

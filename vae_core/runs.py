@@ -209,12 +209,17 @@ class Run:
         write_json(self.path / "state.json", self._read("state.json") | changes | {"updated": time.time()})
 
     def _read(self, name: str) -> dict[str, Any]:
-        """A JSON file's object, without what is of the wrong kind; an empty one where the file is gone or damaged."""
+        """A JSON file's object, without what is of the wrong kind or not finite; an empty one where the file is gone or
+        damaged."""
         value = None
         with suppress(UserError):
             value = read_json(self.path / name)
         found = value if isinstance(value, dict) else {}
-        return {key: part for key, part in found.items() if isinstance(part, _KINDS.get(key, object))}
+        return {
+            key: part
+            for key, part in found.items()
+            if isinstance(part, _KINDS.get(key, object)) and not (isinstance(part, float) and not math.isfinite(part))
+        }
 
     def metrics(self) -> Metrics:
         """Records and events so far; what is still being written, or damaged, is left out."""
@@ -314,11 +319,13 @@ def _is_locked(path: Path) -> bool:
 def _process_exists(pid: int | None) -> bool:
     if not pid:
         return True
-    with suppress(ChildProcessError, OSError):
+    if pid < 0:
+        return False
+    with suppress(OSError, OverflowError):
         os.waitpid(pid, os.WNOHANG)  # a child that has ended would otherwise linger and look alive
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True

@@ -288,7 +288,9 @@ class Trainer:
         return tensors, position
 
     def restore(self, tensors: dict[str, Tensor], position: dict[str, Any]) -> None:
-        """Go back to where `state` was taken."""
+        """Go back to where `state` was taken. On another kind of device training goes on with other noise: generators
+        of one kind know nothing of another's state.
+        """
         self.model.load_state_dict(_part(tensors, "model."))
         parameters = list(self.model.parameters())
         slots: dict[int, dict[str, Tensor]] = {}
@@ -297,8 +299,11 @@ class Trainer:
             slots.setdefault(int(index), {})[slot] = _laid_out_like(parameters[int(index)], value)
         groups = self.optimiser.state_dict()["param_groups"]
         self.optimiser.load_state_dict({"state": slots, "param_groups": groups})
-        self.noise.set_state(tensors["noise"])
         self.epoch, self.batch = position["epoch"], position["batch"]
+        if tensors["noise"].shape == self.noise.get_state().shape:
+            self.noise.set_state(tensors["noise"])
+        else:
+            self.noise.manual_seed(self.config.seed + self.step)
         self.seconds = position["seconds"]
         self.beta, self.learning_rate = position["beta"], position["learning_rate"]
         self._first_reconstruction = position["first_reconstruction"]

@@ -46,6 +46,7 @@ _PREVIEW_POINTS = 1000
 _PREVIEWS = 120  # about as many as are kept of a long run
 _SAVE_SECONDS = 10.0  # the longest time between two saves: what a crash may cost
 _EPOCH_SAVE_SECONDS = 1.0
+_SAVES_APART = 10  # times as long as a save takes, at the ends of epochs
 _STATE_SECONDS = 1.0
 _POLL_SECONDS = 0.05
 _TRAINING_BYTES = 4 * MAX_BYTES  # weights, and two moments of each
@@ -136,9 +137,9 @@ def _say_failed(run: Run, error: UserError) -> None:
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch says that there is no memory left; on the CPU it has no class of error for that."""
-    says = "allocate memory" in str(error) or "not enough memory" in str(error)
-    return isinstance(error, torch.OutOfMemoryError) or says
+    """Whether torch says that there is no memory left, for which it has a class of error on some devices only."""
+    says = ("allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED")
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in says)
 
 
 def _what_ran_out(error: Exception) -> str:
@@ -177,6 +178,7 @@ class _Session:
             ranks.broadcast_tensors(tensors)
         _cut_metrics(run.path / "metrics.jsonl", self.trainer.step)
         self.began = self.saved = self.stated = time.monotonic()
+        self.save_took = 0.0
         self.paused, self.first_step = 0.0, self.trainer.step
         self.terminated = False
         self.metrics = (run.path / "metrics.jsonl").open("ab")
@@ -232,9 +234,8 @@ class _Session:
             self.tested = progress.test.to_dict()
             write_preview(self.run, self.trainer, self.trainer.epoch)
             _thin_previews(self.run, self.trainer.epoch, self.config.train.epochs)
-            if now - self.saved > _EPOCH_SAVE_SECONDS:
-                self._save()
-        elif now - self.saved > _SAVE_SECONDS:
+        after_epoch = min(_SAVE_SECONDS, max(_EPOCH_SAVE_SECONDS, _SAVES_APART * self.save_took))
+        if now - self.saved > (_SAVE_SECONDS if progress.test is None else after_epoch):
             self._save()
         if now - self.stated > _STATE_SECONDS:
             self._say("running")
@@ -315,10 +316,12 @@ class _Session:
         return control
 
     def _save(self, *, final: bool = False) -> None:
+        began = time.monotonic()
         tensors, position = self.trainer.state()
         write_tensors(self.run.training, tensors, {"position": position, "tested": self.tested})
         self._save_checkpoint(final=final)
         self.saved = time.monotonic()
+        self.save_took = self.saved - began
 
     def _save_checkpoint(self, *, final: bool = False) -> None:
         model, test = self.trainer.model, self.dataset.test

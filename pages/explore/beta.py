@@ -17,9 +17,8 @@ BELOW = "beta_below"
 def strip_section(entry, checkpoint):
     """The thumb for β, and everything that moves under it."""
     betas = rate_distortion.steps(checkpoint.model.config.beta_range)
-    seed = st.session_state.setdefault("beta_seed", 0)
     beta_strip(
-        beta_view.strip_content(entry, checkpoint, seed),
+        beta_view.strip_content(entry, checkpoint, state.seed("beta_seed")),
         key="beta_strip",
         index=betas.index(beta_view.chosen_beta(checkpoint)),
         scale=layout.whole_scale(checkpoint.model.config.image_shape[-1], SIDE),
@@ -29,7 +28,8 @@ def strip_section(entry, checkpoint):
         "Other pictures",
         icon=":material/casino:",
         help="Other test images, and other noise.",
-        on_click=lambda: st.session_state.update(beta_seed=seed + 1),
+        on_click=state.next_seed,
+        args=("beta_seed",),
     )
 
 
@@ -92,8 +92,12 @@ def numbers(seen):
         ("Active units", f"{at.active_units[0]} of {at.kl.shape[1]}", None),
     ]
     if seen.is_ranged:
-        about = "dD/dR between neighbouring values of β: −β where training has done its work, for a nat more of rate "
-        shown.append(("Slope dD/dR", f"{seen.curve.slope(seen.beta):.3g}", f"{about}then buys β nats of distortion."))
+        about = (
+            "dD/dR between neighbouring values of β: −β where training has done its work, for a nat more of rate then "
+            "buys β nats of distortion. These are test images: at small β more rate may serve those of training alone, "
+            "and the slope comes out above 0."
+        )
+        shown.append(("Slope dD/dR", f"{seen.curve.slope(seen.beta):.3g}", about))
     with st.container(horizontal=True, gap="medium"):
         for label, value, about in shown:
             st.metric(label, value.replace("-", "−"), help=about, width="content")

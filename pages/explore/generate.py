@@ -76,7 +76,7 @@ def sample_details(checkpoint, z, picture):
             st.metric(
                 "‖z‖",
                 f"{np.linalg.norm(z):.2f}",
-                help=f"Distance from the origin. Prior draws lie near √d = {len(z) ** 0.5:.2f}; "
+                help=f"Distance from the origin. {interpolation.radius_words(len(z))} "
                 f"{interpolation.prior_inside(z):.0%} of them lie closer in than this one.",
             )
             st.metric(

@@ -54,11 +54,10 @@ def path_section(entry, checkpoint, a, b, method):
             fps=24,
             on_release=lambda: go_to(film_strip_index("interpolate_path") / (FRAMES - 1)),
         )
-    radius, expected = float(np.linalg.norm(z)), len(z) ** 0.5
     metrics.metric(
         "‖z‖",
-        f"{radius:.2f}",
-        help=f"Distance from the origin. Prior draws lie near √d = {expected:.2f}.",
+        f"{np.linalg.norm(z):.2f}",
+        help=f"Distance from the origin. {interpolation.radius_words(len(z))}",
         width="content",
     )
     metrics.metric(

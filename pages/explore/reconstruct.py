@@ -3,7 +3,7 @@
 import numpy as np
 import streamlit as st
 
-from ui import layout, own_pictures, picture_source, reconstruction, state, theme
+from ui import layout, picture_source, reconstruction, state, theme
 from vae_core import imaging, pixels
 from vae_core.evaluate import rank
 from vae_core.posterior import posterior
@@ -60,7 +60,7 @@ height, width = image.shape[-2:]
 scale = layout.whole_scale(max(height, width), SIDE)
 
 with after:
-    st.subheader(own_pictures.plain(name), anchor=False)
+    st.subheader(layout.plain(name), anchor=False)
     with st.container(horizontal=True):
         with st.container(width=width * scale):
             layout.picture(image, "x, what the model is given", target=height * scale)
@@ -118,8 +118,7 @@ with st.container(horizontal=True, gap="large"):
         help="The share of test images that have a higher ELBO than this picture.",
         width="content",
     )
-if model.config.likelihood == "bernoulli" and reconstruction.is_grey(image):
-    st.caption("Grey pixels under a Bernoulli likelihood: these nats are a loss, and not the logarithm of a density.")
+reconstruction.say_if_a_loss(checkpoint, image)
 
 rank_column, kl_column, *landing_column = st.columns(3 if model.config.latent_dim <= 2 else 2, gap="medium")
 with rank_column:
@@ -141,7 +140,7 @@ for column in landing_column:
             key="reconstruct_landing",
         )
 
-seed = st.session_state.setdefault("reconstruct_seed", 0)
+seed = state.seed("reconstruct_seed")
 drawn = posterior(model, image, DRAWS, seed=seed)
 means = reconstruction.contact_sheet(drawn.decoded, COLUMNS, GRID)
 draws = reconstruction.contact_sheet(pixels.draw(model, drawn.z, seed), COLUMNS, GRID)
@@ -163,8 +162,8 @@ with row.container():
         st.button(
             "Draw again",
             icon=":material/casino:",
-            on_click=st.session_state.update,
-            kwargs={"reconstruct_seed": seed + 1},
+            on_click=state.next_seed,
+            args=("reconstruct_seed",),
         )
         if st.button("Interpolate from here", icon=":material/linear_scale:"):
             state.send("pages/explore/interpolate.py", a=spec or state.keep_picture(image, name))

@@ -6,7 +6,7 @@ import streamlit as st
 from ui import layout, state
 from ui.components.diagram import diagram
 from ui.components.picture_grid import picture_grid, picture_grid_index
-from ui.reconstruction import SAMPLES
+from ui.reconstruction import SAMPLES, say_if_a_loss
 from ui.ways import TRAIN, WAYS
 from vae_core.evaluate import rank
 from vae_core.posterior import posterior
@@ -81,10 +81,12 @@ place.metric(
     help="The share of the test images whose ELBO is higher than this one's.",
 )
 
+say_if_a_loss(checkpoint, images[chosen])
+
 st.subheader("Where to go", anchor=False)
 ways = (TRAIN, *WAYS)
 for first in range(0, len(ways), CARDS):
     for column, way in zip(st.columns(CARDS), ways[first : first + CARDS], strict=False):
         with column.container(border=True, height="stretch"):
-            st.page_link(way.path, label=f"**{way.label}**", icon=way.icon)
+            st.page_link(way.path, label=f"**{way.label}**", icon=way.icon, query_params=state.shared())
             st.caption(way.about)

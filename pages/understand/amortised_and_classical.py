@@ -34,9 +34,11 @@ def chosen_images():
         )
         asked = st.button("Optimise q for each", icon=":material/play_arrow:", type="primary")
     index = np.arange(first, min(first + amortised_view.IMAGES, len(checkpoint.snapshot)))
-    images = understand.images_of(checkpoint, index)
+    images, real = understand.images_of(checkpoint, index)
     scale = layout.whole_scale(images.shape[-1], 56)
-    layout.drawing(imaging.grid(images, columns=ROW, scale=scale, gap=1))
+    layout.drawing(imaging.grid(images, columns=ROW, scale=scale, gap=1), alt=f"Test images {index[0]} to {index[-1]}")
+    if not real:
+        st.caption(understand.DECODED)
     return index, images, asked
 
 
@@ -68,7 +70,7 @@ def results(found, names):
         )
     table = amortised_view.gap_table(found, names)
     with st.expander("Table of all images", icon=":material/table:"):
-        st.dataframe(table.style.format(precision=2), hide_index=True)
+        st.dataframe(layout.nats_in(table, table.columns[1:]), hide_index=True)
         st.download_button(
             "Table as CSV",
             table.to_csv(index=False),

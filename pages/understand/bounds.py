@@ -89,11 +89,13 @@ def columns(draws):
     """What the table's columns mean."""
     number = st.column_config.NumberColumn
     return {
-        "± by draws": number(
+        "± by draws, nats": number(
             format="%.3f", help=f"The Monte Carlo standard error of the bound, of {draws:,} draws an image."
         ),
-        "log p(x), exact": number(help="By a sum over the latent space, where it has one or two dimensions."),
-        "± by images": number(format="%.1f", help="The standard error of the average, as one over all test images."),
+        "log p(x), exact, nats": number(help="By a sum over the latent space, where it has one or two dimensions."),
+        "± by images, nats": number(
+            format="%.1f", help="The standard error of the average, as one over all test images."
+        ),
         "Bits per dimension": number(format="%.4f", help="Of the exact value, where it is known, else of the bound."),
         "Images under 2 %": number(
             format="percent",
@@ -116,8 +118,8 @@ def test_sets():
         ["log p(x), nats"],
         {
             "Test images": number(format="localized"),
-            "± by draws": number(format="%.3f", help="The Monte Carlo standard error; 0 where it is exact."),
-            "± by images": number(
+            "± by draws, nats": number(format="%.3f", help="The Monte Carlo standard error; 0 where it is exact."),
+            "± by images, nats": number(
                 format="%.2f",
                 help="The standard error of the average, were the test set a sample of all images there could be.",
             ),
@@ -140,7 +142,7 @@ def table_part(shipped):
         "meet the same images, so that the chance in their choice (± by images) is mostly common to them."
     )
     asked = st.button("Measure all", icon=":material/play_arrow:", key="bounds_measure")
-    in_nats = ["ELBO, nats", f"L_{draws}, nats", "log p(x), exact"]
+    in_nats = ["ELBO, nats", f"L_{draws}, nats", "log p(x), exact, nats"]
     place, found = st.empty(), []
     for one in shipped:
         row = bounds_view.table_row(one, compute=asked)
@@ -155,6 +157,8 @@ def table_part(shipped):
     table = bounds_view.table(found)
     with place:
         layout.table(table, in_nats, columns(draws))
+    if not all(row.real for row in found):
+        st.caption(understand.DECODED)
     st.download_button(
         "CSV of the table",
         lambda: table.to_csv(index=False),

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from ui import elbo_lab_view, layout, own_pictures, posterior_line, state, understand
+from ui import elbo_lab_view, layout, posterior_line, state, understand
 from ui.components.picture_grid import picture_grid
 from ui.components.posterior_pad import posterior_pad
 from vae_core.errors import UserError
@@ -90,7 +90,7 @@ def improved(q):
 
 
 with after:
-    st.subheader(own_pictures.plain(subject.name), anchor=False)
+    st.subheader(layout.plain(subject.name), anchor=False)
     q = on_the_plane() if latent_dim == 2 else posterior_line.moved(lab, start, version)
     elbo_lab_view.keep(lab, q)
     improved(q)

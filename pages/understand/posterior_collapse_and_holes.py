@@ -3,7 +3,7 @@
 import numpy as np
 import streamlit as st
 
-from ui import beta_view, failure_runs, failure_view, layout, state, theme
+from ui import beta_view, failure_runs, failure_view, layout, reconstruction, state, theme
 from ui import latent_view as view
 from ui.components.latent_map import latent_map, read_selection, send_atlas
 from ui.components.picture_grid import picture_grid, picture_grid_index
@@ -83,6 +83,14 @@ def take_clicks(shown):
 def look_at(z):
     """Show what every model makes of z."""
     st.session_state["collapse_z"] = spec_of(z)
+
+
+def leave_other_dimensions(shown):
+    """Forget a z of models with other dimensions that were looked at before."""
+    d = len(shown[0].symptoms.kl)
+    if st.session_state.setdefault("collapse_d", d) != d:
+        st.session_state["collapse_z"] = ""
+    st.session_state["collapse_d"] = d
 
 
 def looked_at(shown, z):
@@ -183,6 +191,7 @@ def comparison(shown, index, tests, z):
     st.markdown(failures.comparison([model.symptoms for model in shown]))
     table = failure_view.numbers(shown)
     st.table(table)
+    reconstruction.say_if_a_loss(shown[0].checkpoint, tests)
     with st.expander("How holes are counted", icon=":material/straighten:", type="compact"):
         st.markdown(ABOUT_HOLES)
     rows = [[name, *values] for name, values in zip(table.index, table.to_numpy().tolist(), strict=True)]
@@ -222,12 +231,18 @@ def choose_z():
     st.markdown("**The same z in each.** Click a sample, a test image, or any place on a map, or write it here.")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.text_input(
-            "z", key="collapse_z", bind="query-params", placeholder="z: and a number for each dimension", width=320
+            "z",
+            key="collapse_z",
+            bind="query-params",
+            persist_state="session",
+            placeholder="z: and a number for each dimension",
+            width=320,
         )
         st.button(
             "Other samples",
             icon=":material/casino:",
-            on_click=lambda: st.session_state.update(collapse_seed=st.session_state["collapse_seed"] + 1),
+            on_click=state.next_seed,
+            args=("collapse_seed",),
         )
 
 
@@ -235,11 +250,12 @@ def choose_z():
 @say_errors
 def side_by_side(shown):
     """Everything about the models; a click draws only this anew."""
+    leave_other_dimensions(shown)
     take_clicks(shown)
     pictures, glass, rest = st.container(), st.container(), st.container()
     with glass:  # first, so that a link's z is known to the maps
         choose_z()
-        z = latent.sample_prior(SAMPLES, len(shown[0].symptoms.kl), st.session_state.setdefault("collapse_seed", 0))
+        z = latent.sample_prior(SAMPLES, len(shown[0].symptoms.kl), state.seed("collapse_seed"))
         here = looked_at(shown, z)
     with pictures:
         diagnoses(shown)

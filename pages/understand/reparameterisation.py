@@ -67,16 +67,15 @@ def gradient_part(subject, pair, names, mu, sigma):
                 gradient_view.draws_needed(costs[one]),
                 help="The ratio of its variance to that of the reparameterised gradient.",
             )
-            st.caption(f"total variance {gradient_view.three_digits(variances[one])}")
+            st.caption(f"total variance {gradient_view.three_digits(variances[one])} nats²")
             st.plotly_chart(figure, config=theme.CHART_CONFIG, key=f"reparameterisation_{one}")
     st.caption(
         f"{gradient_view.DRAWS} gradients each, one draw of z for each, on the same axes; the cross is their mean. "
         "The total variance is that of all components of (μ, log σ) together."
     )
     table = gradient_view.summary(found, pair)
-    two_decimals = st.column_config.NumberColumn(format="%,.2f")
     with st.expander("Means and spreads as a table", icon=":material/table:"):
-        st.dataframe(table, hide_index=True, column_config=dict.fromkeys(table.columns[2:], two_decimals))
+        st.dataframe(layout.nats_in(table, table.columns[2:]), hide_index=True)
         st.download_button(
             "Table as CSV",
             lambda: table.to_csv(index=False),

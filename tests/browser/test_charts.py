@@ -36,3 +36,16 @@ def test_a_narrow_chart_names_its_epochs_its_values_and_both_changes(gallery, op
     beta, rate = written["β 40"], written["rate 0.0005"]
     assert abs(beta["y"] - rate["y"]) >= 12, "one stands below the other"
     assert max(place["right"] for place in written.values()) <= 260
+
+
+def test_a_finger_reads_a_value_that_stays_until_another_place_is_touched(gallery, open_page):
+    page = open_page(gallery, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    chart = page.get_by_test_id("live-chart")
+    box = chart.get_by_role("application").bounding_box()
+    page.touchscreen.tap(box["x"] + 0.6 * box["width"], box["y"] + 0.4 * box["height"])
+    tip = chart.get_by_role("status")
+    tip.get_by_text("epoch").wait_for()
+    page.wait_for_timeout(300)
+    assert tip.is_visible()
+    page.touchscreen.tap(box["x"] + 0.5 * box["width"], box["y"] + box["height"] + 100)
+    tip.wait_for(state="hidden")

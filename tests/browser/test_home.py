@@ -8,10 +8,10 @@ import pytest
 pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 from playwright.sync_api import expect
 
-from app import SECTIONS
 from tests.browser.conftest import serve, settle, still
+from ui.ways import SECTIONS
 
-SCRIPTS = [Path(script) for rows in SECTIONS.values() for script, *_ in rows]
+SCRIPTS = [Path(way.path) for ways in SECTIONS.values() for way in ways]
 PHONE = {"width": 390, "height": 844}
 GROUND = "getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor"
 CUT_OFF = "links => links.map((link) => [...link.querySelectorAll('*')].some((e) => e.scrollWidth > e.clientWidth + 1))"

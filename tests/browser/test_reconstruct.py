@@ -164,6 +164,19 @@ def test_a_drawing_is_reconstructed_and_cleared(app, open_page):
     expect(heading(page, "Your drawing")).to_have_count(0)
 
 
+def test_a_drawing_stays_for_all_pages_of_the_visit(app, open_page):
+    page = open_page(f"{app}/reconstruct?model=digits-d2&reconstruct_source=Draw")
+    draw_seven(page)
+    elbo = metric(page, "ELBO").inner_text()
+    page.get_by_role("link", name="Generate").first.click()
+    heading(page, "Generate").wait_for()
+    page.get_by_role("link", name="Reconstruct").first.click()
+    expect(page.get_by_test_id("draw-pad")).to_have_attribute("data-strokes", "1")
+    expect(metric(page, "ELBO")).to_have_text(elbo, use_inner_text=True)
+    page.get_by_test_id("draw-pad").get_by_role("button", name="Undo").click()
+    expect(heading(page, "Your drawing")).to_have_count(0)
+
+
 def test_a_finger_draws(app, open_page):
     page = open_page(f"{app}/reconstruct?model=mnist-d2&reconstruct_source=Draw", **PHONE)
     canvas = page.get_by_test_id("draw-pad").get_by_role("img")

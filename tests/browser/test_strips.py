@@ -375,3 +375,17 @@ def test_every_tile_shows_its_own_picture_in_squares_of_whole_pixels(open_page, 
         rows, columns = np.mgrid[:8, :8] / 7 - 0.5
         spot = np.exp(-((rows - 0.3 * np.sin(angle)) ** 2 + (columns - 0.3 * np.cos(angle)) ** 2) / 0.02)
         np.testing.assert_allclose(squares[..., 0, 0], 255 * spot[1:-1, 1:-1], atol=0.51)
+
+
+def test_what_a_strip_shows_is_saved_as_a_picture(page):
+    ready(page)
+    root = page.get_by_test_id("film-strip").first
+    root.hover()
+    with page.expect_download() as saved:
+        root.get_by_role("button", name="Save as PNG").click()
+    assert saved.value.suggested_filename.endswith(".png")
+    with Image.open(saved.value.path()) as picture:
+        pixels = np.asarray(picture.convert("L"))
+    canvas = root.locator("canvas").first.bounding_box()
+    assert pixels.shape[0] >= 2 * canvas["height"]
+    assert pixels.std() > 10

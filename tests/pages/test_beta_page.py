@@ -214,3 +214,35 @@ def test_a_demo_has_short_sweeps(monkeypatch, tmp_path):
     monkeypatch.setenv("VAE_RUNS", str(tmp_path))
     app = open_page()
     assert len(app.multiselect(key="beta_sweep_betas").value) == 3
+
+
+def test_on_a_demo_nobody_stops_the_run_of_another_who_asked_for_the_same(monkeypatch, tmp_path):
+    monkeypatch.setenv("VAE_HOSTED", "1")
+    monkeypatch.setenv("VAE_RUNS", str(tmp_path))
+    queued = {"status": "queued", "pid": os.getpid()}
+    monkeypatch.setattr("vae_core.runs.launch", lambda run, *, in_turn: run.write_state(**queued, in_turn=in_turn))
+
+    def asked():
+        app = open_page()
+        app.multiselect(key="beta_sweep_betas").set_value([0.3])
+        app.button(key="beta_sweep_start").click()
+        return ran(ran(app))
+
+    first, second = asked(), asked()
+    (run,) = runs.list_runs()
+    stop = f"beta_stop_{run.name}"
+    assert stop in [button.key for button in first.button]
+    assert stop not in [button.key for button in second.button]
+    first.button(key=stop).click()
+    ran(first)
+    assert run.control()["command"] == "stop"
+
+
+def test_other_pictures_are_in_the_address():
+    app = open_page()
+    assert "beta_seed" not in app.query_params
+    next(button for button in app.button if button.label == "Other pictures").click()
+    assert ran(app).query_params["beta_seed"] == "1"
+    assert open_page(beta_seed="7").session_state["beta_seed"] == 7
+    for nonsense in ("-1", "x", "9" * 40):
+        assert open_page(beta_seed=nonsense).session_state["beta_seed"] == 0

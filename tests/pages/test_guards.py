@@ -5,6 +5,7 @@ from streamlit.testing.v1 import AppTest
 
 from tests.pages.opening import ROOT
 from tests.waiting import PATIENCE
+from ui import layout
 
 UNUSABLE = [
     ("explore/beta", "beta_unit", ""),
@@ -94,4 +95,4 @@ def test_a_point_beyond_all_numbers_is_said(page, name, spec):
     app = at(page, **{name: spec})
     said = [element.value for element in (*app.error, *app.warning)]
     assert len(said) == 1
-    assert f"“{spec}” is out of range" in said[0]
+    assert f"“{layout.plain(spec)}” is out of range" in said[0]

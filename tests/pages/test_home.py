@@ -6,9 +6,10 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from app import SECTIONS
 from tests.toys import images
 from tests.waiting import PATIENCE
+from ui.layout import plain
+from ui.ways import SECTIONS
 from vae_core import data, runs
 from vae_core.model import ModelConfig
 from vae_core.runs import RunConfig
@@ -17,7 +18,7 @@ from vae_core.worker import train_run
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKPOINTS = sorted(path.stem for path in (ROOT / "checkpoints").glob("*.safetensors"))
-PAGES = {script: title for rows in SECTIONS.values() for script, title, _ in rows}
+PAGES = {way.path: way.label for ways in SECTIONS.values() for way in ways}
 
 
 def _app(model: str | None = None) -> AppTest:
@@ -107,10 +108,11 @@ def test_a_link_names_the_picture_to_follow(asked, followed):
     assert dict(app.query_params).get("picture", "0") in (str(followed), [str(followed)])
 
 
-def test_a_model_that_is_gone_is_said_in_a_sentence():
-    app = _app("run-gone").run()
+@pytest.mark.parametrize("gone", ["run-gone", "[Sign in](https://example.org)"])
+def test_a_model_that_is_gone_is_said_in_a_sentence(gone):
+    app = _app(gone).run()
     assert not app.exception
-    assert any("run-gone" in warning.value for warning in app.warning)
+    assert any(f"“{plain(gone)}” is not here" in warning.value for warning in app.warning)
     assert app.session_state["model"] == "mnist-d2-beta"
 
 

@@ -105,6 +105,14 @@ def test_a_place_that_is_none_does_no_harm(place):
     assert "log q(z) − log p(z)" in texts(looking_at(place))
 
 
+def test_a_place_in_other_dimensions_is_forgotten_with_its_model():
+    app = looking_at("z:0.5,-1")
+    app.session_state["model"] = "mnist-d16-beta"
+    ran(app)
+    assert not app.warning
+    assert app.session_state["collapse_z"] == ""
+
+
 def test_of_a_place_that_is_none_is_said_what_is_wrong():
     assert "names no point" in looking_at("z:1,2,3").warning[0].value
     assert not looking_at("").warning

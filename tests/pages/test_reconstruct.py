@@ -15,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 
 from tests.charts import read
 from tests.waiting import PATIENCE
-from ui import caching, own_pictures, reconstruction, state
+from ui import caching, layout, own_pictures, reconstruction, state
 from vae_core import data, pixels
 from vae_core.checkpoint import Checkpoint, load, save
 from vae_core.data import Split
@@ -116,6 +116,23 @@ def test_every_source_with_every_shipped_model(path, source):
     assert (len(app.metric) == 0) == (source == "Draw")
 
 
+def test_an_upload_stays_for_the_visit_until_it_is_taken_away():
+    app = upload(open_page("digits-d2", reconstruct_source="Upload"), ("seven.png", encoded(seven())))
+    elbo = metric(app, "ELBO")
+    for page in ("pages/start/home.py", "pages/explore/reconstruct.py"):
+        app.switch_page(page).run()
+    assert metric(app, "ELBO") == elbo
+    assert any("on the page before" in caption.value for caption in app.caption)
+    app.switch_page("pages/understand/bounds.py").run()
+    app.segmented_control(key="understand_source").set_value("Upload").run()
+    assert not app.exception
+    assert any("seven" in caption.value for caption in app.caption)
+    app.switch_page("pages/explore/reconstruct.py").run()
+    upload(app, ("other.png", encoded(seven("L", 90))))
+    upload(app)
+    assert not app.metric
+
+
 @pytest.mark.parametrize("path", CHECKPOINTS, ids=lambda path: path.stem)
 def test_the_numbers_add_up(path):
     app = open_page(path.stem, test_image="3", reconstruct_error="Cost in nats")
@@ -175,7 +192,7 @@ def test_without_the_data_set_the_page_says_that_pictures_are_decoded(monkeypatc
 def test_pictures_of_every_kind_are_shown(name):
     app = upload(open_page(reconstruct_source="Upload"), (name, GOOD[name]))
     assert not app.warning
-    assert app.subheader[0].value == own_pictures.plain(name)
+    assert app.subheader[0].value == layout.plain(name)
     assert np.isfinite(metric(app, "ELBO"))
 
 
@@ -184,7 +201,7 @@ def test_a_bad_file_gets_its_sentence_and_the_session_goes_on(name):
     data, reason = BAD[name]
     app = upload(open_page(reconstruct_source="Upload"), (name, data))
     assert not app.metric
-    assert own_pictures.plain(name) in app.warning[0].value
+    assert layout.plain(name) in app.warning[0].value
     assert reason in app.warning[0].value
     upload(app, ("seven.png", encoded(seven())))
     assert not app.warning

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from app import SECTIONS
 from tests.waiting import PATIENCE, until
 from ui import caching, state, train_form, ways
+from ui.ways import SECTIONS
 from vae_core import data, hosted, imaging, runs
 from vae_core.errors import UserError
 from vae_core.model import ModelConfig
@@ -359,7 +359,7 @@ def test_what_another_tab_steers_shows_here_in_the_title_and_the_sliders():
 def test_a_run_opens_in_every_page():
     run = trained()
     app = open_page(run=run.name)
-    scripts = {path for rows in SECTIONS.values() for path, *_ in rows} - {PAGE}
+    scripts = {way.path for ways in SECTIONS.values() for way in ways} - {PAGE}
     assert {way.path for way in (ways.HOME, *ways.WAYS)} == scripts
     assert {way.label for way in (ways.HOME, *ways.WAYS)} <= set(labels(app))
 
@@ -428,6 +428,16 @@ def test_a_run_that_is_not_here_is_said_in_a_sentence(name):
     app = open_page(run=name)
     assert "is not here any more" in texts(app.warning)
     assert not app.exception
+    assert not app.run().warning
+
+
+def test_a_link_to_a_run_that_is_gone_leaves_the_one_that_was_watched():
+    run = trained()
+    app = open_page(run=run.name)
+    app.query_params["run"] = "gone"
+    app.run()
+    assert "“gone” is not here any more" in texts(app.warning)
+    assert app.query_params["run"] == run.name
     assert not app.run().warning
 
 

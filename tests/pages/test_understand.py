@@ -90,7 +90,7 @@ def test_table_has_every_shipped_model_and_says_of_how_many_images() -> None:
     assert (whole.value["log p(x), nats"] < 0).all()
     table = press(app, "Measure all").dataframe[1].value
     assert len(table) == len(CHECKPOINTS)
-    assert set(table["Images"]) == {4}
+    assert {int(images.removesuffix(", decoded")) for images in table["Images"]} == {4}
     assert (table["ELBO, nats"] <= table["L_20, nats"]).all()
     assert "first 4 test images" in " ".join(element.value for element in app.markdown)
 
@@ -103,7 +103,7 @@ def test_reparameterisation_of_every_shipped_model(path: Path) -> None:
     assert costs["Score function"] > costs["Score function, baseline"] > 1
     table = app.dataframe[0].value
     assert len(table) == 3 * 4
-    assert ("Exact" in table) == (load(path).model.config.latent_dim == 2)
+    assert ("Exact, nats" in table) == (load(path).model.config.latent_dim == 2)
     fewest = app.segmented_control(key="reparameterisation_samples")
     fewest.set_value(int(fewest.options[0])).run()
     assert not app.exception
@@ -117,8 +117,10 @@ def test_amortised_and_classical_of_every_shipped_model(path: Path) -> None:
     assert app.info
     for _ in range(2):
         table = press(app, "Optimise q for each").dataframe[0].value
-        gap = table["log p(x)"] - table["ELBO of the encoder"]
-        np.testing.assert_allclose(table[["Amortisation", "Independence", "Shape"]].sum(axis=1), gap, rtol=1e-9)
+        gap = table["log p(x), nats"] - table["ELBO of the encoder, nats"]
+        np.testing.assert_allclose(
+            table[["Amortisation, nats", "Independence, nats", "Shape, nats"]].sum(axis=1), gap, rtol=1e-9
+        )
         assert list(table["Test image"]) == ["1", "2", "3"]
         assert not app.info
 
@@ -340,3 +342,26 @@ def test_start_keeps_to_the_dimensions_that_carry_most() -> None:
     kl = 0.5 * (checkpoint.snapshot.mu**2 + np.exp(checkpoint.snapshot.logvar) - 1 - checkpoint.snapshot.logvar)
     assert {first, second} == set(np.argsort(kl.mean(0))[-2:].tolist())
     assert first < second
+
+
+def _two_subjects() -> None:
+    import numpy as np
+    import streamlit as st
+
+    from ui.components.noise_map import Dragged, noise_map
+
+    subject = st.text_input("subject", "a")
+    cloud = np.zeros((2, 2))
+    dragged = noise_map(cloud, cloud, Dragged((0.0, 0.0), (1.0, 1.0)), key="m", subject=subject, names="12", label="q")
+    st.text(f"{dragged.mu}")
+
+
+def test_q_is_where_it_was_left_for_each_picture() -> None:
+    app = AppTest.from_function(_two_subjects)
+    for subject, mu in (("a", [1.0, 2.0]), ("b", [3.0, 4.0])):
+        app.run().text_input[0].set_value(subject)
+        app.session_state["m"] = {"dragged": {"subject": subject, "mu": mu, "sigma": [0.5, 0.5]}}
+        assert app.run().text[0].value == str(tuple(mu))
+    del app.session_state["m"]
+    app.text_input[0].set_value("a")
+    assert app.run().text[0].value == "(1.0, 2.0)"

@@ -17,8 +17,8 @@ __all__ = ["BetaStripContent", "beta_strip", "beta_strip_props"]
 
 _component = st.components.v2.component(
     "vae_laboratory.beta_strip",
-    js=script("ticks", "dot_raster", "strip", "beta_strip"),
-    css=style("strip", "beta_strip"),
+    js=script("save", "ticks", "dot_raster", "strip", "beta_strip"),
+    css=style("strip", "beta_strip", "save"),
 )
 _LEVELS = 32767
 

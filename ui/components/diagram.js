@@ -41,9 +41,10 @@ class Diagram {
     this.again.textContent = "Draw another z";
     this.play = element("button", { type: "button" });
     this.root = element("div", { class: "root", "data-testid": "diagram", "data-redraws": "0" },
-      element("div", { class: "flow" },
+      this.flow = element("div", { class: "flow" },
         this.x.node, arrow("encoder"), this.q.node, arrow("decoder"), this.p.node),
-      element("div", { class: "controls" }, this.again, this.play));
+      element("div", { class: "controls" }, this.again, this.play,
+        saveButton(() => saveStage(this.flow, "b, figcaption span, small, .arrow span", this.data.caption))));
     this.again.addEventListener("click", () => { this.setPlaying(false); this.next(); });
     this.play.addEventListener("click", () => this.setPlaying(!this.timer));
     parent.append(this.root);

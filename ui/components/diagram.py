@@ -13,7 +13,9 @@ from vae_core.imaging import Sheet
 
 __all__ = ["diagram", "diagram_props"]
 
-_component = st.components.v2.component("vae_laboratory.diagram", js=script("diagram"), css=style("diagram"))
+_component = st.components.v2.component(
+    "vae_laboratory.diagram", js=script("save", "diagram"), css=style("diagram", "save")
+)
 
 
 def diagram(

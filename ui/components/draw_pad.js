@@ -2,9 +2,11 @@
 
 const REPORT_PAUSE_MS = 300;
 
+// By key: the strokes of each pad. Outlives a pad that leaves the page and comes back.
+const drawings = new Map();
+
 class DrawPad {
   constructor(parent) {
-    this.strokes = [];
     this.canvas = element("canvas", { role: "img", tabindex: "0" });
     this.context = this.canvas.getContext("2d", { alpha: false });
     this.label = element("span", { class: "label", "aria-hidden": "true" });
@@ -58,7 +60,9 @@ class DrawPad {
   update(data) {
     if (!this.data) {
       this.canvas.width = this.canvas.height = data.side;
-      if (data.held) this.report("drawing", null); // the server still holds a picture that this empty pad never showed
+      this.strokes = drawings.get(data.key) ?? [];
+      drawings.set(data.key, this.strokes);
+      if (Boolean(data.held) !== this.strokes.length > 0) this.changed(); // the server knows of another picture, or none
     }
     this.data = data;
     this.label.textContent = data.label;

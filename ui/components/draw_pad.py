@@ -24,16 +24,17 @@ _component = st.components.v2.component("vae_laboratory.draw_pad", js=script("dr
 def draw_pad(*, key: str, label: str = "Draw a digit") -> bytes | None:
     """Draw the pad and return what is drawn on it: a PNG of SIDE × SIDE pixels, light on dark; None if empty.
 
-    The picture arrives 0.3 s after the last stroke. Whatever else a browser sends counts as empty.
+    The picture arrives 0.3 s after the last stroke. A pad that leaves the page and comes back, or comes to another
+    page with the same key, has its strokes again. Whatever else a browser sends counts as empty.
     """
     held = decode_drawing((st.session_state.get(key) or {}).get("drawing"))
-    _component(key=key, data=draw_pad_props(label, held is not None), on_drawing_change=lambda: None)
+    _component(key=key, data=draw_pad_props(key, label, held is not None), on_drawing_change=lambda: None)
     return held
 
 
-def draw_pad_props(label: str, held: bool) -> dict:
+def draw_pad_props(key: str, label: str, held: bool) -> dict:
     """What the browser is given; held: Python has a drawing of this pad."""
-    return {"label": label, "side": SIDE, "stroke": _STROKE, "held": held}
+    return {"key": key, "label": label, "side": SIDE, "stroke": _STROKE, "held": held}
 
 
 def decode_drawing(url: object) -> bytes | None:

@@ -15,7 +15,7 @@ from vae_core.imaging import Sheet
 __all__ = ["FilmStripResult", "film_strip", "film_strip_index", "film_strip_props"]
 
 _component = st.components.v2.component(
-    "vae_laboratory.film_strip", js=script("strip", "film_strip"), css=style("strip", "film_strip")
+    "vae_laboratory.film_strip", js=script("save", "strip", "film_strip"), css=style("strip", "film_strip", "save")
 )
 
 

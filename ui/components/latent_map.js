@@ -204,14 +204,16 @@ class LatentMap {
   }
 
   setBackground() {
-    this.background = null;
+    if (!this.data.background) this.background = null;
     if (!this.data.background) return;
+    const { image: source, extent } = this.data.background;
     const image = new Image();
     image.onload = () => {
-      this.background = image;
+      if (this.data.background?.image !== source) return;
+      this.background = { image, extent }; // the old one stays until now
       this.invalidate();
     };
-    image.src = this.data.background.image;
+    image.src = source;
   }
 
   // The pictures of the marks, by address; a picture that has just landed is brought into view.
@@ -665,12 +667,12 @@ class LatentMap {
     c.rect(plot.x, plot.y, plot.width, plot.height);
     c.clip();
     if (this.background) {
-      const [x0, x1, y0, y1] = this.data.background.extent;
+      const [x0, x1, y0, y1] = this.background.extent;
       const [left, top] = this.toScreen(x0, y1);
       const [right, bottom] = this.toScreen(x1, y0);
       c.imageSmoothingEnabled = false;
       c.globalAlpha = 0.75;
-      c.drawImage(this.background, left, top, right - left, bottom - top);
+      c.drawImage(this.background.image, left, top, right - left, bottom - top);
       c.globalAlpha = 1;
     }
     c.restore();

@@ -5,19 +5,13 @@ const TITLE = 18;
 const TICK = { x: 38, y: 36 };
 const MARK_ROWS = [0, 14];
 const SMALLEST_BOX = 8;
-const DOWNLOAD = "M8 1v8.2l2.8-2.8 1.1 1.1L8 11.4 4.1 7.5l1.1-1.1L8 9.2V1zM2 13h12v1.6H2z";
 
 class LiveChart {
   constructor(parent) {
     this.redraws = 0;
     this.legend = element("div", { class: "legend" });
     this.reset = element("button", { type: "button", hidden: "" }, "Show all");
-    const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-    svg.setAttribute("viewBox", "0 0 16 16");
-    const icon = document.createElementNS("http://www.w3.org/2000/svg", "path");
-    icon.setAttribute("d", DOWNLOAD);
-    svg.append(icon);
-    this.save = element("button", { type: "button", class: "icon", title: "Save as PNG", "aria-label": "Save as PNG" }, svg);
+    this.save = saveButton(() => this.download());
     this.canvas = element("canvas", { role: "application", tabindex: "0" });
     this.context = this.canvas.getContext("2d");
     this.tip = element("div", { class: "tip", role: "status", hidden: "" });
@@ -35,10 +29,12 @@ class LiveChart {
   listen() {
     const on = (target, name, handler) => target.addEventListener(name, handler);
     on(this.reset, "click", () => this.zoomTo(null));
-    on(this.save, "click", () => this.download());
     on(this.canvas, "dblclick", () => this.zoomTo(null));
     on(this.canvas, "pointerdown", (event) => {
-      if (event.button !== 0 || this.data.bars) return;
+      if (event.button !== 0) return;
+      this.pointer = this.at(event);
+      this.request();
+      if (this.data.bars) return;
       this.canvas.setPointerCapture(event.pointerId);
       this.box = { from: this.at(event), to: this.at(event) };
     });
@@ -53,7 +49,7 @@ class LiveChart {
       if (box) this.zoomInto(box);
     });
     on(this.canvas, "pointercancel", () => this.leave());
-    on(this.canvas, "pointerleave", () => this.box || this.leave());
+    on(this.canvas, "pointerleave", (event) => this.box || event.pointerType === "touch" || this.leave());
     on(this.canvas, "blur", () => this.leave());
     on(this.canvas, "keydown", (event) => this.key(event));
   }
@@ -80,8 +76,7 @@ class LiveChart {
   }
 
   zoomInto({ from, to }) {
-    const wide = Math.abs(to.x - from.x) > SMALLEST_BOX;
-    const high = Math.abs(to.y - from.y) > SMALLEST_BOX;
+    const [wide, high] = this.spanned({ from, to });
     if (!wide && !high) return this.request();
     const x = [from.x, to.x].map((value) => this.unscaleX(value)).sort((a, b) => a - b);
     const y = [from.y, to.y].map((value) => this.unscaleY(value)).sort((a, b) => a - b);
@@ -282,11 +277,15 @@ class LiveChart {
     context.restore();
   }
 
+  // Along which axes the box says something: a tap or a click spans none.
+  spanned({ from, to }) {
+    return [Math.abs(to.x - from.x) > SMALLEST_BOX, Math.abs(to.y - from.y) > SMALLEST_BOX];
+  }
+
   drawPointer() {
     const { context, plot, pointer, box } = this;
-    if (box) {
-      const wide = Math.abs(box.to.x - box.from.x) > SMALLEST_BOX;
-      const high = Math.abs(box.to.y - box.from.y) > SMALLEST_BOX;
+    const [wide, high] = box ? this.spanned(box) : [false, false];
+    if (wide || high) {
       const [x, y] = [wide ? box.from.x : plot.left, high ? box.from.y : plot.top];
       context.fillStyle = this.ink;
       context.globalAlpha = 0.12;
@@ -294,7 +293,7 @@ class LiveChart {
       context.globalAlpha = 1;
     }
     const inside = pointer && pointer.x >= plot.left && pointer.x <= plot.left + plot.width;
-    this.tip.hidden = !inside || Boolean(box);
+    this.tip.hidden = !inside || wide || high;
     if (this.tip.hidden) return;
     const wanted = this.unscaleX(pointer.x);
     const found = this.data.series.map((series) => ({ series, i: nearest(series.x, wanted) })).filter(({ i }) => i >= 0);
@@ -341,8 +340,7 @@ class LiveChart {
       context.fillText(name, x + 20, 14);
       x += 34 + context.measureText(name).width;
     }
-    const link = element("a", { href: copy.toDataURL("image/png"), download: `${this.data.label}.png` });
-    link.click();
+    download(copy, this.data.label);
   }
 
   dispose() {

@@ -11,7 +11,7 @@ from ui.components.scripts import script, style
 __all__ = ["Mark", "Series", "live_chart", "live_chart_props"]
 
 _component = st.components.v2.component(
-    "vae_laboratory.live_chart", js=script("ticks", "live_chart"), css=style("live_chart")
+    "vae_laboratory.live_chart", js=script("save", "ticks", "live_chart"), css=style("live_chart", "save")
 )
 
 

@@ -18,10 +18,12 @@ class NoiseMap {
     this.reset = element("button", { type: "button" }, "Start again");
     this.first = element("h4", {}, "ε ~ N(0, I) ", element("span", {}, "stays as it is; click one"));
     this.second = element("h4", {}, "z = μ + σ ⊙ ε ", element("span", {}, "drag the ellipse or its handles"));
+    this.save = saveButton(() => saveStage(this.root, "h4, .sum > div", "Reparameterisation"));
     this.root = element(
       "div", { class: "root", "data-testid": "noise-map", "data-redraws": "0" },
       element("div", { class: "panels" },
-        element("div", {}, this.first, this.noise, element("div", { class: "sum" }, ...this.sums), this.reset),
+        element("div", {}, this.first, this.noise, element("div", { class: "sum" }, ...this.sums),
+          element("div", { class: "buttons" }, this.reset, this.save)),
         element("div", {}, this.second, this.plane)),
     );
     this.listen();

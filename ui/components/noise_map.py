@@ -12,7 +12,9 @@ from ui.components.scripts import script, style
 __all__ = ["SMALLEST_SIGMA", "Dragged", "noise_map", "noise_map_props", "parse_dragged"]
 
 SMALLEST_SIGMA, _LARGEST_SIGMA, _LARGEST_MU = 0.01, 4.0, 12.0
-_component = st.components.v2.component("vae_laboratory.noise_map", js=script("noise_map"), css=style("noise_map"))
+_component = st.components.v2.component(
+    "vae_laboratory.noise_map", js=script("save", "noise_map"), css=style("noise_map", "save")
+)
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,11 @@ def noise_map(
     browser. `start` is where q is for a new `subject`; names are those of the two dimensions.
     """
     dragged = parse_dragged((st.session_state.get(key) or {}).get("dragged"), subject)
-    slot = f"{key}/kept"
+    left = st.session_state.setdefault(f"{key}/left", {})  # by subject, as the browser keeps them
     if dragged is not None:
-        st.session_state[slot] = subject, dragged
-    kept_subject, kept = st.session_state.get(slot, ("", start))
+        left[subject] = dragged
     _component(key=key, data=noise_map_props(noise, cloud, start, subject, names, label), on_dragged_change=on_drag)
-    return kept if kept_subject == subject else start
+    return left.get(subject, start)
 
 
 def noise_map_props(

@@ -31,7 +31,8 @@ class PictureGrid {
       caption.textContent = data.captions?.[index] ?? "";
       caption.hidden = !data.captions;
       button.dataset.marked = data.marked.includes(index);
-      button.setAttribute("aria-label", ["picture " + (index + 1), data.captions?.[index]].filter(Boolean).join(", "));
+      const words = ["picture " + (index + 1), data.captions?.[index], data.marked.includes(index) && "marked"];
+      button.setAttribute("aria-label", words.filter(Boolean).join(", "));
     });
     this.layOut();
     this.mark();

@@ -14,7 +14,7 @@ from ui.components.sheets import sheet
 __all__ = ["Gaussian", "PadView", "is_gaussian", "posterior_pad", "posterior_pad_props", "read_gaussian"]
 
 _pad = st.components.v2.component(
-    "vae_laboratory.posterior_pad", js=script("posterior_pad"), css=style("posterior_pad")
+    "vae_laboratory.posterior_pad", js=script("save", "posterior_pad"), css=style("posterior_pad", "save")
 )
 _SMALLEST, _LARGEST = 1e-3, 20.0
 

@@ -18,14 +18,16 @@ class Strip {
     svg.append(this.icon);
     this.label = element("label", { class: "label", for: "thumb" });
     this.value = element("span", { class: "value", "aria-hidden": "true" });
+    this.save = saveButton(() => saveStage(this.stage, "figcaption", `${this.data.label} ${this.value.textContent}`));
     this.play = element("button", { type: "button", class: "play" }, svg);
     this.thumb = element("input", { type: "range", id: "thumb", min: "0" });
     this.first = element("span");
     this.last = element("span");
+    this.stage = element("div", { class: "stage" }, ...stage);
     this.root = element(
       "div", { class: "root", "data-testid": "film-strip", "data-redraws": "0" },
       element("div", { class: "strip" },
-        this.label, this.value, element("div", { class: "stage" }, ...stage), this.play, this.thumb,
+        this.label, element("div", { class: "reading" }, this.value, this.save), this.stage, this.play, this.thumb,
         element("div", { class: "ends", "aria-hidden": "true" }, this.first, this.last)),
     );
     this.listen();
