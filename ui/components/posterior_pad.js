@@ -42,7 +42,7 @@ class PosteriorPad {
           element("div", { class: "below" },
             element("div", { class: "hint", id: "hint" },
               "Drag the centre or a white handle. Keys: arrows move μ; with Shift they change σ."),
-            saveButton(() => saveStage(this.root, ".decoded > div, td", "True posterior and q")))),
+            saveButton(() => saveStage(this.root, "td", "True posterior and q")))),
         element("div", { class: "side" },
           element("div", { class: "decoded" }, this.picture.canvas, this.caption), this.bars, this.table)),
     );

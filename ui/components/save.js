@@ -14,7 +14,8 @@ function saveButton(action) {
 }
 
 function download(canvas, name) {
-  element("a", { href: canvas.toDataURL("image/png"), download: `${name.replace(/[^\p{L}\p{N} .=-]+/gu, " ").trim()}.png` }).click();
+  const file = name.replace(/[^\p{L}\p{N}.=-]+/gu, " ").trim();
+  element("a", { href: canvas.toDataURL("image/png"), download: `${file}.png` }).click();
 }
 
 // The canvases in `stage`, and the texts of the elements in it that `captions` selects.

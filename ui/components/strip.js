@@ -18,7 +18,10 @@ class Strip {
     svg.append(this.icon);
     this.label = element("label", { class: "label", for: "thumb" });
     this.value = element("span", { class: "value", "aria-hidden": "true" });
-    this.save = saveButton(() => saveStage(this.stage, "figcaption", `${this.data.label} ${this.value.textContent}`));
+    this.save = saveButton(() => {
+      const [label, value] = [this.data.label, this.value.textContent];
+      saveStage(this.stage, "figcaption", value.startsWith(label) ? value : `${label} ${value}`);
+    });
     this.play = element("button", { type: "button", class: "play" }, svg);
     this.thumb = element("input", { type: "range", id: "thumb", min: "0" });
     this.first = element("span");
