@@ -14,7 +14,7 @@ PAGES = {
     "home": "?model=mnist-d2-beta",
     "beta": "beta?model=mnist-d2-beta",
     "latent-space": "latent-space?model=mnist-d2-beta",
-    "elbo-lab": "elbo-lab?model=mnist-d2-beta&test_image=8",
+    "elbo-lab": "elbo-lab?model=mnist-d2-beta&test_image=40",
     "interpolate": "interpolate?model=mnist-d16&a=test:0&b=test:2",
     "generate": "generate?model=mnist-d16",
     "reconstruct": "reconstruct?model=mnist-d16",

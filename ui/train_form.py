@@ -78,7 +78,7 @@ PRESETS = {
     "digits": Preset(epochs=80, batch_size=64, learning_rate=2e-3),
     "sprites": Preset(arch="conv", latent_dim=8, epochs=10, learning_rate=2e-3),
     "sprites-64": Preset(arch="conv", latent_dim=8, epochs=8, learning_rate=2e-3),
-    "mnist": Preset(),
+    "mnist": Preset(learning_rate=2e-3),
     "fashion-mnist": Preset(latent_dim=8),
     "cifar10": Preset(arch="conv", latent_dim=64, likelihood="gaussian-optimal"),
 }
