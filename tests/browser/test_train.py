@@ -123,6 +123,7 @@ def test_a_run_is_paused_stepped_steered_and_found_again(app, open_page):
     page.keyboard.press("ArrowRight")
     button(page, "Pause").click()
     button(page, "Resume").wait_for()
+    settle(page)  # until then buttons may still move under the pointer
     epoch = epoch_of(page)
     button(page, "Step one epoch").click()
     page.wait_for_function(
