@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import http.server
 import io
+import os
 import pickle
 import subprocess
 import sys
@@ -468,6 +469,10 @@ def test_an_upload_becomes_a_data_set_that_another_process_loads(folder):
     assert not data.available(dataset.name)
     assert data.save_upload(dataset) == dataset.name
     assert data.available(dataset.name)
+    (kept,) = folder.rglob("*.safetensors")
+    os.utime(kept, (1, 1))
+    data.save_upload(dataset)
+    assert kept.stat().st_mtime > 1  # uploaded again, it is not the first to go
     assert [path.suffix for path in folder.rglob("*") if path.is_file()] == [".safetensors"]
     again = data.load(dataset.name)
     assert (again.name, again.class_names) == (dataset.name, dataset.class_names)
