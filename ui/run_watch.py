@@ -44,6 +44,7 @@ __all__ = [
 ]
 
 _REFRESH_SECONDS = 1.5
+_GO_WIDTH = 132  # pixels: of the widest of Pause, Pausing … and Resume
 _LOOKS = {
     "light": replay.Look((253, 252, 249), (28, 35, 48)),
     "dark": replay.Look((16, 21, 29), (228, 231, 236)),
@@ -238,30 +239,25 @@ def _situation(run: Run) -> _Situation:
 
 
 def _controls(run: Run, status: str, command: str) -> None:
-    def button(label: str, icon: str, action: Callable[[], None], primary: bool = False, off: bool = False) -> None:
-        st.button(
-            label,
-            key=f"train_do_{label}",
-            icon=f":material/{icon}:",
-            type="primary" if primary else "secondary",
-            disabled=off,
-            on_click=guarded,
-            args=(action,),
-        )
+    """Buttons in three places that keep their keys: a button that replaced another would stand beside it for a moment,
+    and move the rest from under the pointer."""
+
+    def button(place: str, label: str, icon: str, action: Callable[[], None], **look: Any) -> None:
+        st.button(label, key=f"train_do_{place}", icon=f":material/{icon}:", on_click=guarded, args=(action,), **look)
 
     if status == "queued":
-        button("Leave the queue", "close", run.stop)
+        button("go", "Leave the queue", "close", run.stop)
     elif status in ("starting", "running"):
         asked = command == "pause"
-        button("Pausing …" if asked else "Pause", "pause", run.pause, off=asked)
-        button("Step one epoch", "skip_next", run.step_epoch, off=command == "epoch")
-        button("Stop", "stop", run.stop, off=command == "stop")
+        button("go", "Pausing …" if asked else "Pause", "pause", run.pause, disabled=asked, width=_GO_WIDTH)
+        button("step", "Step one epoch", "skip_next", run.step_epoch, disabled=command == "epoch")
+        button("stop", "Stop", "stop", run.stop, disabled=command == "stop")
     elif status == "paused":
-        button("Resume", "play_arrow", run.go_on, primary=True)
-        button("Step one epoch", "skip_next", run.step_epoch)
-        button("Stop", "stop", run.stop)
+        button("go", "Resume", "play_arrow", run.go_on, type="primary", width=_GO_WIDTH)
+        button("step", "Step one epoch", "skip_next", run.step_epoch)
+        button("stop", "Stop", "stop", run.stop)
     elif resumable(run, status):
-        button("Resume", "play_arrow", lambda: resume(run), primary=True)
+        button("go", "Resume", "play_arrow", lambda: resume(run), type="primary")
 
 
 def open_in(run: Run, place: str) -> None:

@@ -116,14 +116,25 @@ def test_the_zoom_stays_when_the_warm_up_ends_and_when_the_run_does(app, open_pa
     expect(chart).to_have_attribute("data-view", zoom)
 
 
+STEP_PLACES = """() => {
+  window.places = new Set();
+  const look = () => {
+    for (const button of document.querySelectorAll('button'))
+      if (button.textContent.includes('Step one epoch')) places.add(Math.round(button.getBoundingClientRect().x));
+    requestAnimationFrame(look);
+  };
+  look();
+}"""
+
+
 def test_a_run_is_paused_stepped_steered_and_found_again(app, open_page):
     page = open_page(f"{app}/train?{LONG}&train_seed=2")
     start(page)
     page.get_by_role("slider", name="β now").focus()
     page.keyboard.press("ArrowRight")
+    page.evaluate(STEP_PLACES)
     button(page, "Pause").click()
     button(page, "Resume").wait_for()
-    settle(page)  # until then buttons may still move under the pointer
     epoch = epoch_of(page)
     button(page, "Step one epoch").click()
     page.wait_for_function(
@@ -133,6 +144,7 @@ def test_a_run_is_paused_stepped_steered_and_found_again(app, open_page):
     assert epoch_of(page) == int(epoch) + 1
     button(page, "Resume").click()
     button(page, "Pause").wait_for()
+    assert len(page.evaluate("[...places]")) == 1, "a button moved from under the pointer"
 
     page.reload()
     button(page, "Pause").wait_for()

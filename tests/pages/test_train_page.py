@@ -320,19 +320,19 @@ def test_a_run_is_paused_stepped_steered_and_stopped():
     run = only_run()
     until(lambda: run.state()["status"] == "running")
     app.run()
-    app.button("train_do_Pause").click().run()
+    app.button("train_do_go").click().run()
     until(lambda: run.state()["status"] == "paused")
     epoch = run.state()["epoch"]
     app.run()
     app.select_slider(f"train_steer_beta_{run.name}").set_value(4.0).run()
-    app.button("train_do_Step one epoch").click().run()
+    app.button("train_do_step").click().run()
     until(lambda: run.state()["epoch"] == epoch + 1 and run.state()["status"] == "paused")
     assert run.metrics().events[-1]["beta"] == 4.0
     app.run()
-    app.button("train_do_Resume").click().run()
+    app.button("train_do_go").click().run()
     until(lambda: run.state()["status"] == "running")
     app.run()
-    app.button("train_do_Stop").click().run()
+    app.button("train_do_stop").click().run()
     until(lambda: run.state()["status"] == "stopped")
     assert "Resume" in labels(app.run())
     assert not app.exception
@@ -370,7 +370,7 @@ def test_an_interrupted_run_says_so_and_is_resumed():
     run.write_state(status="running")
     app = open_page(run=run.name)
     assert "ended without a word" in texts(app.warning)
-    app.button("train_do_Resume").click().run()
+    app.button("train_do_go").click().run()
     assert run.state()["status"] == "finished"
 
 
@@ -383,7 +383,7 @@ def test_a_checkpoint_that_vanished_is_said_and_made_again(way):
     app = open_page(run=run.name)
     assert "The checkpoint of this run is gone" in texts(app.warning)
     if way == "resume":
-        app.button("train_do_Resume").click().run()
+        app.button("train_do_go").click().run()
     else:
         start(app, 2)
     assert run.checkpoint.exists()
