@@ -16,7 +16,7 @@ MAX_SIDE = 8192
 """Pixels a side that every browser decodes and draws."""
 
 _WEBP_PIXELS = 1_000_000  # above this, lossless WebP takes five times PNG's time and saves nothing on grey
-_SMALL = 100_000  # bytes
+_SMALL = 1_000_000  # bytes
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def sprite_sheet(frames: np.ndarray) -> Sheet:
     """Frames (F, C, H, W), as `to_uint8` takes them, in one picture of at most `MAX_SIDE` pixels a side.
 
     The sheet is as wide as allowed, the layout in which PNG compresses best; lossless WebP is taken instead
-    where a large one becomes smaller so: of a small one it takes five times as long to save a twentieth. Colour frames
+    where one over a megabyte becomes smaller so: it takes five to ten times as long, to save a tenth. Colour frames
     without colour are stored grey.
     Raises UserError where the frames do not fit.
     """

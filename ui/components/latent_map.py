@@ -322,7 +322,7 @@ def _webp(images: np.ndarray, columns: int, quality: int) -> bytes:
     page = full.reshape(rows, columns, channels, height, width).transpose(0, 3, 1, 4, 2)
     page = page.reshape(rows * height, columns * width, channels).squeeze(-1 if channels == 1 else ())
     file = io.BytesIO()
-    Image.fromarray(page).save(file, "WEBP", quality=quality, method=2)
+    Image.fromarray(page).save(file, "WEBP", quality=quality, method=0)
     return file.getvalue()
 
 
