@@ -134,7 +134,7 @@ def _numbers(scores: Disentanglement, checkpoint: Checkpoint) -> None:
         about = f"From {1 / len(scores.matrix):.2f}, chance, to 1. Kim & Mnih 2018; 5,000 votes of 64 pictures each."
         st.metric("FactorVAE score", f"{scores.factor_vae:.3f}", help=about, width="content")
     figure = matrix_figure(scores.matrix, checkpoint.record["factor_names"])
-    st.plotly_chart(figure, config=theme.CHART_CONFIG, key="disentanglement_matrix")
+    layout.chart(figure, "The share of each factor that each latent dimension knows", key="disentanglement_matrix")
     st.caption(
         "I(factor; zⱼ) / H(factor): the share of a factor that one dimension knows. One bright cell a row is best."
     )
@@ -155,7 +155,7 @@ def _side_by_side(seen: Seen) -> None:
     st.subheader("Beside models of one β", anchor=False)
 
     def draw(found: dict[str, Disentanglement]) -> None:
-        st.plotly_chart(scores_bars(found), config=theme.CHART_CONFIG, key="disentanglement_beside_chart")
+        layout.chart(scores_bars(found), "MIG and FactorVAE score by model", key="disentanglement_beside_chart")
         st.caption("Single trainings differ widely in these scores: several with each objective tell more than one.")
 
     stepwise(
@@ -219,7 +219,7 @@ def _against_beta(seen: Seen) -> dict[float, Disentanglement]:
         scores = [found[beta] for beta in shown]
         with charts:
             figure = scores_figure(shown, scores, seen.curve, seen.beta, _points(beside, found))
-            st.plotly_chart(figure, config=theme.CHART_CONFIG, key="disentanglement_scores")
+            layout.chart(figure, "MIG, FactorVAE score and distortion against β", key="disentanglement_scores")
             st.download_button(
                 "CSV of the scores",
                 lambda: scores_csv(shown, scores, checkpoint.record["factor_names"]),

@@ -146,7 +146,7 @@ def _against_beta(seen: Seen) -> None:
 
     def draw(found: dict[float, RateSplit]) -> None:
         betas, splits = list(found), list(found.values())
-        st.plotly_chart(split_figure(betas, splits, seen.beta), config=theme.CHART_CONFIG, key="information_split")
+        layout.chart(split_figure(betas, splits, seen.beta), "The parts of the rate against β", key="information_split")
         st.download_button(
             "CSV of the split",
             lambda: split_csv(betas, splits),
@@ -224,7 +224,7 @@ def _side_by_side(seen: Seen) -> None:
 
     def draw(found: dict[str, RateSplit | None]) -> None:
         splits = {title: split for title, split in found.items() if split is not None}
-        st.plotly_chart(split_bars(splits), config=theme.CHART_CONFIG, key="information_beside_chart")
+        layout.chart(split_bars(splits), "The parts of the rate by model", key="information_beside_chart")
 
     stepwise(
         {mine: _here(seen)} | {title: lambda tell, of=of: _split_of(*of, tell) for title, of in beside.items()},

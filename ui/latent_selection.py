@@ -11,7 +11,6 @@ from ui.decoded import decoded
 from ui.endpoints import spec_of
 from ui.latent_view import Codes, Projection
 from ui.layout import plain
-from ui.theme import CHART_CONFIG
 from vae_core import imaging, latent
 from vae_core.checkpoint import Checkpoint
 from vae_core.errors import UserError
@@ -108,7 +107,7 @@ def _group(entry: state.Entry, checkpoint: Checkpoint, found: Codes, indices: np
             width=200,
         )
     if found.labels is not None:
-        st.plotly_chart(view.class_counts(found, indices), config=CHART_CONFIG, key="map_counts")
+        layout.chart(view.class_counts(found, indices), "How many of the group are of each class", key="map_counts")
     _use_as_end(spec_of(mean), "selected")
 
 
@@ -162,7 +161,8 @@ def _terms(elbo: float, reconstruction: float, kl: float) -> None:
 
 def _posterior(mu: np.ndarray, sigma: np.ndarray, kl: np.ndarray, key: str) -> None:
     if len(mu) > 2:
-        st.plotly_chart(view.posterior_figure(mu, sigma, kl), config=CHART_CONFIG, key=f"map_posterior_{key}")
+        alt = "The posterior’s mean, with its σ, and its KL by latent dimension"
+        layout.chart(view.posterior_figure(mu, sigma, kl), alt, key=f"map_posterior_{key}")
     order = latent.rank_by_kl(kl)
     rows = pd.DataFrame(
         {"μ": mu[order], "σ": sigma[order], "KL (nats)": kl[order]},

@@ -6,13 +6,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
 import streamlit as st
 from pandas.io.formats.style import Styler
 from PIL import Image
 
 from vae_core import imaging
 
-__all__ = ["dimension_name", "drawing", "head", "nats", "nats_in", "picture", "plain", "table", "whole_scale"]
+__all__ = ["chart", "dimension_name", "drawing", "head", "nats", "nats_in", "picture", "plain", "table", "whole_scale"]
+
+
+_CHART_CONFIG = {
+    "displaylogo": False,
+    "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
+    "toImageButtonOptions": {"format": "png", "scale": 2},
+}
 
 
 def dimension_name(dimension: int) -> str:
@@ -45,6 +53,11 @@ def nats_in(frame: pd.DataFrame, columns: Sequence[str]) -> Styler:
 def table(frame: pd.DataFrame, in_nats: Sequence[str], column_config: dict[str, Any], key: str | None = None) -> None:
     """Draw a table whose columns `in_nats` read as `nats_in` has them: made once for each content, then sent again."""
     st.dataframe(nats_in(frame, in_nats), hide_index=True, placeholder="", column_config=column_config, key=key)
+
+
+def chart(figure: go.Figure | dict[str, Any], alt: str, *, key: str | None = None) -> None:
+    """A Plotly figure; `alt` says what it shows to those who do not see it."""
+    st.plotly_chart(figure, config=_CHART_CONFIG, key=key, alt=alt)
 
 
 def whole_scale(side: int, target: int) -> int:

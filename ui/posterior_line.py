@@ -3,7 +3,7 @@
 import numpy as np
 import streamlit as st
 
-from ui import theme
+from ui import layout, theme
 from ui.components.posterior_pad import Gaussian
 from ui.elbo_lab_view import Lab
 
@@ -29,7 +29,10 @@ def moved(lab: Lab, start: Gaussian, version: int) -> Gaussian:
         "σ of q", min(narrow, start.sigma[0]), wide, start.sigma[0], narrow / 10, "%.4f", key=f"elbo_sigma_{key}"
     )
     q = Gaussian((mu,), (sigma,))
-    place.plotly_chart(curves(lab, q, (low, high)), config=theme.CHART_CONFIG, key="elbo_line")
+    with place:
+        layout.chart(
+            curves(lab, q, (low, high)), "The densities of q, the encoder’s q and the true posterior", key="elbo_line"
+        )
     return q
 
 

@@ -13,7 +13,6 @@ from plotly.basedatatypes import BaseFigure
 from vae_core.export import CLASS_COLOURS
 
 __all__ = [
-    "CHART_CONFIG",
     "CLASS_COLOURS",
     "CONTINUOUS",
     "LINE_COLOURS",
@@ -34,12 +33,6 @@ LINE_COLOURS = ("#5460e4", "#18a800", "#fc0084", "#9c603c", "#2490d8", "#00786c"
 
 CONTINUOUS = "viridis"
 """The perceptually even colour map."""
-
-CHART_CONFIG: dict[str, Any] = {
-    "displaylogo": False,
-    "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
-    "toImageButtonOptions": {"format": "png", "scale": 2},
-}
 
 
 def class_colour(label: int) -> str:

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from ui import beta_view, disentanglement_view, holes_view, information_view, layout, state, sweep, theme
+from ui import beta_view, disentanglement_view, holes_view, information_view, layout, state, sweep
 from ui.components.beta_strip import beta_strip
 from ui.components.film_strip import film_strip_index
 from ui.guards import say_errors
@@ -140,9 +140,9 @@ def chart(seen, live):
             help="Models of the same pictures and likelihood: each of one β is a point, each of a range a curve.",
         )
     shown = dict.fromkeys([*beside, *sweep.landed(others)])
-    st.plotly_chart(
+    layout.chart(
         beta_view.rate_distortion_figure(seen, beta_view.curves(seen, [others[one] for one in shown]), unit),
-        config=theme.CHART_CONFIG,
+        "Distortion against rate, with lines of equal D + βR",
         key="beta_curve",
     )
     sweep.progress()
@@ -175,11 +175,11 @@ def dimensions_section(seen):
         "other: that is how a posterior collapses. An active unit is one whose posterior mean still varies by more "
         "than 0.01 over the test images."
     )
-    st.plotly_chart(beta_view.kl_figure(seen.curve, seen.beta), config=theme.CHART_CONFIG, key="beta_kl")
+    layout.chart(beta_view.kl_figure(seen.curve, seen.beta), "KL by latent dimension against β", key="beta_kl")
     further = seen.curve.kl.shape[1] - beta_view.SHOWN_DIMENSIONS
     if further > 0:
         st.caption(f"The {beta_view.SHOWN_DIMENSIONS} dimensions with the largest KL; {further} more have less.")
-    st.plotly_chart(beta_view.units_figure(seen.curve, seen.beta), config=theme.CHART_CONFIG, key="beta_units")
+    layout.chart(beta_view.units_figure(seen.curve, seen.beta), "Active units against β", key="beta_units")
 
 
 SECTIONS = {

@@ -3,7 +3,7 @@
 import numpy as np
 import streamlit as st
 
-from ui import layout, picture_source, reconstruction, state, theme
+from ui import layout, picture_source, reconstruction, state
 from vae_core import imaging, pixels
 from vae_core.evaluate import rank
 from vae_core.posterior import posterior
@@ -125,18 +125,18 @@ with rank_column:
     st.subheader("Among the test images", anchor=False)
     st.markdown(reconstruction.rank_sentence(seen.elbo, population))
     histogram = reconstruction.elbo_histogram(population, seen.elbo)
-    st.plotly_chart(histogram, config=theme.CHART_CONFIG, key="reconstruct_rank")
+    layout.chart(histogram, "Histogram of the test images’ ELBOs, with this picture’s marked", key="reconstruct_rank")
 with kl_column:
     st.subheader("What the code costs", anchor=False)
     st.markdown(f"KL(q(z|x) ‖ p(z)) by latent dimension, {seen.kl.sum():.2f} nats together.")
-    st.plotly_chart(reconstruction.kl_bars(seen.kl), config=theme.CHART_CONFIG, key="reconstruct_kl")
+    layout.chart(reconstruction.kl_bars(seen.kl), "KL by latent dimension", key="reconstruct_kl")
 for column in landing_column:
     with column:
         st.subheader("Where it lands", anchor=False)
         st.markdown("q(z|x), to 1 and 2 σ, over the means of test images.")
-        st.plotly_chart(
+        layout.chart(
             reconstruction.landing(seen, snapshot, checkpoint.record.get("class_names") or ()),
-            config=theme.CHART_CONFIG,
+            "q(z|x) over the means of test images",
             key="reconstruct_landing",
         )
 

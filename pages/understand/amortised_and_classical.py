@@ -3,11 +3,12 @@
 import numpy as np
 import streamlit as st
 
-from ui import amortised_view, layout, state, theme, understand
+from ui import amortised_view, layout, state, understand
 from vae_core import imaging
 from vae_core.errors import UserError
 
 ROW = 4  # pictures side by side: fits a phone at whole multiples
+QUALITY = "The mean ELBO of these images against the seconds that it took"
 
 layout.head(
     "Amortised and classical",
@@ -48,9 +49,9 @@ def results(found, names):
     time_column, gap_column = st.columns(2, gap="medium")
     with time_column:
         st.subheader("Quality against time", anchor=False)
-        st.plotly_chart(
+        layout.chart(
             amortised_view.quality(found.seconds, found.course, float(found.log_likelihood.mean())),
-            config=theme.CHART_CONFIG,
+            QUALITY,
             key="amortised_quality",
         )
         st.caption(
@@ -59,7 +60,7 @@ def results(found, names):
         )
     with gap_column:
         st.subheader("Where the gap comes from", anchor=False)
-        st.plotly_chart(amortised_view.bars(found, names), config=theme.CHART_CONFIG, key="amortised_gaps")
+        layout.chart(amortised_view.bars(found, names), "The parts of the gap of each image", key="amortised_gaps")
         st.caption(
             (
                 "log p(x) is exact, summed over the latent space. The parts add up to log p(x) − ELBO."
@@ -86,14 +87,12 @@ try:
     found = amortised_view.compared(entry, checkpoint, images)
     if found is None and asked:
         live = st.empty()
-        found = amortised_view.compare(
-            entry,
-            checkpoint,
-            images,
-            lambda seconds, course: live.plotly_chart(
-                amortised_view.quality(seconds, course), config=theme.CHART_CONFIG
-            ),
-        )
+
+        def draw(seconds, course):
+            with live:
+                layout.chart(amortised_view.quality(seconds, course), QUALITY)
+
+        found = amortised_view.compare(entry, checkpoint, images, draw)
         live.empty()
     if found is None:
         st.info(

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from ui import bounds_view, layout, state, theme, understand
+from ui import bounds_view, layout, state, understand
 from vae_core.bounds import bound_curve
 from vae_core.errors import UserError
 
@@ -42,7 +42,7 @@ def image_part():
     rising, jensen = st.columns(2, gap="medium")
     with rising:
         st.subheader("The bound rises with K", anchor=False)
-        st.plotly_chart(bounds_view.curve_figure(curve, exact, second), config=theme.CHART_CONFIG, key="bounds_curve")
+        layout.chart(bounds_view.curve_figure(curve, exact, second), "The bound L_K against K", key="bounds_curve")
         st.caption(
             f"From one set of {len(log_weights):,} draws: $L_K$ is the mean over disjoint groups of K of them. Each K "
             "divides the next, so on the same draws the curve can only rise."
@@ -57,7 +57,8 @@ def image_part():
         )
     with jensen:
         st.subheader("The weights behind it", anchor=False)
-        st.plotly_chart(bounds_view.histogram(log_weights, exact), config=theme.CHART_CONFIG, key="bounds_histogram")
+        alt = "Histogram of log w: where the draws lie, and where their weight lies"
+        layout.chart(bounds_view.histogram(log_weights, exact), alt, key="bounds_histogram")
         st.caption(
             "Grey: where the draws lie. Orange: where their weight lies, the further right the fewer draws carry it. "
             r"The arrow goes from $\mathbb{E}_q[\log w]$, the ELBO, to $\log \mathbb{E}_q[w]$ as these draws have it. "

@@ -3,7 +3,7 @@
 import numpy as np
 import streamlit as st
 
-from ui import beta_view, failure_runs, failure_view, layout, reconstruction, state, theme
+from ui import beta_view, failure_runs, failure_view, layout, reconstruction, state
 from ui import latent_view as view
 from ui.components.latent_map import latent_map, read_selection, send_atlas
 from ui.components.picture_grid import picture_grid, picture_grid_index
@@ -187,7 +187,8 @@ def comparison(shown, index, tests, z):
     for i, (column, model) in enumerate(columns(shown)):
         with column:
             st.caption(f"**{model.title}:** KL of each latent dimension, averaged over the test images")
-            st.plotly_chart(failure_view.kl_figure(model, shown), config=theme.CHART_CONFIG, key=f"collapse_kl_{i}")
+            alt = f"{model.title}: KL by latent dimension"
+            layout.chart(failure_view.kl_figure(model, shown), alt, key=f"collapse_kl_{i}")
     st.markdown(failures.comparison([model.symptoms for model in shown]))
     table = failure_view.numbers(shown)
     st.table(table)

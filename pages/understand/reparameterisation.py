@@ -3,7 +3,7 @@
 import numpy as np
 import streamlit as st
 
-from ui import gradient_view, layout, state, theme, understand
+from ui import gradient_view, layout, state, understand
 from ui.components.noise_map import noise_map
 from vae_core.errors import UserError
 from vae_core.posterior import posterior
@@ -68,7 +68,8 @@ def gradient_part(subject, pair, names, mu, sigma):
                 help="The ratio of its variance to that of the reparameterised gradient.",
             )
             st.caption(f"total variance {gradient_view.three_digits(variances[one])} nats²")
-            st.plotly_chart(figure, config=theme.CHART_CONFIG, key=f"reparameterisation_{one}")
+            alt = f"{gradient_view.NAMES[one]}: a cloud of gradients, and their mean"
+            layout.chart(figure, alt, key=f"reparameterisation_{one}")
     st.caption(
         f"{gradient_view.DRAWS} gradients each, one draw of z for each, on the same axes; the cross is their mean. "
         "The total variance is that of all components of (μ, log σ) together."
@@ -114,12 +115,15 @@ def training_part(subject, pair, names, mu, sigma):
         )
     found = gradient_view.walks(entry, checkpoint, subject.image, mu, sigma, samples=samples, learning_rate=float(rate))
     climbing, plane = st.columns([1.3, 1], gap="medium")
-    climbing.plotly_chart(gradient_view.elbo_figure(found), config=theme.CHART_CONFIG, key="reparameterisation_elbo")
-    plane.plotly_chart(
-        gradient_view.walk_figure(found, pair, names, checkpoint.snapshot.mu[:CLOUD, pair]),
-        config=theme.CHART_CONFIG,
-        key="reparameterisation_walk",
-    )
+    with climbing:
+        alt = "The ELBO against the step, by kind of gradient"
+        layout.chart(gradient_view.elbo_figure(found), alt, key="reparameterisation_elbo")
+    with plane:
+        layout.chart(
+            gradient_view.walk_figure(found, pair, names, checkpoint.snapshot.mu[:CLOUD, pair]),
+            "The ways of μ over the latent plane, by kind of gradient",
+            key="reparameterisation_walk",
+        )
     ends = {one: values[-1] for one, values in found.elbo.items()}
     st.caption(
         "ELBO after the last step: "

@@ -27,6 +27,7 @@ def test_plotly_knows_all_that_a_page_draws(page, settings, charts, model):
     drawn = [checked(json.loads(chart.proto.spec)) for chart in app.get("plotly_chart")]
     assert len(drawn) == charts + (page.endswith("reconstruct.py") and model == "digits-d2")
     assert all(chart.layout.template.layout.colorway for chart in drawn)
+    assert all(chart.proto.alt for chart in app.get("plotly_chart")), "a chart has no words for those who do not see it"
 
 
 def test_plotly_knows_the_densities_of_one_dimension():
