@@ -320,7 +320,10 @@ def whole_sets(entries: Sequence[Entry]) -> pd.DataFrame:
             "Model": [state.title(entry) for entry, _ in rows],
             "Test images": [one.images for _, one in rows],
             "log p(x), nats": [round(one.value, 2) for _, one in rows],
-            "How": ["exact" if one.samples is None else f"at least: L_{one.samples}" for _, one in rows],
+            "How": [
+                "exact" if one.samples is None else f"at least: {layout.with_index('L', one.samples)}"
+                for _, one in rows
+            ],
             "± by draws, nats": [round(one.by_draws, 3) for _, one in rows],
             "± by images, nats": [round(one.by_images, 2) for _, one in rows],
             "Bits per dimension": [
@@ -338,7 +341,7 @@ def table(rows: Sequence[TableRow]) -> pd.DataFrame:
             "Model": [row.title for row in rows],
             "Images": [f"{row.images}" + ("" if row.real else ", decoded") for row in rows],
             "ELBO, nats": [round(row.elbo, 2) for row in rows],
-            f"L_{TABLE_DRAWS}, nats": [round(row.bound, 2) for row in rows],
+            f"{layout.with_index('L', TABLE_DRAWS)}, nats": [round(row.bound, 2) for row in rows],
             "± by draws, nats": [round(row.by_draws, 3) for row in rows],
             "log p(x), exact, nats": [np.nan if row.exact is None else round(row.exact, 2) for row in rows],
             "± by images, nats": [round(row.by_images, 1) for row in rows],

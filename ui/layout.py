@@ -13,7 +13,19 @@ from PIL import Image
 
 from vae_core import imaging
 
-__all__ = ["chart", "dimension_name", "drawing", "head", "nats", "nats_in", "picture", "plain", "table", "whole_scale"]
+__all__ = [
+    "chart",
+    "dimension_name",
+    "drawing",
+    "head",
+    "nats",
+    "nats_in",
+    "picture",
+    "plain",
+    "table",
+    "whole_scale",
+    "with_index",
+]
 
 
 _CHART_CONFIG = {
@@ -25,7 +37,12 @@ _CHART_CONFIG = {
 
 def dimension_name(dimension: int) -> str:
     """'z₁' for latent dimension 0: people count from one."""
-    return "z" + str(dimension + 1).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
+    return with_index("z", dimension + 1)
+
+
+def with_index(name: str, index: int) -> str:
+    """'L₅₀₀₀' for L and 5000, where there are no formulas."""
+    return name + str(index).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
 
 
 def head(title: str, about: str) -> None:

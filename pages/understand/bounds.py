@@ -143,7 +143,7 @@ def table_part(shipped):
         "meet the same images, so that the chance in their choice (± by images) is mostly common to them."
     )
     asked = st.button("Measure all", icon=":material/play_arrow:", key="bounds_measure")
-    in_nats = ["ELBO, nats", f"L_{draws}, nats", "log p(x), exact, nats"]
+    in_nats = ["ELBO, nats", f"{layout.with_index('L', draws)}, nats", "log p(x), exact, nats"]
     place, found = st.empty(), []
     for one in shipped:
         row = bounds_view.table_row(one, compute=asked)

@@ -91,7 +91,7 @@ def test_table_has_every_shipped_model_and_says_of_how_many_images() -> None:
     table = press(app, "Measure all").dataframe[1].value
     assert len(table) == len(CHECKPOINTS)
     assert {int(images.removesuffix(", decoded")) for images in table["Images"]} == {4}
-    assert (table["ELBO, nats"] <= table["L_20, nats"]).all()
+    assert (table["ELBO, nats"] <= table["L₂₀, nats"]).all()
     assert "first 4 test images" in " ".join(element.value for element in app.markdown)
 
 
