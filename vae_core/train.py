@@ -35,8 +35,6 @@ _REPORT_SECONDS = 0.2
 _DEFAULT_OBJECTIVE = "beta-vae"
 _LATER = {"objective": _DEFAULT_OBJECTIVE, "importance_samples": 1, "bias_from_mean": False, "pictures": ""}
 _DECAY = 0.3  # the part of the training in which the learning rate falls
-_MEMORY = 0.999  # of Adam for the size of gradients, its β₂
-_RANGE_MEMORY = 0.97  # the same for a range of β, whose draws make gradients uneven
 _DARKEST = 1e-3  # of the mean picture, where the output bias starts from it
 
 
@@ -215,10 +213,7 @@ class Trainer:
             _start_from_mean(self.model, dataset.train.images)
         self.learning_rate = train.learning_rate
         self.beta = train.beta
-        memory = _RANGE_MEMORY if model.beta_range else _MEMORY
-        self.optimiser = torch.optim.Adam(
-            self.model.parameters(), lr=self.learning_rate, betas=(0.9, memory), eps=adam_epsilon, fused=True
-        )
+        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=self.learning_rate, eps=adam_epsilon, fused=True)
         self.schedule = schedule
         self.ranks = ranks or Ranks()
         self.count = len(dataset.train)
