@@ -129,10 +129,10 @@ def test_colour_frames_without_colour_cost_no_more_than_grey():
 
 
 def test_webp_is_taken_where_it_saves_much_and_is_quick():
-    speckles = 17 * np.random.default_rng(0).integers(0, 16, (25, 3, 190, 190), dtype=np.uint8)
-    assert imaging.sprite_sheet(speckles).mime == "image/webp"
+    speckles = 17 * np.random.default_rng(0).integers(0, 16, (30, 3, 190, 190), dtype=np.uint8)
+    assert imaging.sprite_sheet(speckles[:25]).mime == "image/webp"
     assert imaging.sprite_sheet(speckles[:2]).mime == "image/png"
-    assert imaging.sprite_sheet(np.zeros((1, 1, 1001, 1000), np.uint8)).mime == "image/png"
+    assert imaging.sprite_sheet(speckles).mime == "image/png"
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 8, 8193), (1, 1, 8193, 8), (257, 1, 512, 512)])

@@ -15,8 +15,8 @@ __all__ = ["MAX_SIDE", "Sheet", "data_url", "gif_bytes", "grid", "png_bytes", "s
 MAX_SIDE = 8192
 """Pixels a side that every browser decodes and draws."""
 
-_WEBP_PIXELS = 1_000_000  # above this, lossless WebP takes five times PNG's time and saves nothing on grey
-_SMALL = 1_000_000  # bytes
+_WEBP_PIXELS = 1_000_000  # a larger sheet would take WebP seconds
+_SMALL = 1_000_000  # bytes of PNG up to which no WebP is tried
 
 
 @dataclass(frozen=True)
@@ -109,9 +109,9 @@ def gif_bytes(frames: Sequence[Image.Image], milliseconds: int = 100, loop: bool
 def sprite_sheet(frames: np.ndarray) -> Sheet:
     """Frames (F, C, H, W), as `to_uint8` takes them, in one picture of at most `MAX_SIDE` pixels a side.
 
-    The sheet is as wide as allowed, the layout in which PNG compresses best; lossless WebP is taken instead
-    where one over a megabyte becomes smaller so: it takes five to ten times as long, to save a tenth. Colour frames
-    without colour are stored grey.
+    The sheet is as wide as allowed, the layout in which PNG compresses best; lossless WebP, which takes five to ten
+    times as long and saves a tenth of grey sheets but up to a third in colour, is tried on colour sheets over a
+    megabyte. Colour frames without colour are stored grey.
     Raises UserError where the frames do not fit.
     """
     frames = _without_colour(to_uint8(frames))
@@ -125,7 +125,7 @@ def sprite_sheet(frames: np.ndarray) -> Sheet:
     rows = -(-count // columns)
     picture = Image.fromarray(_tile(frames, columns, gap=0, background=0))
     candidates = [(_encode(picture, format="PNG"), "image/png")]
-    if len(candidates[0][0]) > _SMALL and picture.width * picture.height <= _WEBP_PIXELS:
+    if picture.mode == "RGB" and len(candidates[0][0]) > _SMALL and picture.width * picture.height <= _WEBP_PIXELS:
         candidates.append((_encode(picture, format="WEBP", lossless=True, method=4), "image/webp"))
     data, mime = min(candidates, key=lambda candidate: len(candidate[0]))
     return Sheet(data, mime, columns, rows, width, height, count)
