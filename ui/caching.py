@@ -4,6 +4,7 @@ import functools
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -50,14 +51,15 @@ def read_header(path: Path) -> dict:
     return _header(str(path), modified(path))
 
 
-def test_images(name: str, image_shape: tuple[int, int, int]) -> np.ndarray | None:
-    """The test images (N, C, H, W) uint8 of data set `name`, or None where it is not at hand or of another shape."""
-    return _images(name, image_shape, "test")
+def test_images(trained: dict[str, Any], image_shape: tuple[int, int, int]) -> np.ndarray | None:
+    """The test images (N, C, H, W) uint8 that a model of this training record was shown, or None where they are not
+    at hand: no data set, one of another shape, or a folder that has changed."""
+    return _images(trained, image_shape, "test")
 
 
-def train_images(name: str, image_shape: tuple[int, int, int]) -> np.ndarray | None:
-    """The training images of data set `name`, or None; see `test_images`."""
-    return _images(name, image_shape, "train")
+def train_images(trained: dict[str, Any], image_shape: tuple[int, int, int]) -> np.ndarray | None:
+    """The images that a model of this training record was trained on, or None; see `test_images`."""
+    return _images(trained, image_shape, "train")
 
 
 @functools.lru_cache(maxsize=64)  # a page asks a dozen times
@@ -65,11 +67,13 @@ def _available(name: str, folder: str | None, second: int) -> bool:
     return data.available(name)
 
 
-def _images(name: str, image_shape: tuple[int, int, int], split: str) -> np.ndarray | None:
+def _images(trained: dict[str, Any], image_shape: tuple[int, int, int], split: str) -> np.ndarray | None:
+    name = trained.get("dataset", "")
     if not name or not _available(name, os.environ.get("VAE_DATA"), int(time.monotonic())):
         return None
     try:
         found = data.load(name)
     except UserError:
         return None
-    return getattr(found, split).images if found.image_shape == tuple(image_shape) else None
+    same = found.image_shape == tuple(image_shape) and found.fingerprint == trained.get("pictures", "")
+    return getattr(found, split).images if same else None

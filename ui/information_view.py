@@ -73,7 +73,7 @@ def _trained_on(seen: Seen) -> int | None:
     where the data set is not at hand, None where its record does not tell."""
     record = seen.checkpoint.record
     try:
-        images = caching.train_images(record["train"]["dataset"], seen.image_shape)
+        images = caching.train_images(record["train"], seen.image_shape)
         whole_batches = round(record["step"] * record["train"]["batch_size"] / record["epoch"])
     except (KeyError, TypeError, ZeroDivisionError):
         return None

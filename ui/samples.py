@@ -21,8 +21,7 @@ _RARE = 0.01
 
 def training_images(checkpoint: Checkpoint) -> np.ndarray | None:
     """The images (N, C, H, W) uint8 that the model was trained on, or None where the data set is not at hand."""
-    name = checkpoint.record.get("train", {}).get("dataset", "")
-    return caching.train_images(name, checkpoint.model.config.image_shape)
+    return caching.train_images(checkpoint.record.get("train", {}), checkpoint.model.config.image_shape)
 
 
 def memorised(checkpoint: Checkpoint, picture: np.ndarray) -> None:
@@ -35,7 +34,8 @@ def memorised(checkpoint: Checkpoint, picture: np.ndarray) -> None:
     if len(images) > _SEARCHED:
         st.caption(f"Among {_SEARCHED:,} of the {len(images):,} training images.")
         images = images[:_SEARCHED]
-    name, shape = checkpoint.record["train"]["dataset"], checkpoint.model.config.image_shape
+    trained, shape = checkpoint.record["train"], checkpoint.model.config.image_shape
+    name = (trained["dataset"], trained.get("pictures", ""))
     index, distance = _nearest(name, shape, len(images), content_digest(picture), images, picture)
     _row(images[index[0]], [f"{value:.2f}" for value in distance[0]])
     usual = _usual_distances(name, shape, images, state.held_out(checkpoint))
@@ -60,7 +60,7 @@ def verdict(distance: float, usual: np.ndarray) -> str:
 
 @st.cache_data(max_entries=2048, show_spinner=False)
 def _nearest(
-    name: str,  # noqa: ARG001
+    name: tuple[str, str],  # noqa: ARG001
     image_shape: tuple,  # noqa: ARG001
     count: int,  # noqa: ARG001
     digest: str,  # noqa: ARG001
@@ -72,7 +72,7 @@ def _nearest(
 
 @st.cache_data(max_entries=16, show_spinner="Measuring how near test images come to training images …")
 @turns.in_turn
-def _usual_distances(name: str, image_shape: tuple, _images: np.ndarray, _tests: np.ndarray) -> np.ndarray:  # noqa: ARG001
+def _usual_distances(name: tuple, image_shape: tuple, _images: np.ndarray, _tests: np.ndarray) -> np.ndarray:  # noqa: ARG001
     return nearest_distances(_images, _tests[:_TESTED])
 
 

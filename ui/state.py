@@ -237,8 +237,7 @@ def _answering(path: str, modified: int, beta: float, _checkpoint: Checkpoint) -
 
 def held_out(checkpoint: Checkpoint) -> np.ndarray | None:
     """The test images (N, C, H, W) uint8 of the model's data set, or None where it is not at hand."""
-    name = checkpoint.record.get("train", {}).get("dataset", "")
-    return caching.test_images(name, checkpoint.model.config.image_shape)
+    return caching.test_images(checkpoint.record.get("train", {}), checkpoint.model.config.image_shape)
 
 
 def pictures(checkpoint: Checkpoint, index: np.ndarray) -> tuple[np.ndarray, bool]:

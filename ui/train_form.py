@@ -314,7 +314,7 @@ def _settings(kind: str, dataset: Dataset | None, seed: int) -> RunConfig | None
         seed,
         objective,
         int(samples),
-        pictures=data.fingerprint(dataset),
+        pictures=dataset.fingerprint,
     )
     config = RunConfig(model, train)
     hosted.check_config(config)

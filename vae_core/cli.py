@@ -255,7 +255,6 @@ def _train(args: argparse.Namespace) -> Result | None:
 def _made(args: argparse.Namespace) -> "Run":
     """The run that the arguments of `train` ask for."""
     from vae_core import device
-    from vae_core.data import fingerprint
     from vae_core.model import ModelConfig
     from vae_core.runs import RunConfig, create
     from vae_core.train import TrainConfig
@@ -286,7 +285,7 @@ def _made(args: argparse.Namespace) -> "Run":
         beta_range=args.beta_range,
         activation=args.activation,
     )
-    train = replace(train, dataset=dataset.name, pictures=fingerprint(dataset))
+    train = replace(train, dataset=dataset.name, pictures=dataset.fingerprint)
     return create(RunConfig(model, train), args.run)
 
 

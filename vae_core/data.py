@@ -28,9 +28,7 @@ __all__ = [
     "Dataset",
     "Split",
     "available",
-    "contents",
     "data_folder",
-    "fingerprint",
     "folder_name",
     "from_uploads",
     "load",
@@ -84,6 +82,19 @@ class Dataset:
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W)."""
         return tuple(self.train.images.shape[1:])
+
+    @functools.cached_property
+    def contents(self) -> str:
+        """What tells sets of other pictures apart: the numbers of pictures, and a hash of some hundreds of them."""
+        digest = hashlib.blake2b(digest_size=4)
+        for images in (self.train.images, self.test.images):
+            digest.update(images[:: max(1, len(images) // 256)].tobytes())
+        return f"{len(self.train)}-{len(self.test)}-{digest.hexdigest()}"
+
+    @property
+    def fingerprint(self) -> str:
+        """The `contents` of a folder's set, whose name does not say what is in it; '' for all others."""
+        return self.contents if _SIZED.fullmatch(self.name) else ""
 
 
 def data_folder() -> Path:
@@ -153,19 +164,6 @@ def load(name_or_folder: str, *, download: bool = False, progress: Progress | No
     folder, size = _split_size(name)
     _check_size(size)
     return _folder(folder, size, progress)
-
-
-def fingerprint(dataset: Dataset) -> str:
-    """The `contents` of a folder's set, whose name does not say what is in it; '' for all others."""
-    return contents(dataset) if _SIZED.fullmatch(dataset.name) else ""
-
-
-def contents(dataset: Dataset) -> str:
-    """What tells sets of other pictures apart: the numbers of pictures, and a hash of some hundreds of them."""
-    digest = hashlib.blake2b(digest_size=4)
-    for images in (dataset.train.images, dataset.test.images):
-        digest.update(images[:: max(1, len(images) // 256)].tobytes())
-    return f"{len(dataset.train)}-{len(dataset.test)}-{digest.hexdigest()}"
 
 
 def from_uploads(

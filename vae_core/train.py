@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vae_core import device as devices
 from vae_core import folders, gates
-from vae_core.data import Dataset, fingerprint, title
+from vae_core.data import Dataset, title
 from vae_core.distributed import Ranks
 from vae_core.errors import UserError
 from vae_core.evaluate import Evaluation, binarise, evaluate, inference, to_unit
@@ -35,6 +35,7 @@ _REPORT_SECONDS = 0.2
 _DEFAULT_OBJECTIVE = "beta-vae"
 _LATER = {"objective": _DEFAULT_OBJECTIVE, "importance_samples": 1, "bias_from_mean": False, "pictures": ""}
 _DECAY = 0.3  # the part of the training in which the learning rate falls
+_MEMORY, _MEMORY_OF_RANGES = 0.999, 0.99  # Adam's β₂; draws of β make gradients uneven, see bench/README.md
 _DARKEST = 1e-3  # of the mean picture, where the output bias starts from it
 
 
@@ -45,12 +46,11 @@ class TrainConfig:
     objective is one of OBJECTIVES. beta weighs the KL (0 is the plain autoencoder; 1 for a model with a beta_range,
     which draws a β for each image it is shown), for 'beta-tcvae' its total correlation alone; learning_rate is Adam's,
     which falls to zero over the last 30 % of the steps; kl_warmup, in epochs, is that of beta; free_bits in nats a
-    dimension;
-    binarize draws every pixel from Bernoulli(grey value) anew each time it is shown; importance_samples is the number
-    K of posterior samples for each image in a step, those of the bound for 'iwae', averaged over for 'beta-vae';
-    bias_from_mean starts the decoder's last bias at the logit of the mean training picture; pictures is what a folder
-    held when the training was planned (`data.fingerprint`; '' asks for nothing). Raises UserError for a value out of
-    range, and for values that do not go together.
+    dimension; binarize draws every pixel from Bernoulli(grey value) anew each time it is shown; importance_samples is
+    the number K of posterior samples for each image in a step, those of the bound for 'iwae', averaged over for 'beta-
+    vae'; bias_from_mean starts the decoder's last bias at the logit of the mean training picture; pictures is what a
+    folder held when the training was planned (`Dataset.fingerprint`; '' asks for nothing). Raises UserError for a value
+    out of range, and for values that do not go together.
     """
 
     dataset: str = "digits"
@@ -198,7 +198,7 @@ class Trainer:
                 f"The model takes pictures of shape {model.image_shape}, but {dataset.name} has "
                 f"{dataset.image_shape}. Choose another data set or model."
             )
-        if train.pictures and train.pictures != fingerprint(dataset):
+        if train.pictures and train.pictures != dataset.fingerprint:
             raise UserError(
                 f"The pictures in {title(dataset.name)} are not those that this training began with. Train a new model "
                 "on them, or put the old ones back."
@@ -213,7 +213,13 @@ class Trainer:
             _start_from_mean(self.model, dataset.train.images)
         self.learning_rate = train.learning_rate
         self.beta = train.beta
-        self.optimiser = torch.optim.Adam(self.model.parameters(), lr=self.learning_rate, eps=adam_epsilon, fused=True)
+        self.optimiser = torch.optim.Adam(
+            self.model.parameters(),
+            lr=self.learning_rate,
+            betas=(0.9, _MEMORY_OF_RANGES if model.beta_range else _MEMORY),
+            eps=adam_epsilon,
+            fused=True,
+        )
         self.schedule = schedule
         self.ranks = ranks or Ranks()
         self.count = len(dataset.train)

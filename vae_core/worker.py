@@ -119,7 +119,7 @@ def _load(config: RunConfig, ranks: Ranks, progress: Callable[[float, str], None
     except _CalledOffError:
         ranks.broadcast(None)
         raise
-    ours = data.contents(dataset)
+    ours = dataset.contents
     theirs = ranks.broadcast(ours)
     if theirs is None:
         raise _CalledOffError

@@ -353,9 +353,24 @@ def test_whether_a_set_is_at_hand_is_asked_once_a_second(monkeypatch):
     monkeypatch.setattr(data, "available", lambda name: asked.append(name))
     monkeypatch.setattr(caching, "time", SimpleNamespace(monotonic=lambda: next(now)))
     caching._available.cache_clear()
-    assert [caching.test_images("mnist", (1, 28, 28)) for _ in range(3)] == [None] * 3
+    assert [caching.test_images({"dataset": "mnist"}, (1, 28, 28)) for _ in range(3)] == [None] * 3
     caching._available.cache_clear()
     assert asked == ["mnist", "mnist"]
+
+
+def test_pictures_of_a_folder_that_has_changed_are_not_those_that_the_model_was_shown(tmp_path, monkeypatch):
+    monkeypatch.setenv("VAE_DATA", str(tmp_path / "data"))
+    folder = tmp_path / "pets"
+    folder.mkdir()
+    for i in range(20):
+        Image.new("L", (32, 32), 10 * i).save(folder / f"{i}.png")
+    dataset = data.load(str(folder))
+    trained = {"dataset": dataset.name, "pictures": dataset.fingerprint}
+    assert caching.test_images(trained, (1, 32, 32)) is dataset.test.images
+    assert caching.train_images(trained, (1, 32, 32)) is dataset.train.images
+    (folder / "3.png").unlink()
+    assert caching.test_images(trained, (1, 32, 32)) is None
+    assert caching.train_images(trained, (1, 32, 32)) is None
 
 
 @pytest.mark.parametrize(
