@@ -383,6 +383,24 @@ def test_several_samples_are_refused_for_a_range_of_beta_and_for_what_fills_the_
 
 
 @pytest.mark.usefixtures("every_step")
+def test_the_test_loss_of_a_range_is_that_over_the_range() -> None:
+    ends = (0.01, 0.1)
+    trainer = _trainer(ModelConfig((1, 8, 8), 3, widths=(16,), beta_range=ends), epochs=40, learning_rate=3e-3)
+    last = _run(trainer)[-1]
+    tested = [(beta, evaluate(trainer.model.at(beta), BLOBS.test.images)) for beta in np.geomspace(*ends, 21)]
+    expected = np.mean([found.reconstruction + beta * found.kl for beta, found in tested])
+    assert last.test_loss == pytest.approx(expected, rel=0.02)
+    assert -last.test.elbo > 1.05 * expected, "which is at β = 1"
+
+
+@pytest.mark.usefixtures("every_step")
+def test_the_test_loss_counts_free_bits_as_the_training_loss_does() -> None:
+    last = _run(_trainer(ModelConfig((1, 8, 8), 4, widths=(16,)), free_bits=3.0, epochs=10))[-1]
+    assert last.test_loss >= last.test.reconstruction + 4 * 3.0 - 1e-3
+    assert last.test_loss == pytest.approx(last.loss, rel=0.1)
+
+
+@pytest.mark.usefixtures("every_step")
 def test_iwae_records_its_bound_and_the_elbo_s_terms() -> None:
     """The loss lies below reconstruction + KL by what the samples gain, on the training and on the test images."""
     trainer = _trainer(ModelConfig((1, 8, 8), 3, widths=(16,)), objective="iwae", importance_samples=20, epochs=20)

@@ -32,15 +32,17 @@ def useful_range(*curves: np.ndarray) -> list[float] | None:
     return [low - air, high + air]
 
 
-def term_curves(term: str, train: Mapping[str, np.ndarray], test: Mapping[str, np.ndarray]) -> list[Series]:
+def term_curves(
+    term: str, train: Mapping[str, np.ndarray], test: Mapping[str, np.ndarray], tested: str = "test"
+) -> list[Series]:
     """One term of the objective, a key of TERMS, against the epoch: light for training, strong for testing.
 
-    train and test: what vae_core.curves gives, in nats.
+    train and test: what vae_core.curves gives, in nats; tested: what the second is called.
     """
     colour = _COLOURS[term]
     return [
         Series("train", train["epoch"], train[term], colour + _CLEAR, 1.5),
-        Series("test", test["epoch"], test[term], colour, 2.5),
+        Series(tested, test["epoch"], test[term], colour, 2.5),
     ]
 
 

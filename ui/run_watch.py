@@ -64,6 +64,7 @@ _LOSS = {
     "beta-tcvae": "Reconstruction + KL + (β − 1)·total correlation, averaged over images; what training brings down.",
     "iwae": "−L_K, the importance-weighted bound of K samples, averaged over images; what training brings down. "
     "Reconstruction and KL are the ELBO’s; this lies below their sum.",
+    "range": "Reconstruction + β·KL, averaged over images, each with a β of its own; what training brings down.",
 }
 _ABOUT = {
     "reconstruction": "−log p(x|z) for z ~ q(z|x), summed over pixels: how badly pictures are drawn again.",
@@ -319,13 +320,15 @@ def _live(run: Run, config: RunConfig, situation: _Situation) -> None:
         return
     train, test = curves.train(), curves.test()
     changes = live_charts.marks(curves.events, config.train.beta, config.train.learning_rate)
+    ranged = config.model.beta_range is not None
+    about = _ABOUT | {"loss": _LOSS["range" if ranged else config.train.objective]}
     for column, (term, label) in zip(st.columns(3), live_charts.TERMS.items(), strict=True):
         with column:
-            newest, where = (test[term], "test") if len(test[term]) else (train[term], "train")
-            about = _LOSS[config.train.objective] if term == "loss" else _ABOUT[term]
-            st.metric(f"{label}, {where}", f"{newest[-1]:,.2f} nats".replace("-", "−"), help=about)
+            tested = "test, β = 1" if ranged and term != "loss" else "test"
+            newest, where = (test[term], tested) if len(test[term]) else (train[term], "train")
+            st.metric(f"{label}, {where}", f"{newest[-1]:,.2f} nats".replace("-", "−"), help=about[term])
             live_chart(
-                live_charts.term_curves(term, train, test),
+                live_charts.term_curves(term, train, test, tested),
                 key=f"train_chart_{term}",
                 label=label,
                 x="epoch",

@@ -380,7 +380,7 @@ class Trainer:
 
         β-TCVAE's total correlation is that of whole batches, the last images left out where they make none.
         """
-        if self.config.objective == "beta-vae":
+        if self.config.objective == "beta-vae" and self.model.config.beta_range is None and not self.config.free_bits:
             return None
         images, noise = self._test_images(), torch.Generator(device=self.device).manual_seed(self.config.seed)
         size = min(self.batch_size, len(images))
