@@ -9,6 +9,8 @@ from ui import ahead, caching, cores, garbage, guards, history, state, visitor
 from ui.ways import HOME, SECTIONS, Way
 from vae_core import imaging
 
+_UI = Path(__file__).resolve().parent / "ui"
+
 
 def _page(way: Way) -> st.Page:
     return st.Page(way.path, title=way.label, icon=way.icon, url_path=way.address, default=way is HOME)
@@ -17,13 +19,13 @@ def _page(way: Way) -> st.Page:
 @functools.cache
 def _icon() -> str:
     """As a data URL: a file of its own may be gone before the browser asks for it."""
-    return imaging.data_url(Path("ui/favicon.png").read_bytes(), "image/png")
+    return imaging.data_url((_UI / "favicon.png").read_bytes(), "image/png")
 
 
 def main() -> None:
     """Draw the frame and run the page that the address names."""
     st.set_page_config(page_title="VAE laboratory", page_icon=_icon(), layout="wide")
-    st.logo("ui/logo.svg", size="large")
+    st.logo(_UI / "logo.svg", size="large")
     visitor.greet()
     page = st.navigation({name: list(map(_page, ways)) for name, ways in SECTIONS.items()}, expanded=True)
     guards.drop_unusable(page)

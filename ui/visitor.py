@@ -19,7 +19,8 @@ _component = st.components.v2.component("vae_laboratory.visitor", js=script("vis
 def greet() -> None:
     """Learn whether this is a public demo and, if so, who has come; for the frame, before anything else.
 
-    `VAE_HOSTED` is read from the environment, or else from Streamlit's secrets.
+    `VAE_HOSTED` is read from the environment, or else from Streamlit's secrets. Where there are secrets that cannot be
+    read, the page ends here: what may be a public demo must not open as if it were one's own machine.
     """
     if "VAE_HOSTED" not in os.environ:
         os.environ["VAE_HOSTED"] = _secret("VAE_HOSTED")
@@ -48,5 +49,11 @@ def _well_formed(value: object) -> bool:
 def _secret(name: str) -> str:
     try:
         return str(st.secrets.get(name, "0"))
-    except FileNotFoundError:  # there are no secrets at all
+    except (OSError, ValueError):
+        if any(map(os.path.lexists, st.get_option("secrets.files"))):
+            st.error(
+                f"The app’s secrets cannot be read. Mend secrets.toml, or set {name} in the environment.",
+                icon=":material/error:",
+            )
+            st.stop()
         return "0"
