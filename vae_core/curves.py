@@ -3,9 +3,8 @@
 import json
 import threading
 from array import array
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -75,7 +74,7 @@ class Curves:
         self._forget()
 
     def _forget(self) -> None:
-        self._inode, self._offset = 0, 0
+        self._offset, self._line = 0, b""  # how far it was read, and the line that ends there
         self._train, self._test = array("d"), array("d")
         self.last: dict[str, Any] | None = None
         self.last_test: dict[str, Any] | None = None
@@ -85,24 +84,24 @@ class Curves:
         """Read what was written since the last time; start over where the file was written anew."""
         with self._lock:
             try:
-                status = self.path.stat()
+                with self.path.open("rb") as file:
+                    self._read(file)
             except OSError:
                 self._forget()
-                return self
-            if status.st_ino != self._inode or status.st_size < self._offset:
-                self._forget()
-                self._inode = status.st_ino
-            if status.st_size > self._offset:
-                with suppress(OSError):
-                    self._read()
         return self
 
-    def _read(self) -> None:
-        with self.path.open("rb") as file:
-            file.seek(self._offset)
-            whole, newline, _ = file.read().rpartition(b"\n")
-        self._offset += len(whole) + len(newline)
-        for entry in filter(None, map(entry_of, whole.split(b"\n"))):
+    def _read(self, file: BinaryIO) -> None:
+        file.seek(self._offset - len(self._line))
+        if file.read(len(self._line)) != self._line:
+            self._forget()
+            file.seek(0)
+        whole, newline, _ = file.read().rpartition(b"\n")
+        if not newline:
+            return
+        lines = whole.split(b"\n")
+        self._offset += len(whole) + 1
+        self._line = lines[-1] + newline
+        for entry in filter(None, map(entry_of, lines)):
             self._take(entry)
 
     def _take(self, entry: dict[str, Any]) -> None:
