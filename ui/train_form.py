@@ -210,14 +210,21 @@ def _sizes() -> str:
 
 
 def _receive(files, side: int) -> None:
-    """Turn uploads into a data set, once for the same files."""
+    """Turn uploads into a data set, once for the same files. Raises UserError where they make none."""
     wanted = (tuple(file.file_id for file in files), side)
     if st.session_state.get("train_upload_of") == wanted:
+        if refused := st.session_state.get("train_upload_refused"):
+            raise UserError(refused)
         return
-    st.session_state.pop("train_upload", None)
+    for name in ("train_upload", "train_upload_of", "train_upload_refused"):
+        st.session_state.pop(name, None)
     st.session_state["train_upload_problems"] = []
-    hosted.check_pictures(len(files), sum(file.size for file in files))
-    made = in_background(lambda report: _keep(files, side, report), of=wanted, key=_LOADING)
+    try:
+        hosted.check_pictures(len(files), sum(file.size for file in files))
+        made = in_background(lambda report: _keep(files, side, report), of=wanted, key=_LOADING)
+    except UserError as error:
+        st.session_state["train_upload_of"], st.session_state["train_upload_refused"] = wanted, str(error)
+        raise
     if made is None:
         return
     st.session_state["train_upload"], problems = made

@@ -176,6 +176,28 @@ def test_the_limits_of_uploads_are_said_in_words(monkeypatch, hosted, limit):
     assert limit in texts(app.caption)
 
 
+def test_an_upload_that_is_refused_is_read_once_and_its_sentence_stays(monkeypatch, tmp_path):
+    """Until there are other files."""
+    monkeypatch.setenv("VAE_DATA", str(tmp_path / "data"))
+    read, keep = [], train_form._keep
+    monkeypatch.setattr(train_form, "_keep", lambda files, *rest: read.append(len(files)) or keep(files, *rest))
+    pictures = [(f"{i}.png", imaging.png_bytes(Image.new("L", (28, 28), 20 * i)), "image/png") for i in range(10)]
+    app = open_page()
+    app.selectbox("train_data").set_value("own").run()
+    for files, made, reads in ((pictures, True, 1), ([("note.png", b"no picture", "image/png")], False, 2)):
+        app.file_uploader[0].set_value(files).run()
+        for _ in range(3):
+            assert not app.exception
+            assert ("8 pictures to train on" in texts(app.caption)) == made
+            assert len(app.error) == (not made)
+            assert app.button("train_start").disabled == (not made)
+            assert len(read) == reads
+            app.run()
+    app.file_uploader[0].set_value(pictures).run()
+    assert "8 pictures to train on" in texts(app.caption)
+    assert not app.error
+
+
 def test_the_table_names_runs_shortly_and_leaves_out_what_is_not_known():
     run = runs.create(config())
     row = open_page().dataframe[0].value.iloc[0]
