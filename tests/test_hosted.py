@@ -7,14 +7,19 @@ import subprocess
 import sys
 import time
 import zipfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from threading import Barrier, current_thread
+from types import SimpleNamespace
 
 import pytest
 
 from tests.waiting import PATIENCE, until
+from ui import run_watch, visitor
 from ui.train_form import PRESETS
-from vae_core import hosted, pictures, runs
+from vae_core import hosted, pictures, runs, standby
 from vae_core.errors import UserError
 from vae_core.files import read_json, write_json
 from vae_core.model import ModelConfig
@@ -188,6 +193,95 @@ def test_a_visitor_has_one_turn_at_a_time_and_the_queue_an_end(monkeypatch):
     monkeypatch.setattr(hosted, "LIMITS", replace(hosted.LIMITS, waiting=2))
     with pytest.raises(UserError, match="queue is full"):
         hosted.check_turn(runs.list_runs(), "eve")
+
+
+@pytest.fixture
+def begun(monkeypatch):
+    """The runs that were given a process; none is trained."""
+    started = []
+    monkeypatch.setattr(runs, "_start", lambda run, *_, **__: started.append(run) or SimpleNamespace(pid=os.getpid()))
+    monkeypatch.setattr(standby, "give_way", lambda _: None)
+    return started
+
+
+def at_once(action: Callable, cases: Sequence) -> list[str]:
+    """Do it for each, in as many threads; what the UserErrors say."""
+    together = Barrier(len(cases))
+
+    def act(case: object) -> str | None:
+        together.wait()
+        try:
+            action(case)
+        except UserError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(len(cases)) as pool:
+        return list(filter(None, pool.map(act, cases)))
+
+
+@pytest.mark.parametrize("way", ["start", "resume"])
+def test_a_visitor_who_asks_for_many_runs_at_once_has_one(monkeypatch, begun, way):
+    monkeypatch.setattr(visitor, "token", lambda: "ada")
+    configs = [config(seed=seed) for seed in range(20)]
+    if way == "start":
+        said = at_once(lambda one: run_watch.start_sweep([one]), configs)
+    else:
+        stopped = [runs.create(one) for one in configs]
+        for run in stopped:
+            hosted.claim(run, "ada")
+        said = at_once(run_watch.resume, stopped)
+    assert len(begun) == 1
+    assert len(said) == 19
+    assert all("already" in sentence for sentence in said)
+
+
+def test_visitors_who_come_at_once_fill_the_queue_and_no_more(monkeypatch, begun):
+    monkeypatch.setattr(visitor, "token", lambda: current_thread().name)
+    said = at_once(lambda seed: run_watch.start_sweep([config(seed=seed)]), range(20))
+    assert len(begun) == len(runs.list_runs()) == hosted.LIMITS.waiting
+    assert len(said) == 20 - hosted.LIMITS.waiting
+    assert all("queue is full" in sentence for sentence in said)
+
+
+@pytest.mark.parametrize("active", ["0", "1"])
+@pytest.mark.parametrize("way", ["launch", "start"])
+def test_a_run_that_is_asked_for_many_times_at_once_is_launched_once(monkeypatch, begun, way, active):
+    monkeypatch.setenv("VAE_HOSTED", active)
+    monkeypatch.setattr(visitor, "token", lambda: current_thread().name)
+    run = runs.create(config())
+    ways = {"launch": lambda _: runs.launch(run), "start": lambda _: run_watch.start_sweep([config(seed=1)])}
+    assert at_once(ways[way], range(20)) == []
+    assert len(begun) == 1
+    before = begun[0].state()
+    runs.launch(begun[0])
+    assert len(begun) == 1
+    assert begun[0].state() == before
+
+
+def test_whoever_holds_the_door_is_waited_for_and_lets_go_when_killed(monkeypatch, begun):
+    code = "import sys; from vae_core import runs\nwith runs.door(): print('held', flush=True); sys.stdin.read()"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert holder.stdout.readline() == "held\n"
+        monkeypatch.setattr(visitor, "token", lambda: "ada")
+        with monkeypatch.context() as hurried:
+            hurried.setattr(runs, "_DOOR_SECONDS", 0.1)
+            with pytest.raises(UserError, match=r"^No run can be started: another process holds it\."):
+                run_watch.start_sweep([config()])
+    finally:
+        holder.kill()
+        holder.communicate()
+    assert run_watch.start_sweep([config()]) == begun
+
+
+def test_the_owner_of_a_run_made_where_another_was_deleted_is_who_made_it(monkeypatch, begun, demo):
+    monkeypatch.setattr(visitor, "token", lambda: "ada")
+    left = demo / config().name / "control.json"
+    write_json(left, {"command": "stop"})
+    assert run_watch.start_sweep([config()]) == begun == [Run(left.parent)]
+    assert hosted.owns(begun[0], "ada")
 
 
 def three_in_line(waiters) -> tuple[list[Run], subprocess.Popen, subprocess.Popen]:

@@ -312,6 +312,46 @@ def test_many_who_look_at_a_run_do_not_take_each_other_for_its_trainer(folder: P
     assert not gone.path.exists()
 
 
+@pytest.mark.parametrize(
+    "way", ["stop", "pause", "step_epoch", "pause_after_epoch", "go_on", "steer", "launch", "train"]
+)
+def test_a_run_that_was_deleted_is_not_brought_back_by_what_it_is_told(way: str) -> None:
+    run = create(_config())
+    run.delete()
+    ways = {
+        "steer": lambda: run.steer(learning_rate=1e-4),
+        "launch": lambda: launch(run),
+        "train": lambda: train_run(run),
+    }
+    with pytest.raises(UserError, match="not here any more"):
+        ways.get(way, getattr(run, way, None))()
+    assert not run.path.exists()
+    assert create(_config()) == run
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_what_is_left_of_a_deleted_run_gives_way_to_a_new_one(folder: Path, named: bool) -> None:
+    left = folder / _config().name
+    left.mkdir(parents=True)
+    (left / "control.json").write_text('{"command": "stop", "beta": 4.0}')
+    for name in ("control.lock", "lock"):
+        (left / name).touch()
+    run = create(_config(), left if named else None)
+    assert run.path == left
+    assert run.control() == {"command": "run"}
+    assert create(_config()) == run
+
+
+def test_other_things_than_a_run_are_left_alone(folder: Path) -> None:
+    other = folder / _config().name
+    other.mkdir(parents=True)
+    (other / "training.safetensors").write_bytes(b"of another run")
+    with pytest.raises(UserError, match="holds other things"):
+        create(_config(), other)
+    assert create(_config()).name == f"{_config().name}-2"
+    assert [path.name for path in other.iterdir()] == ["training.safetensors"]
+
+
 def test_two_who_steer_at_once_are_both_heard() -> None:
     run = create(_config())
     with ThreadPoolExecutor(2) as pool:
@@ -449,3 +489,17 @@ def test_a_steered_run_is_not_taken_for_what_its_config_says(tmp_path, monkeypat
     assert second.config() == config
     assert not second.steered()
     assert runs.create(config) == second
+
+
+@pytest.mark.parametrize("asked", [{"beta": 4.0}, {"learning_rate": 1e-4}])
+def test_a_run_that_was_steered_and_set_right_again_is_known_by_what_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch, asked: dict
+) -> None:
+    """Not by its metrics, which grow by megabytes an hour and would be read every second."""
+    run = create(_config())
+    run.pause()
+    monkeypatch.setattr(Run, "metrics", lambda _: pytest.fail("all its metrics were read"))
+    assert not run.steered()
+    run.steer(**asked)
+    run.steer(**{name: getattr(run.config().train, name) for name in asked})
+    assert run.steered()

@@ -118,20 +118,22 @@ def start_sweep(configs: list[RunConfig]) -> list[Run]:
 
 
 def _begin(configs: list[RunConfig], *, in_turn: bool = False) -> list[Run]:
-    found, token = [place(config) for config in configs], visitor.token()
-    new = [pair for pair in zip(found, configs, strict=True) if not _is_done(pair[0])]
-    for _, config in new:
-        hosted.check_config(config)
-    if new:
-        hosted.check_turn(runs.list_runs(), token, len(new))
-    for run, config in new:
-        first = not run.path.exists()
-        runs.create(config, run.path)
-        if first:
-            hosted.claim(run, token)
-            hosted.clean_up(runs.list_runs(), data.data_folder() / "uploads", keep=found)
-        runs.launch(run, in_turn=in_turn)
-    return found
+    token = visitor.token()
+    with runs.door():
+        found = [place(config) for config in configs]
+        new = [pair for pair in zip(found, configs, strict=True) if not _is_done(pair[0])]
+        for _, config in new:
+            hosted.check_config(config)
+        if new:
+            hosted.check_turn(runs.list_runs(), token, len(new))
+        for run, config in new:
+            first = not (run.path / "config.json").exists()
+            runs.create(config, run.path)
+            if first:
+                hosted.claim(run, token)
+                hosted.clean_up(runs.list_runs(), data.data_folder() / "uploads", keep=found)
+            runs.launch(run, in_turn=in_turn)
+        return found
 
 
 def place(config: RunConfig) -> Run:
@@ -152,8 +154,10 @@ def resumable(run: Run, status: str) -> bool:
 
 def resume(run: Run) -> None:
     """Train a run on from where it stands. Raises UserError as `start` does."""
-    hosted.check_turn(runs.list_runs(), visitor.token())
-    runs.launch(run)
+    token = visitor.token()
+    with runs.door():
+        hosted.check_turn(runs.list_runs(), token)
+        runs.launch(run)
 
 
 def guarded(action: Callable[..., None], *arguments: Any) -> None:

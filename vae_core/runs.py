@@ -32,14 +32,28 @@ from vae_core.files import read_json, write_json
 from vae_core.model import ModelConfig, count_parameters
 from vae_core.train import TrainConfig, check_range
 
-__all__ = ["LIVE", "Metrics", "Run", "RunConfig", "create", "find", "launch", "list_runs", "place", "runs_folder"]
+__all__ = [
+    "LIVE",
+    "Metrics",
+    "Run",
+    "RunConfig",
+    "create",
+    "door",
+    "find",
+    "launch",
+    "list_runs",
+    "place",
+    "runs_folder",
+]
 
 LIVE = ("queued", "starting", "running", "paused")
 _STATUSES = (*LIVE, "finished", "stopped", "failed")
 _NUMBER = int | float
 _KINDS = {"status": str, "message": str, "command": str, "pid": int, "epoch": int, "created": _NUMBER}
 _KINDS |= dict.fromkeys(("updated", "beta", "learning_rate"), _NUMBER)
+_LEFT = {"control.json", "control.lock", "lock"}  # in the folder of a run that was told something as it was deleted
 _STARTING_SECONDS = 300.0  # that a process may take to import torch on a busy machine
+_DOOR_SECONDS = 30.0  # many times as long as all visitors of a public demo take to start a run each
 _MOST_PAIRS = 2**25  # of codes times dimensions: some 130 MB a tensor
 _MOST_WEIGHTS = MAX_BYTES * 3 // 4  # of a checkpoint, which holds latent snapshots, too
 _MOST_PIXELS = 2**26  # decoded in a step: some 270 MB a tensor
@@ -198,6 +212,7 @@ class Run:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Hold the run for training; the system lets go when the process ends, however it ends."""
+        self._check_here()
         try:
             with FileLock(self.path / "lock", timeout=5):
                 yield
@@ -231,10 +246,8 @@ class Run:
         return metrics
 
     def steered(self) -> bool:
-        """Whether β or the learning rate was changed while it trained, so that it is no longer what its config says."""
-        config, control = self.config().train, self.control()
-        asked = (control.get("beta", config.beta), control.get("learning_rate", config.learning_rate))
-        return asked != (config.beta, config.learning_rate) or bool(self.metrics().events)
+        """Whether another β or learning rate was ever asked for, so that it is no longer what its config says."""
+        return not self.control().keys().isdisjoint({"beta", "learning_rate"})
 
     def previews(self) -> list[Path]:
         """One file for each epoch that was previewed, in order; see `worker.write_preview`."""
@@ -245,16 +258,33 @@ class Run:
         """What the trainer has been asked for: {"command", "beta", "learning_rate"}."""
         return {"command": "run"} | self._read("control.json")
 
+    def _check_here(self) -> None:
+        if not (self.path / "config.json").exists():
+            raise UserError(f"{self.name} is not here any more. Start it again.")
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody else asks anything of the run meanwhile. Raises UserError where it was deleted."""
+        self._check_here()  # a lock would make the folder anew
+        with _locked(self.path / "control.lock", 5, f"{self.name} cannot be told", "Check who owns its folder."):
+            self._check_here()
+            yield
+
     def _ask(self, after: str | None = None, **changes: Any) -> None:
         """Change what the trainer is asked for, if the command is still `after`, where that is given."""
-        try:
-            with FileLock(self.path / "control.lock", timeout=5):
-                control = self.control()
-                if after in (None, control["command"]):
-                    write_json(self.path / "control.json", control | changes)
-        except OSError as error:
-            reason = error.strerror or "another process holds it"
-            raise UserError(f"{self.name} cannot be told: {reason}. Check who owns its folder.") from error
+        with self._alone():
+            control = self.control()
+            if after in (None, control["command"]):
+                write_json(self.path / "control.json", control | changes)
+
+    def begin(self, status: str) -> bool:
+        """Let the run be of this status, and go on; False where it is live already, or somebody else was first."""
+        with self._alone():
+            if self.state()["status"] in LIVE:
+                return False
+            write_json(self.path / "control.json", self.control() | {"command": "run"})
+            self.write_state(status=status, message="", pid=None)
+            return True
 
     def pause(self) -> None:
         """Ask the trainer to wait at its next record."""
@@ -300,6 +330,28 @@ class Run:
             raise UserError(f"{self.name} cannot be deleted: {error.strerror}. Check who owns its folder.") from error
 
 
+@contextmanager
+def _locked(path: Path, seconds: float, what: str, remedy: str) -> Iterator[None]:
+    """Hold a lock, which the system lets go when the process ends. Raises UserError where that cannot be in time."""
+    try:
+        lock = FileLock(path, timeout=seconds).acquire()
+    except OSError as error:
+        raise UserError(f"{what}: {error.strerror or 'another process holds it'}. {remedy}") from error
+    with lock:
+        yield
+
+
+@contextmanager
+def door() -> Iterator[None]:
+    """Hold the door of the runs folder: whoever looks whether runs may begin, and begins them, does both within.
+
+    One at a time, of all threads and processes; there is no door within the door. Raises UserError where it stays shut.
+    """
+    remedy = "Try again, or check who owns the folder of the runs."
+    with _locked(runs_folder() / ".door", _DOOR_SECONDS, "No run can be started", remedy):
+        yield
+
+
 def _is_locked(path: Path) -> bool:
     """Whether somebody holds this lock; those who look at the same time do not see each other, where that can be."""
     if fcntl is None:
@@ -333,13 +385,21 @@ def _process_exists(pid: int | None) -> bool:
 
 
 def place(config: RunConfig, usable: Callable[[Run], bool] = lambda run: not run.steered()) -> Run:
-    """Where the run of this config is, or will be: the first of NAME, NAME-2, … that holds no run, or a usable one.
+    """Where the run of this config is, or will be: the first of NAME, NAME-2, … that holds nothing, or a usable run.
 
     By default that is one which was not steered.
     """
     names = itertools.chain([config.name], (f"{config.name}-{number}" for number in itertools.count(2)))
     found = (Run(runs_folder() / name) for name in names)
-    return next(run for run in found if not (run.path / "config.json").exists() or usable(run))
+    return next(run for run in found if _is_free(run.path) or ((run.path / "config.json").exists() and usable(run)))
+
+
+def _is_free(path: Path) -> bool:
+    """Whether a run can be made there: nothing is there, or what is left of one that was deleted."""
+    try:
+        return {entry.name for entry in path.iterdir()} <= _LEFT
+    except (FileNotFoundError, NotADirectoryError):
+        return True
 
 
 def create(config: RunConfig, path: Path | None = None) -> Run:
@@ -356,8 +416,9 @@ def create(config: RunConfig, path: Path | None = None) -> Run:
             )
         return run
     _check_new(config)
-    if path and run.path.is_dir() and any(run.path.iterdir()):
+    if not _is_free(run.path):
         raise UserError(f"The folder {run.name} holds other things than a run. Name another folder, or a new one.")
+    (run.path / "control.json").unlink(missing_ok=True)
     write_json(run.path / "config.json", config.to_dict())
     run.write_state(status="stopped", message="", epoch=0, created=time.time())
     return run
@@ -381,11 +442,12 @@ def _check_new(config: RunConfig) -> None:
 def launch(run: Run, *, in_turn: bool = False) -> None:
     """Train the run in a process of its own, from where it stands; it outlives the caller.
 
-    With `in_turn`, and on a public demo always, the process first waits for its turn; see `vae_core.queue`.
+    With `in_turn`, and on a public demo always, the process first waits for its turn; see `vae_core.queue`. A run that
+    is live already stays as it is. Raises UserError where it was deleted.
     """
-    run.go_on()
     queued = in_turn or hosted.active()
-    run.write_state(status="queued" if queued else "starting", message="", pid=None)
+    if not run.begin("queued" if queued else "starting"):
+        return
     environment = os.environ | {"VAE_RUNS": str(runs_folder().resolve()), "VAE_DATA": str(data_folder().resolve())}
     if queued:
         process = _start_in_turn(run, environment)
