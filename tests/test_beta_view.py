@@ -104,7 +104,7 @@ def test_an_end_that_has_not_collapsed_is_not_called_so():
 
 
 def test_the_table_holds_what_the_charts_show():
-    rows = list(csv.DictReader(io.StringIO(curve_csv(CURVE, SHAPE).decode())))
+    rows = list(csv.DictReader(io.StringIO(curve_csv(CURVE, build(shape=SHAPE).config).decode())))
     assert [float(row["beta"]) for row in rows] == BETAS.tolist()
     assert float(rows[1]["d_plus_beta_r"]) == pytest.approx(24.0)
     assert float(rows[0]["rate_bits_per_dim"]) == pytest.approx(5 / 64 / math.log(2))

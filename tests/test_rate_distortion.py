@@ -1,6 +1,8 @@
 """Rate and distortion against β: against sums of their own, and the laws that every shipped model must keep."""
 
 import math
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ from torch.distributions import Normal, kl_divergence
 
 from tests.toys import blobs, build
 from vae_core import checkpoint, data
-from vae_core.checkpoint import BetaSnapshot, LatentSnapshot
+from vae_core.checkpoint import BetaSnapshot, Checkpoint, LatentSnapshot
 from vae_core.evaluate import encode, snapshot
 from vae_core.model import VAE, ModelConfig
 from vae_core.rate_distortion import (
@@ -20,6 +22,7 @@ from vae_core.rate_distortion import (
     beta_snapshot,
     bits_per_dimension,
     curve,
+    pixel_bits,
     point,
     steps,
 )
@@ -68,9 +71,32 @@ def test_the_slope_of_the_best_curve_is_minus_beta() -> None:
     np.testing.assert_allclose(best.objective, betas * (1 - np.log(betas)))
 
 
+def test_there_is_no_slope_at_the_ends_nor_where_all_has_collapsed() -> None:
+    """D = exp(−R) down to a stretch at R = 0; between the ends' neighbours there is one, at any β."""
+    betas = beta_grid((0.01, 10.0))
+    rate = np.maximum(-np.log(betas), 0.0)
+    found = Curve(betas, np.exp(-rate), rate[:, None], np.zeros((len(betas), 1), bool), 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        slopes = {beta: found.slope(beta) for beta in (0.01, *betas[1:-1], 5.0, 10.0)}
+    assert {beta for beta, slope in slopes.items() if math.isnan(slope)} == {0.01, *betas[betas > 1.01]} | {5.0, 10.0}
+    assert found.slope(0.0147) == pytest.approx(-0.0147, rel=0.05)  # nearer to the second β of the grid than to the end
+
+
 def test_bits_are_nats_by_log_two_and_pixels() -> None:
     assert bits_per_dimension(28 * 28 * math.log(2), (1, 28, 28)) == pytest.approx(1)
     np.testing.assert_allclose(bits_per_dimension(np.array([math.log(2), 0]), (3, 2, 2)), [1 / 12, 0])
+
+
+@pytest.mark.parametrize("sigma", [1.0, 5.0, 40.0])
+def test_bits_of_a_gaussian_are_those_of_pixels_from_0_to_255(sigma: float) -> None:
+    """A density of each of 12 pixels v = 255 x, from the model's of x."""
+    config = ModelConfig((3, 2, 2), likelihood="gaussian-optimal")
+    x, mean = torch.rand(2, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    cost = -Normal(mean, sigma / 255).log_prob(x).sum().item()
+    expected = -Normal(255 * mean, sigma).log_prob(255 * x).mean().item() / math.log(2)
+    assert pixel_bits(cost, config) == pytest.approx(expected, rel=1e-9)
+    assert pixel_bits(cost, replace(config, likelihood="bernoulli")) == bits_per_dimension(cost, (3, 2, 2))
 
 
 @torch.no_grad()
@@ -93,6 +119,15 @@ def test_both_terms_are_those_of_torch_distributions(likelihood: str) -> None:
     np.testing.assert_allclose(found.rate, found.kl.sum(1))
     np.testing.assert_allclose(found.objective, found.distortion + found.betas * found.rate)
     assert found.images == 20
+
+
+@torch.no_grad()
+def test_means_beyond_what_16_bits_hold_can_be_saved_and_read_back(tmp_path: Path) -> None:
+    model, test = _trained(), blobs(test=20).test
+    model.encoder.head.bias[: model.config.latent_dim].fill_(1e6)
+    taken = beta_snapshot(model, test.images)
+    checkpoint.save(tmp_path / "far.safetensors", Checkpoint(model, {}, snapshot(model, test, 20), taken))
+    assert (checkpoint.load(tmp_path / "far.safetensors").betas.mu == np.finfo(np.float16).max).all()
 
 
 def test_units_are_active_where_their_means_vary() -> None:

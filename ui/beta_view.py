@@ -17,7 +17,8 @@ from vae_core import embedding, export, latent, rate_distortion
 from vae_core.checkpoint import BetaSnapshot, Checkpoint
 from vae_core.errors import UserError
 from vae_core.imaging import to_uint8
-from vae_core.rate_distortion import Curve, bits_per_dimension
+from vae_core.model import ModelConfig
+from vae_core.rate_distortion import Curve, bits_per_dimension, pixel_bits
 from vae_core.runs import Run
 
 __all__ = [
@@ -32,9 +33,9 @@ __all__ = [
     "curve_of",
     "curves",
     "ends_sentence",
-    "grey_words",
     "is_ranged",
     "kl_figure",
+    "likelihood_words",
     "measured",
     "objective_words",
     "point_sentence",
@@ -283,21 +284,23 @@ def curves(seen: Seen, others: list[Entry]) -> dict[str, Curve]:
 def rate_distortion_figure(seen: Seen, curves: dict[str, Curve], unit: str) -> go.Figure:
     """Curves and points by their names, the selected model's first; its place, the tangent of slope −β there, and
     other lines of equal D + βR."""
-    scale = 1.0 if unit == UNITS[0] else float(bits_per_dimension(1.0, seen.image_shape))
+    own, config = seen.curve, seen.checkpoint.model.config
+    if unit != UNITS[0]:
+        own, curves = _in_bits(own, config), {name: _in_bits(curve, config) for name, curve in curves.items()}
     chart = theme.figure(f"rate R, {unit.lower()}", f"distortion D, {unit.lower()}", height=460, hovermode="closest")
     x, y = (
-        _with_air(scale * np.concatenate([getattr(curve, term) for curve in curves.values()]))
+        _with_air(np.concatenate([getattr(curve, term) for curve in curves.values()]))
         for term in ("rate", "distortion")
     )
-    at = seen.curve.at(seen.beta)
-    _add_tangent(chart, at, scale, x, y)
+    at = own.at(seen.beta)
+    _add_tangent(chart, at, x, y)
     for place, (title, curve) in enumerate(curves.items()):
-        _add_curve(chart, curve, title, theme.line_colour(place), scale, selected=place == 0)
+        _add_curve(chart, curve, title, theme.line_colour(place), selected=place == 0)
     if seen.is_ranged:
-        _add_ends(chart, seen.curve, scale)
+        _add_ends(chart, own)
         chart.add_scatter(
-            x=scale * at.rate,
-            y=scale * at.distortion,
+            x=at.rate,
+            y=at.distortion,
             mode="markers",
             marker={"size": 14, "color": theme.line_colour(0), "line": {"width": 2, "color": "white"}},
             hovertemplate=f"β = {seen.beta:.3g}<br>R %{{x:.4g}}, D %{{y:.4g}}<extra></extra>",
@@ -306,15 +309,20 @@ def rate_distortion_figure(seen: Seen, curves: dict[str, Curve], unit: str) -> g
     return chart.update_xaxes(range=x).update_yaxes(range=y)
 
 
+def _in_bits(curve: Curve, config: ModelConfig) -> Curve:
+    distortion, kl = pixel_bits(curve.distortion, config), bits_per_dimension(curve.kl, config.image_shape)
+    return replace(curve, distortion=distortion, kl=kl)
+
+
 def _with_air(values: np.ndarray) -> tuple[float, float]:
     low, high = float(values.min()), float(values.max())
     air = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
     return low - air, high + air
 
 
-def _add_tangent(chart: go.Figure, at: Curve, scale: float, x: tuple[float, float], y: tuple[float, float]) -> None:
+def _add_tangent(chart: go.Figure, at: Curve, x: tuple[float, float], y: tuple[float, float]) -> None:
     beta = float(at.betas[0])
-    total = scale * float(at.objective[0])
+    total = float(at.objective[0])
     step = (y[1] - y[0] + beta * (x[1] - x[0])) / (2 * _PARTS)
     lines_x, lines_y = [], []
     for i in range(-_PARTS, _PARTS + 1):
@@ -341,11 +349,11 @@ def _add_tangent(chart: go.Figure, at: Curve, scale: float, x: tuple[float, floa
     )
 
 
-def _add_curve(chart: go.Figure, curve: Curve, title: str, colour: str, scale: float, *, selected: bool) -> None:
+def _add_curve(chart: go.Figure, curve: Curve, title: str, colour: str, *, selected: bool) -> None:
     one = len(curve.betas) == 1
     chart.add_scatter(
-        x=scale * curve.rate,
-        y=scale * curve.distortion,
+        x=curve.rate,
+        y=curve.distortion,
         name=title,
         mode="markers" if one else "lines+markers",
         line={"color": colour, "width": 3 if selected else 2},
@@ -360,7 +368,7 @@ def _add_curve(chart: go.Figure, curve: Curve, title: str, colour: str, scale: f
     )
 
 
-def _add_ends(chart: go.Figure, curve: Curve, scale: float) -> None:
+def _add_ends(chart: go.Figure, curve: Curve) -> None:
     high_end = "collapsed end" if curve.active_units[-1] == 0 else "towards collapse"
     ends = (
         (0, "autoencoder end", "right", (-16, -34)),
@@ -369,8 +377,8 @@ def _add_ends(chart: go.Figure, curve: Curve, scale: float) -> None:
     chart.update_layout(
         annotations=[
             {
-                "x": scale * curve.rate[i],
-                "y": scale * curve.distortion[i],
+                "x": curve.rate[i],
+                "y": curve.distortion[i],
                 "text": text,
                 "xanchor": anchor,
                 "ax": shift[0],
@@ -434,10 +442,10 @@ def _objective(seen: Seen) -> str:
     return seen.checkpoint.record.get("train", {}).get("objective", "beta-vae")
 
 
-def grey_words(seen: Seen) -> str:
-    """What D is not, for a Bernoulli likelihood."""
+def likelihood_words(seen: Seen) -> str:
+    """What D is not, for a Bernoulli likelihood, and of what pixels its bits are, for a Gaussian."""
     if seen.checkpoint.model.config.likelihood != "bernoulli":
-        return ""
+        return " Nats are of pixels from 0 to 1, bits of pixels from 0 to 255: D has log₂ 255 ≈ 8 more a dimension."
     return " Where pixels are grey, the Bernoulli D is a loss and not the logarithm of a density."
 
 
@@ -478,9 +486,9 @@ def _along_beta(chart: go.Figure, beta: float) -> go.Figure:
     return chart.update_xaxes(type="log", tickformat="~g", hoverformat=".3g", dtick=1)
 
 
-def curve_csv(curve: Curve, image_shape: tuple[int, int, int]) -> bytes:
+def curve_csv(curve: Curve, config: ModelConfig) -> bytes:
     """One row a β: both terms in nats and in bits per dimension, D + βR, active units, and KL by dimension."""
-    bits = bits_per_dimension(np.stack([curve.distortion, curve.rate], 1), image_shape)
+    bits = _in_bits(curve, config)
     header = [
         "beta",
         "distortion",
@@ -491,5 +499,6 @@ def curve_csv(curve: Curve, image_shape: tuple[int, int, int]) -> bytes:
         "active_units",
     ]
     header += [f"kl_{j + 1}" for j in range(curve.kl.shape[1])]
-    columns = (curve.betas, curve.distortion, curve.rate, curve.objective, *bits.T, curve.active_units, *curve.kl.T)
+    terms = (curve.distortion, curve.rate, curve.objective, bits.distortion, bits.rate)
+    columns = (curve.betas, *terms, curve.active_units, *curve.kl.T)
     return export.csv_bytes(header, zip(*(column.tolist() for column in columns), strict=True))

@@ -16,7 +16,8 @@ from vae_core.annealed import annealed
 from vae_core.bounds import BoundCurve, LogLikelihood, bound_curve, effective_samples, importance_weights
 from vae_core.checkpoint import Checkpoint
 from vae_core.measured import MeanLikelihood, recall
-from vae_core.rate_distortion import bits_per_dimension
+from vae_core.model import ModelConfig
+from vae_core.rate_distortion import pixel_bits
 
 __all__ = [
     "CHAINS",
@@ -279,7 +280,7 @@ def table_row(entry: Entry, *, compute: bool) -> TableRow | None:
             float(curve.mean_errors[1]),
             None if exact is None else float(exact.mean()),
             float(best.std(ddof=1) / len(best) ** 0.5),
-            float(bits_per_dimension(-best.mean(), images.shape[1:])),
+            float(pixel_bits(-best.mean(), checkpoint.model.config)),
             float(np.median(effective)),
             float((effective < 0.02 * TABLE_DRAWS).mean()),
         )
@@ -314,7 +315,7 @@ def whole_sets(entries: Sequence[Entry]) -> pd.DataFrame:
     """
     found = [(entry, _measured(entry.path, caching.modified(entry.path))) for entry in entries]
     rows = [(entry, one) for entry, one in found if one is not None]
-    shapes = [caching.read_header(entry.path)["model"]["image_shape"] for entry, _ in rows]
+    configs = [ModelConfig.from_dict(caching.read_header(entry.path)["model"]) for entry, _ in rows]
     return pd.DataFrame(
         {
             "Model": [state.title(entry) for entry, _ in rows],
@@ -327,8 +328,8 @@ def whole_sets(entries: Sequence[Entry]) -> pd.DataFrame:
             "± by draws, nats": [round(one.by_draws, 3) for _, one in rows],
             "± by images, nats": [round(one.by_images, 2) for _, one in rows],
             "Bits per dimension": [
-                round(float(bits_per_dimension(-one.value, shape)), 4)
-                for (_, one), shape in zip(rows, shapes, strict=True)
+                round(float(pixel_bits(-one.value, config)), 4)
+                for (_, one), config in zip(rows, configs, strict=True)
             ],
         }
     )

@@ -14,10 +14,21 @@ from torch import Tensor
 from vae_core.checkpoint import BetaSnapshot, LatentSnapshot
 from vae_core.evaluate import ACTIVE_VARIANCE, inference, to_unit
 from vae_core.gates import clip
-from vae_core.model import VAE
+from vae_core.model import VAE, ModelConfig
 from vae_core.objective import kl_standard_normal
 
-__all__ = ["IMAGES", "Curve", "at_beta", "beta_grid", "beta_snapshot", "bits_per_dimension", "curve", "point", "steps"]
+__all__ = [
+    "IMAGES",
+    "Curve",
+    "at_beta",
+    "beta_grid",
+    "beta_snapshot",
+    "bits_per_dimension",
+    "curve",
+    "pixel_bits",
+    "point",
+    "steps",
+]
 
 IMAGES = 1000
 """The held-out images, the first of the test set, that every curve and every point beside it is measured on."""
@@ -59,10 +70,16 @@ class Curve:
         return self.distortion + self.betas * self.rate
 
     def slope(self, beta: float) -> float:
-        """dD/dR at `beta`, from neighbouring values of β; −β where the model is at its best."""
-        along = np.gradient(self.distortion, np.log(self.betas)), np.gradient(self.rate, np.log(self.betas))
-        d, r = (np.interp(math.log(beta), np.log(self.betas), values) for values in along)
-        return float(d / r)
+        """dD/dR at `beta`, from the values of β on either side of it; −β where the model is at its best.
+
+        NaN at the ends of the range, which have neighbours on one side alone, and where the rate does not change.
+        """
+        middles = np.log(self.betas[:-1] * self.betas[1:]) / 2
+        d, r = (
+            float(np.interp(math.log(beta), middles, np.diff(values), left=math.nan, right=math.nan))
+            for values in (self.distortion, self.rate)
+        )
+        return d / r if r else math.nan
 
     def at(self, beta: float) -> "Curve":
         """The curve's one point at `beta`, between two neighbours in proportion to log β; the ends outside."""
@@ -89,11 +106,21 @@ def bits_per_dimension(nats: float | np.ndarray, image_shape: tuple[int, int, in
     return nats / (math.log(2) * math.prod(image_shape))
 
 
+def pixel_bits(cost: float | np.ndarray, config: ModelConfig) -> float | np.ndarray:
+    """−log p(x) or −log p(x|z), nats an image, as bits for each of its pixels and channels.
+
+    A Gaussian's are those of pixels from 0 to 255, as the field reports them: log₂ 255 more than of pixels from 0 to 1.
+    """
+    wider = math.log2(255) if config.likelihood != "bernoulli" else 0.0
+    return bits_per_dimension(cost, config.image_shape) + wider
+
+
 def beta_snapshot(model: VAE, images: np.ndarray | Tensor, *, samples: int = _SAMPLES, seed: int = 0) -> BetaSnapshot:
     """What a model of a range of β says of the first `IMAGES` of uint8 images (N, C, H, W) at each β of `beta_grid`.
 
     The same noise (`samples` draws an image) is used at every β, so that differences between them are far more
-    certain than each value. Kept in 16 bits, a mean KL is off by less than 0.001 nats a dimension.
+    certain than each value. Kept in 16 bits, a mean KL is off by less than 0.001 nats a dimension; means beyond
+    ±65,504, which 16 bits do not hold, are kept as that.
     """
     betas = beta_grid(model.config.beta_range)
     noise = torch.Generator().manual_seed(seed)
@@ -101,7 +128,8 @@ def beta_snapshot(model: VAE, images: np.ndarray | Tensor, *, samples: int = _SA
         _at_every_beta(model, part, betas, samples, noise) for part in torch.as_tensor(images[:IMAGES]).split(_BATCH)
     ]
     mu, logvar, reconstruction = (torch.cat(parts, dim=1).numpy() for parts in zip(*batches, strict=True))
-    return BetaSnapshot(betas, mu.astype(np.float16), logvar.astype(np.float16), reconstruction)
+    most = np.finfo(np.float16).max
+    return BetaSnapshot(betas, mu.clip(-most, most).astype(np.float16), logvar.astype(np.float16), reconstruction)
 
 
 def _at_every_beta(

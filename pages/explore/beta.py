@@ -1,5 +1,7 @@
 """β and rate–distortion: what a nat of code buys, from one model of every β, and models of one β beside it."""
 
+import math
+
 import streamlit as st
 
 from ui import beta_view, disentanglement_view, holes_view, information_view, layout, state, sweep
@@ -82,12 +84,14 @@ def below():
 
 def numbers(seen):
     """Both terms at this β, and whether they lie where training should have brought them."""
-    at = seen.curve.at(seen.beta)
-    bits = [rate_distortion.bits_per_dimension(float(term[0]), seen.image_shape) for term in (at.rate, at.distortion)]
+    at, config = seen.curve.at(seen.beta), seen.checkpoint.model.config
+    rate = rate_distortion.bits_per_dimension(at.rate[0], config.image_shape)
+    distortion = rate_distortion.pixel_bits(at.distortion[0], config)
+    of = "" if config.likelihood == "bernoulli" else ", for pixels from 0 to 255"
     shown = [
         ("β", f"{seen.beta:.3g}", None),
-        ("Rate R", layout.nats(at.rate[0], 2), f"KL(q(z|x) ‖ p(z)), the code’s price: {bits[0]:.4f} bits a dimension."),
-        ("Distortion D", layout.nats(at.distortion[0], 2), f"−E[log p(x|z)]: {bits[1]:.4f} bits a dimension."),
+        ("Rate R", layout.nats(at.rate[0], 2), f"KL(q(z|x) ‖ p(z)), the code’s price: {rate:.4f} bits a dimension."),
+        ("Distortion D", layout.nats(at.distortion[0], 2), f"−E[log p(x|z)]: {distortion:.4f} bits a dimension{of}."),
         ("D + βR", layout.nats(at.objective[0], 2), beta_view.objective_words(seen)),
         ("Active units", f"{at.active_units[0]} of {at.kl.shape[1]}", None),
     ]
@@ -95,9 +99,10 @@ def numbers(seen):
         about = (
             "dD/dR between neighbouring values of β: −β where training has done its work, for a nat more of rate then "
             "buys β nats of distortion. These are test images: at small β more rate may serve those of training alone, "
-            "and the slope comes out above 0."
+            "and the slope comes out above 0. At the ends of the range there is no neighbour on the other side."
         )
-        shown.append(("Slope dD/dR", f"{seen.curve.slope(seen.beta):.3g}", about))
+        slope = seen.curve.slope(seen.beta)
+        shown.append(("Slope dD/dR", f"{slope:.3g}" if math.isfinite(slope) else "–", about))
     with st.container(horizontal=True, gap="medium"):
         for label, value, about in shown:
             st.metric(label, value.replace("-", "−"), help=about, width="content")
@@ -148,7 +153,7 @@ def chart(seen, live):
     sweep.progress()
     st.caption(
         f"Averages over the first {seen.curve.images:,} test images, with four posterior draws each and the same "
-        "noise at every β; models of one β with one draw." + beta_view.grey_words(seen)
+        "noise at every β; models of one β with one draw." + beta_view.likelihood_words(seen)
     )
     downloads(seen)
 
@@ -157,7 +162,7 @@ def downloads(seen):
     """The numbers behind the charts."""
     st.download_button(
         "CSV of the curve",
-        lambda: beta_view.curve_csv(seen.curve, seen.image_shape),
+        lambda: beta_view.curve_csv(seen.curve, seen.checkpoint.model.config),
         f"{seen.entry.id}-beta.csv",
         "text/csv",
         icon=":material/download:",

@@ -7,6 +7,7 @@ from ui import layout, picture_source, reconstruction, state
 from vae_core import imaging, pixels
 from vae_core.evaluate import rank
 from vae_core.posterior import posterior
+from vae_core.rate_distortion import pixel_bits
 
 SOURCES = ("Test image", "Upload", "Draw")
 ERRORS = ("Absolute error", "Cost in nats")
@@ -91,13 +92,14 @@ with after:
     )
     st.caption(about)
 
-bits = -seen.elbo / (np.log(2) * image.size)
+bits = pixel_bits(-seen.elbo, model.config)
+of = "" if model.config.likelihood == "bernoulli" else ", for pixels from 0 to 255"
 with st.container(horizontal=True, gap="large"):
     st.metric(
         "ELBO",
         f"{seen.elbo:,.1f} ± {seen.standard_error:.1f} nats".replace("-", "−"),
         help=f"−(reconstruction + KL) at β = 1, with the standard error of its {len(seen.z)} draws of z. "
-        f"In bits per dimension: {bits:.3f}.".replace("-", "−"),
+        f"In bits per dimension{of}: {bits:.3f}.".replace("-", "−"),
         width="content",
     )
     st.metric(
