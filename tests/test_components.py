@@ -265,11 +265,8 @@ def test_the_beta_strip_sends_places_as_they_are_to_a_part_of_the_map():
     content = beta_content()
     sent = beta_props(content, settle(None, None, **STRIP))
     found = np.frombuffer(base64.b64decode(sent["map"]["positions"]), "<i2").reshape(3, 4, 2)
-    extent = sent["map"]["extent"][1]
-    np.testing.assert_allclose(
-        found * extent / 32767, np.clip(content.positions, -extent, extent), atol=extent / 60_000
-    )
-    assert extent >= 0.9 * abs(content.positions).max()
+    reach = sent["map"]["reach"]
+    np.testing.assert_allclose(found * reach / 32767, content.positions, atol=reach / 60_000)
     assert list(base64.b64decode(sent["map"]["classes"])) == [0, 1, 1, 0]
     assert (sent["every"], sent["ends"], len(sent["labels"])) == (3, ["0.1", "10"], 7)
     np.testing.assert_allclose(np.exp(sent["curve"]["logBeta"]), [0.1, 1, 10], rtol=1e-5)
@@ -286,7 +283,17 @@ def test_a_release_of_the_beta_strip_changes_nothing_that_is_sent():
 
 def test_codes_that_have_all_collapsed_still_have_a_map():
     sent = beta_props(beta_content(np.zeros((3, 4, 2), np.float32)), settle(None, None, **STRIP))
-    assert sent["map"]["extent"] == [-1, 1]
+    assert (sent["map"]["extent"], sent["map"]["reach"]) == ([-3.15, 3.15], 1)
+
+
+@pytest.mark.parametrize(("spread", "outliers"), [(0.5, 10), (2.0, 0), (2.0, 10), (20.0, 10)])
+def test_the_beta_strip_s_map_holds_the_prior_and_all_but_few_points_whatever_the_outliers(spread, outliers):
+    positions = np.random.default_rng(3).uniform(-spread, spread, (3, 1000, 2)).astype(np.float32)
+    positions[0, :outliers] *= 50
+    low, high = beta_props(beta_content(positions), settle(None, None, **STRIP))["map"]["extent"]
+    assert low == -high
+    assert (abs(positions) <= high).mean() >= 0.995
+    assert 3 < high <= max(3.2, spread)
 
 
 @pytest.mark.parametrize(("index", "called"), [(None, 0), (3, 1)])

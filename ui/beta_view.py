@@ -51,7 +51,7 @@ SHOWN_DIMENSIONS = 16
 
 _MOST_BESIDE = 8
 _PICTURES = 6
-_ROWS = 5
+_ROWS = 2
 _PARTS = 9  # lines of equal D + βR on either side of the tangent
 
 

@@ -328,8 +328,7 @@ def whole_sets(entries: Sequence[Entry]) -> pd.DataFrame:
             "± by draws, nats": [round(one.by_draws, 3) for _, one in rows],
             "± by images, nats": [round(one.by_images, 2) for _, one in rows],
             "Bits per dimension": [
-                round(float(pixel_bits(-one.value, config)), 4)
-                for (_, one), config in zip(rows, configs, strict=True)
+                round(float(pixel_bits(-one.value, config)), 4) for (_, one), config in zip(rows, configs, strict=True)
             ],
         }
     )

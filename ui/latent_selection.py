@@ -54,11 +54,14 @@ def selection_panel(
         z = projection.lift(np.array([[selection.x, selection.y]], np.float32))[0].astype(np.float32)
         _place(entry, checkpoint, found, z, spec_of(z), "selected")
     elif "here" not in points:
+        pad = (
+            "**Plane pad**: with the tool, or P, a point follows your finger or the arrow keys, and is decoded as it "
+            "moves. "
+        )
         st.markdown(
             "**Point** at a dot to see its picture. **Click** it for its reconstruction, its posterior and its "
             "neighbours. **Lasso** a group, with the tool or while holding Shift, for its pictures and its mean. "
-            "**Plane pad**: with the tool, or P, a point follows your finger or the arrow keys, and is decoded as it "
-            "moves. **Drop** a picture of yours on the map to see where it lands."
+            f"{pad if projection.lift else ''}**Drop** a picture of yours on the map to see where it lands."
         )
     if "here" in points:
         _named_point(entry, checkpoint, found, points["here"], st.session_state["map_point"])

@@ -15,10 +15,9 @@ from ui.components.live_chart import live_chart
 from ui.guards import say_errors
 from ui.layout import nats_in, plain
 from ui.run_watch import curves_of, describe, forget, guarded, open_in, resumable, resume, watch
-from ui.train_form import LIKELIHOODS
-from vae_core import data, hosted, runs
+from vae_core import hosted, runs
 from vae_core.errors import UserError
-from vae_core.objective import describe_objective
+from vae_core.likelihood import LIKELIHOODS
 from vae_core.runs import LIVE, Metrics, Run, RunConfig
 
 __all__ = ["metrics_csv", "run_table"]
@@ -86,17 +85,6 @@ def _styled(rows: list[dict[str, Any]]) -> Styler:
     return nats_in(frame, _NATS)
 
 
-def _short_name(run: Run, config: RunConfig) -> str:
-    """'Digits (8 px) · d 2 · β 1 · 2bfd'; 'β 1 → 4' where it was steered there, 'β 0.01–10' for a range of β,
-    'β-TCVAE 4' or 'IWAE, K = 5' for 'β 4'."""
-    model, train = config.model, config.train
-    named = describe_objective(train.objective, train.importance_samples)
-    beta = "–".join(f"{end:g}" for end in model.beta_range or (train.beta,))
-    beta += f" → {now:g}" if (now := _beta_now(run, config)) != train.beta else ""
-    kind = {"beta-vae": f"β {beta}", "iwae": named}.get(train.objective, f"{named} {beta}")
-    return f"{data.title(train.dataset)} · d {model.latent_dim} · {kind} · {run.name[-4:]}"
-
-
 def _beta_now(run: Run, config: RunConfig) -> float:
     """The β that the run was steered to, or began with."""
     return run.control().get("beta", config.train.beta)
@@ -115,7 +103,7 @@ def _row(run: Run) -> dict[str, Any]:
         return dict.fromkeys(_COLUMNS) | {"name": run.name, "status": "unreadable"}
     test = _tested(run)
     return {
-        "name": _short_name(run, config),
+        "name": describe(run, config),
         "status": state["status"],
         "network": config.model.arch,
         "d": config.model.latent_dim,
@@ -185,7 +173,7 @@ def _downloads(run: Run) -> None:
 def _confirm(chosen: list[Run]) -> None:
     for run in chosen:
         config = _config(run)
-        st.markdown(f"- {plain(describe(config)) if config else 'A run that cannot be read'} (`{run.name}`)")
+        st.markdown(f"- {plain(describe(run, config)) if config else 'A run that cannot be read'} (`{run.name}`)")
     st.write("Their checkpoints, metrics and pictures are removed for good.")
     if st.button("Delete for good", key="train_delete_sure", type="primary", icon=":material/delete_forever:"):
         for run in chosen:
@@ -197,7 +185,7 @@ def _confirm(chosen: list[Run]) -> None:
 
 def _compare(chosen: list[Run]) -> None:
     readable = {run: config for run in chosen if (config := _config(run))}
-    chosen, names = list(readable), [_short_name(run, config) for run, config in readable.items()]
+    chosen, names = list(readable), [describe(run, config) for run, config in readable.items()]
     names = [run.name if names.count(name) > 1 else name for run, name in zip(chosen, names, strict=True)]
     tests = {name: curves_of(run).test() for run, name in zip(chosen, names, strict=True)}
     tests = {name: test for name, test in tests.items() if len(test["epoch"])}

@@ -16,14 +16,13 @@ from ui.components.film_strip import film_strip
 from ui.components.live_chart import live_chart
 from ui.guards import say_errors
 from ui.layout import plain
-from ui.train_form import BETAS, LEARNING_RATES, LIKELIHOODS, RATE_FALLS
+from ui.train_form import BETAS, LEARNING_RATES, RATE_FALLS
 from ui.ways import HOME, WAYS
 from vae_core import data, hosted, imaging, runs
 from vae_core.curves import Curves
 from vae_core.diagnose import diagnose
 from vae_core.errors import UserError
 from vae_core.evaluate import ACTIVE_VARIANCE
-from vae_core.objective import describe_objective
 from vae_core.runs import LIVE, Run, RunConfig
 from vae_core.worker import read_given, read_preview
 
@@ -168,17 +167,9 @@ def guarded(action: Callable[..., None], *arguments: Any) -> None:
         st.session_state["train_problem"] = str(error)
 
 
-def describe(config: RunConfig, beta_now: float | None = None) -> str:
-    """'Digits (8 px) · mlp · d = 2 · β = 1', 'β = 1 → 4' where it has been steered there, or 'IWAE, K = 5'.
-
-    The likelihood follows where it is not Bernoulli.
-    """
-    model, train = config.model, config.train
-    beta = state.beta_words(model.beta_range, train.beta, beta_now)
-    named = describe_objective(train.objective, train.importance_samples)
-    kind = {"beta-vae": beta, "iwae": named}.get(train.objective, f"{named} · {beta}")
-    likelihood = "" if model.likelihood == "bernoulli" else f" · {LIKELIHOODS[model.likelihood]}"
-    return f"{data.title(train.dataset)} · {model.arch} · d = {model.latent_dim} · {kind}{likelihood}"
+def describe(run: Run, config: RunConfig) -> str:
+    """What `state.name` calls the run, with the β that it was steered to."""
+    return state.name(config.model.to_dict(), config.train.to_dict(), run.control().get("beta"), run.name)
 
 
 def _status_badge(status: str) -> None:
@@ -211,13 +202,14 @@ def run_watch(run: Run) -> None:
     situation = _situation(run)
     status, mine = situation.status, hosted.owns(run, visitor.token())
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.subheader(plain(describe(config, situation.beta)), anchor=False, width="content")
+        st.subheader(plain(describe(run, config)), anchor=False, width="content")
         _status_badge(status)
     with st.container(horizontal=True, vertical_alignment="center"):
         if mine:
             _controls(run, status, situation.command)
         if status not in ("queued", "starting", "running") and run.checkpoint.exists():
             open_in(run, "watched")
+            _use_button(f"run-{run.name}")
         if not mine:
             st.caption("This is someone else’s run: you can watch it, but not steer it.")
     with st.container():
@@ -263,6 +255,19 @@ def _controls(run: Run, status: str, command: str) -> None:
         button("stop", "Stop", "stop", run.stop)
     elif resumable(run, status):
         button("go", "Resume", "play_arrow", lambda: resume(run), type="primary")
+
+
+def _use_button(model_id: str) -> None:
+    """What the frame shows is another model, until this is pressed."""
+    if st.session_state.get("model") != model_id:
+        st.button(
+            "Use this model",
+            icon=":material/select_check_box:",
+            key="train_use",
+            on_click=state.choose,
+            args=(model_id,),
+            help="The sidebar, and with it every page, shows another model now.",
+        )
 
 
 def open_in(run: Run, place: str) -> None:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -16,6 +17,7 @@ from vae_core import data, gates, hosted, runs
 from vae_core.checkpoint import Checkpoint, LatentSnapshot
 from vae_core.errors import UserError
 from vae_core.evaluate import encode
+from vae_core.likelihood import LIKELIHOODS
 from vae_core.objective import describe_objective, kl_standard_normal
 from vae_core.rate_distortion import at_beta, steps
 
@@ -30,6 +32,7 @@ __all__ = [
     "held_out",
     "keep_picture",
     "model_picker",
+    "name",
     "nearest",
     "next_seed",
     "picture_name",
@@ -82,19 +85,36 @@ def entries() -> dict[str, Entry]:
 
 
 def title(entry: Entry) -> str:
-    """'MNIST · d = 2 · mlp', with another objective than β-VAE, and β where it is not 1; runs end in their hash."""
+    """What `name` calls the model."""
     try:
         header = caching.read_header(entry.path)
-        model, train = header["model"], header["record"]["train"]
-        text = f"{data.title(train['dataset'])} · d = {model['latent_dim']} · {model['arch']}"
-        beta, now = train["beta"], header["record"].get("beta", train["beta"])
-        if (objective := train.get("objective", "beta-vae")) != "beta-vae":
-            text += f" · {describe_objective(objective, train.get('importance_samples', 1))}"
-        words = beta_words(model.get("beta_range"), beta, now)
-        text += "" if words == "β = 1" else f" · {words}"
+        return name(header["model"], header["record"]["train"], header["record"].get("beta"), entry.run)
     except (UserError, KeyError, TypeError):
         return f"{entry.id} (cannot be read)"
-    return f"{text} · run {entry.run[-8:]}" if entry.run else text
+
+
+def name(model: dict[str, Any], train: dict[str, Any], beta_now: float | None = None, run: str | None = None) -> str:
+    """'MNIST · d = 2 · β = 1 · mlp', of two configs as JSON values; a run's ends in four characters of its name.
+
+    'β 0.01–10' for a range of β, 'β = 1 → 4' where it has been steered, 'β-TCVAE · β = 4' or 'IWAE, K = 5' for another
+    objective. The likelihood follows where it is not Bernoulli.
+    """
+    objective = train.get("objective", "beta-vae")
+    parts = [data.title(train["dataset"]), f"d = {model['latent_dim']}"]
+    if objective != "beta-vae":
+        parts.append(describe_objective(objective, train.get("importance_samples", 1)))
+    if objective != "iwae":
+        parts.append(beta_words(model.get("beta_range"), train["beta"], beta_now))
+    parts.append(model["arch"])
+    if model["likelihood"] != "bernoulli":
+        parts.append(LIKELIHOODS[model["likelihood"]])
+    return " · ".join([*parts, _tag(run)] if run else parts)
+
+
+def _tag(run: str) -> str:
+    """The last four characters of a run's name, eight where another run ends in the same four."""
+    alike = sum(path.name.endswith(run[-4:]) for path in runs.runs_folder().glob("*"))
+    return run[-4:] if alike < 2 else run[-8:]
 
 
 def beta_words(beta_range: Sequence[float] | None, beta: float, now: float | None = None) -> str:

@@ -13,12 +13,13 @@ from vae_core import data, hosted, imaging, runs
 from vae_core.data import Dataset
 from vae_core.downloads import Progress
 from vae_core.errors import UserError
+from vae_core.likelihood import LIKELIHOODS
 from vae_core.model import ModelConfig, count_parameters
 from vae_core.objective import OBJECTIVES
 from vae_core.runs import RunConfig
 from vae_core.train import TrainConfig
 
-__all__ = ["BETAS", "LEARNING_RATES", "LIKELIHOODS", "PRESETS", "RATE_FALLS", "Preset", "train_form"]
+__all__ = ["BETAS", "LEARNING_RATES", "PRESETS", "RATE_FALLS", "Preset", "train_form"]
 
 BETAS = (0.0, *(round(step * 10.0**power, 6) for power in (-2, -1, 0, 1) for step in (1, 1.5, 2, 3, 4, 6)), 100.0)
 """Six a decade, evenly on the logarithm, and 0, the plain autoencoder."""
@@ -26,13 +27,6 @@ BETAS = (0.0, *(round(step * 10.0**power, 6) for power in (-2, -1, 0, 1) for ste
 LEARNING_RATES = (1e-5, 3e-5, 1e-4, 2e-4, 3e-4, 5e-4, 1e-3, 2e-3, 3e-3, 5e-3, 1e-2, 3e-2, 1e-1)
 
 RATE_FALLS = "It falls to zero over the last 30 % of the training."
-
-LIKELIHOODS = {
-    "bernoulli": "Bernoulli",
-    "gaussian": "Gaussian, fixed σ",
-    "gaussian-optimal": "Gaussian, optimal σ",
-}
-"""What people call the likelihoods."""
 
 _BATCH_SIZES = (16, 32, 64, 128, 256, 512, 1024)
 _OWN, _FOLDER = "own", "folder"

@@ -125,7 +125,12 @@ class OptimalGaussian(Gaussian):
         return self._log_prob(x, params, 0.5 * torch.log(variance))
 
 
-LIKELIHOODS = ("bernoulli", "gaussian", "gaussian-optimal")
+LIKELIHOODS = {
+    "bernoulli": "Bernoulli",
+    "gaussian": "Gaussian, fixed σ",
+    "gaussian-optimal": "Gaussian, optimal σ",
+}
+"""What people call the likelihoods."""
 
 
 def make(name: str, sigma: float) -> Bernoulli | Gaussian | OptimalGaussian:

@@ -1,6 +1,5 @@
 """Reconstruct: give the model a picture, and see what comes back, what it costs, and how strange it is."""
 
-import numpy as np
 import streamlit as st
 
 from ui import layout, picture_source, reconstruction, state

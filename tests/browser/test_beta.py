@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from tests.browser.conftest import settle
+from tests.browser.conftest import ROOT, settle
 
 pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 from playwright.sync_api import expect
@@ -145,6 +145,34 @@ def test_a_finger_moves_it_on_a_phone_in_the_dark(opened):
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
+@pytest.mark.parametrize("model", ["mnist-d2-beta", "sprites-beta"])
+def test_thumb_square_map_and_curve_are_seen_together(open_page, app, model):
+    page = open_page(f"{app}/beta?model={model}")
+    ready(page)
+    seen, curve = (page.locator(f".{name} canvas").bounding_box() for name in ("map", "curve"))
+    assert seen["width"] >= 380
+    assert seen["height"] == pytest.approx(seen["width"], abs=2)
+    assert curve["height"] >= 300
+    assert max(box["y"] + box["height"] for box in (seen, curve, thumb(page).bounding_box())) <= 900
+    assert "β 0.01–10" in page.get_by_role("combobox", name=re.compile("Model")).input_value()
+
+
+@pytest.mark.parametrize("low", [0.0, -3.7, 61.2, 129.4])
+def test_an_axis_has_three_ticks_or_more_and_not_many(browser, low):
+    page = browser.new_page()
+    source = (ROOT / "ui" / "components" / "ticks.js").read_text()
+    for span in [1e-3 * 1.37**i for i in range(50)]:
+        for count in (1, 2.5, 4, 8):
+            found = page.evaluate(f"{source}; ticks([{low}, {low + span}], {count})")
+            values = [tick["value"] for tick in found]
+            assert 3 <= len(values) <= max(8, 2 * count + 1)
+            assert low - 1e-9 <= min(values)
+            assert max(values) <= low + span + 1e-9
+            assert len({tick["text"] for tick in found}) == len(found)
+    assert [tick["text"] for tick in page.evaluate(f"{source}; ticks([0.4, 2.6], 5, true)")] == ["1", "2"]
+    page.close()
+
+
 def test_the_frame_s_slider_moves_the_thumb_and_a_sweep_lands_on_the_curve(opened):
     page = opened()
     page.get_by_test_id("stSidebar").get_by_role("slider").press("ArrowLeft")
@@ -159,5 +187,5 @@ def test_the_frame_s_slider_moves_the_thumb_and_a_sweep_lands_on_the_curve(opene
         expect(betas.get_by_label(f"Remove {beta}", exact=True)).to_have_count(0)
     page.get_by_role("button", name="Train 1 model", exact=True).click()
     chart = page.get_by_test_id("stPlotlyChart").first
-    expect(chart.get_by_text(re.compile("β = 0.3 .*run"))).to_be_visible()
+    expect(chart.get_by_text(re.compile("β = 0.3 · mlp · "))).to_be_visible()
     expect(page.get_by_test_id("stProgress")).to_have_count(0)

@@ -65,7 +65,7 @@ def test_back_goes_from_page_to_page_as_each_was_left(app, open_page):
     page.wait_for_url(re.compile("interpolate_way=Linear"))
     settle(page)
     page.get_by_role("combobox", name=re.compile("Model")).click()
-    page.get_by_role("option", name=re.compile(r"^MNIST · d = 2 · mlp$")).click()
+    page.get_by_role("option", name=re.compile(r"^MNIST · d = 2 · β = 1 · mlp$")).click()
     page.wait_for_url(re.compile("model=mnist-d2(&|$)"))
     settle(page)
     page.get_by_role("link", name="Generate").first.click()
@@ -74,7 +74,7 @@ def test_back_goes_from_page_to_page_as_each_was_left(app, open_page):
     settle(page)
     assert page.evaluate("history.length") == entries + 1
     page.get_by_role("combobox", name=re.compile("Model")).click()
-    page.get_by_role("option", name=re.compile(r"^Digits .* d = 2 · mlp$")).click()
+    page.get_by_role("option", name=re.compile(r"^Digits .* d = 2 · β = 1 · mlp$")).click()
     page.wait_for_url(re.compile("model=digits-d2"))
     settle(page)
     page.go_back()
@@ -82,7 +82,7 @@ def test_back_goes_from_page_to_page_as_each_was_left(app, open_page):
     settle(page)
     assert "interpolate_way=Linear" in page.url
     assert "model=mnist-d2" in page.url
-    assert page.get_by_role("combobox", name=re.compile("Model")).input_value() == "MNIST · d = 2 · mlp"
+    assert page.get_by_role("combobox", name=re.compile("Model")).input_value() == "MNIST · d = 2 · β = 1 · mlp"
     page.go_forward()
     page.get_by_role("heading", level=1, name="Generate").wait_for()
     settle(page)

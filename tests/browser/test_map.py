@@ -256,6 +256,15 @@ def test_what_is_decoded_follows_the_pointer_blended_between_cells(gallery):
     assert not sent
 
 
+def test_over_a_point_its_own_place_is_decoded(gallery):
+    toggle(gallery, "Plane")
+    x, y = centre(gallery)
+    gallery.mouse.move(x + 5, y - 4)
+    tooltip = gallery.get_by_test_id("latent-map").get_by_role("status")
+    tooltip.get_by_text("Image 0").wait_for()
+    tooltip.get_by_text("decoded at 0.00, 0.00").wait_for()
+
+
 def test_the_plane_pad_sends_its_place_once_when_it_is_let_go(gallery):
     toggle(gallery, "Plane")
     gallery.get_by_role("button", name=re.compile("^Plane pad")).click()

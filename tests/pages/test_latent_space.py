@@ -44,6 +44,13 @@ def test_the_latent_plane_is_where_a_model_with_two_dimensions_begins():
     assert all(toggle.value for toggle in app.toggle if toggle.label in ("Decoded manifold", "Prior contours"))
 
 
+@pytest.mark.parametrize(("projection", "has_pad"), [("Latent plane", True), ("PCA", True), ("t-SNE", False)])
+def test_the_plane_pad_is_told_of_where_there_is_one(projection, has_pad):
+    app = clean(page(model="digits-d2", map_projection=projection))
+    (told,) = [markdown.value for markdown in app.markdown if "**Lasso**" in markdown.value]
+    assert ("**Plane pad**" in told) == has_pad
+
+
 def test_two_dimensions_begin_with_the_most_informative():
     app = clean(page(model="mnist-d16", map_projection="Two dimensions"))
     loaded = checkpoints.load(ROOT / "checkpoints" / "mnist-d16.safetensors")

@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from tests.waiting import PATIENCE, until
 from ui import caching, state, train_form, ways
+from ui.layout import plain
 from ui.ways import SECTIONS
 from vae_core import data, hosted, imaging, runs
 from vae_core.errors import UserError
@@ -115,9 +116,17 @@ def test_the_objective_is_chosen_and_named_and_what_does_not_go_with_it_is_said(
     assert run.state()["status"] == "finished"
     train = caching.read_header(run.checkpoint)["record"]["train"]
     assert (train["objective"], train["beta"]) == ("beta-tcvae", 4)
-    assert " · β-TCVAE · β = 4" in state.title(state.Entry("run", run.checkpoint, run.name))
-    app = open_page()
-    assert app.dataframe[0].value.iloc[0]["name"] == f"Digits (8 px) · d 2 · β-TCVAE 4 · {run.name[-4:]}"
+    assert_called(f"Digits (8 px) · d = 2 · β-TCVAE · β = 4 · mlp · {run.name[-4:]}", run)
+
+
+def assert_called(name, run):
+    """That the picker, the heading of Train and the table call the run alike; returns Train, at this run."""
+    app = open_page(run=run.name)
+    assert not app.exception
+    assert app.subheader[0].value == plain(name)
+    assert app.dataframe[0].value.iloc[0]["name"] == name
+    assert name in app.selectbox("model").options
+    return app
 
 
 @pytest.mark.usefixtures("here")
@@ -135,12 +144,8 @@ def test_iwae_asks_for_its_samples_instead_of_a_beta():
     assert run.state()["status"] == "finished"
     train = caching.read_header(run.checkpoint)["record"]["train"]
     assert (train["objective"], train["importance_samples"], train["beta"]) == ("iwae", 3, 1)
-    assert " · IWAE, K = 3 · run" in state.title(state.Entry("run", run.checkpoint, run.name))
-    app = open_page(run=run.name)
-    assert not app.exception
-    assert " · mlp · d = 2 · IWAE, K = 3 " in texts(app.subheader)
+    app = assert_called(f"Digits (8 px) · d = 2 · IWAE, K = 3 · mlp · {run.name[-4:]}", run)
     assert not [slider.key for slider in app.select_slider if "steer_beta" in str(slider.key)]
-    assert app.dataframe[0].value.iloc[0]["name"] == f"Digits (8 px) · d 2 · IWAE, K = 3 · {run.name[-4:]}"
     losses = next(metric for metric in app.metric if metric.label == "Loss, test")
     shown = float(losses.value.removesuffix(" nats").replace("−", "-"))
     assert shown == pytest.approx(run.metrics().tests[-1]["test_loss"], abs=0.01)
@@ -201,7 +206,7 @@ def test_an_upload_that_is_refused_is_read_once_and_its_sentence_stays(monkeypat
 def test_the_table_names_runs_shortly_and_leaves_out_what_is_not_known():
     run = runs.create(config())
     row = open_page().dataframe[0].value.iloc[0]
-    assert row["name"] == f"Digits (8 px) · d 2 · β 1 · {run.name[-4:]}"
+    assert row["name"] == f"Digits (8 px) · d = 2 · β = 1 · mlp · {run.name[-4:]}"
     assert row["elbo"] != row["elbo"]  # not a number, so an empty cell
 
 
@@ -209,7 +214,7 @@ def test_another_likelihood_and_another_objective_are_named():
     model = ModelConfig((1, 8, 8), widths=(16,), likelihood="gaussian-optimal")
     run = runs.create(RunConfig(model, TrainConfig(epochs=2, objective="iwae", importance_samples=5)))
     app = open_page(run=run.name)
-    assert app.subheader[0].value.endswith("IWAE, K = 5 · Gaussian, optimal σ")
+    assert "IWAE, K = 5 · mlp · Gaussian, optimal σ" in app.subheader[0].value
     row = app.dataframe[0].value.iloc[0]
     assert row["likelihood"] == "Gaussian, optimal σ"
     assert row["beta"] != row["beta"], "IWAE has no β: an empty cell"
@@ -321,7 +326,7 @@ def test_a_run_of_a_range_of_beta_says_so():
         "Learning rate now"
     ]
     row = app.dataframe[0].value.iloc[0]
-    assert row["name"] == f"Digits (8 px) · d 2 · β 0.1–10 · {run.name[-4:]}"
+    assert row["name"] == f"Digits (8 px) · d = 2 · β 0.1–10 · mlp · {run.name[-4:]}"
     assert row["beta"] != row["beta"]  # not a number, so an empty cell
 
 
@@ -370,12 +375,30 @@ def test_what_another_tab_steers_shows_here_in_the_title_and_the_sliders():
     assert not app.exception
     assert app.select_slider(beta).value == 40
     assert app.select_slider(rate).value == 5e-4
-    assert app.subheader[0].value.endswith("40")
+    assert " · β = 1 → 40 · " in app.subheader[0].value
     app.select_slider(beta).set_value(4.0).run()
     assert run.control()["beta"] == app.select_slider(beta).value == 4
     row = app.dataframe[0].value.iloc[0]
-    assert row["name"] == f"Digits (8 px) · d 2 · β 1 → 4 · {run.name[-4:]}"
+    assert row["name"] == f"Digits (8 px) · d = 2 · β = 1 → 4 · mlp · {run.name[-4:]}"
     assert row["beta"] == 4
+
+
+def test_a_run_that_is_not_the_selected_model_can_be_made_it():
+    run = trained()
+    app = open_page(run=run.name, model="digits-beta")
+    app.button(key="train_use").click().run()
+    assert app.session_state["model"] == f"run-{run.name}"
+    (chosen,) = [name for name in app.selectbox("model").options if run.name[-4:] in name]
+    assert app.subheader[0].value == plain(chosen)
+    assert "Use this model" not in labels(app)
+
+
+def test_runs_that_would_be_called_alike_show_more_of_their_names(folder):
+    for name in ("a-0000abcd", "b-1111abcd", "c-2222dcba"):
+        (folder / name).mkdir(parents=True)
+    model, train = ModelConfig((1, 8, 8)).to_dict(), TrainConfig(dataset="digits").to_dict()
+    tags = [state.name(model, train, run=name).split(" · ")[-1] for name in ("a-0000abcd", "b-1111abcd", "c-2222dcba")]
+    assert tags == ["0000abcd", "1111abcd", "dcba"]
 
 
 def test_a_run_opens_in_every_page():

@@ -16,8 +16,8 @@ class BetaStrip extends Strip {
     };
     super(
       parent,
-      element("div", { class: "pictures" },
-        panel("reconstructions", sprites.reconstructions.canvas), panel("samples", sprites.samples.canvas)),
+      panel("reconstructions", sprites.reconstructions.canvas),
+      panel("samples", sprites.samples.canvas),
       panel("map", plots.map.canvas),
       panel("curve", plots.curve.canvas),
     );
@@ -47,9 +47,9 @@ class BetaStrip extends Strip {
     [this.first.textContent, this.last.textContent] = data.ends;
   }
 
-  setPoints({ positions, classes, colours, extent }) {
+  setPoints({ positions, classes, colours, reach }) {
     const shades = colours.map((hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)));
-    this.places = Float32Array.from(unpack(positions, Int16Array), (step) => (step * extent[1]) / 32767);
+    this.places = Float32Array.from(unpack(positions, Int16Array), (step) => (step * reach) / 32767);
     this.paint = Uint8Array.from([...unpack(classes, Uint8Array)].flatMap((i) => [...shades[i], ALPHA]));
     this.points = new Float32Array(this.paint.length / 2);
   }
@@ -66,7 +66,9 @@ class BetaStrip extends Strip {
   layOut() {
     const width = this.root.clientWidth;
     if (!width || !this.data) return;
-    for (const sprite of Object.values(this.sprites)) sprite.resize(this.data.scale, width);
+    for (const sprite of Object.values(this.sprites)) {
+      sprite.resize(this.data.scale, sprite.canvas.parentElement.clientWidth);
+    }
     for (const plot of Object.values(this.plots)) plot.resize(this.root);
     this.request();
   }

@@ -21,6 +21,8 @@ _component = st.components.v2.component(
     css=style("strip", "beta_strip", "save"),
 )
 _LEVELS = 32767
+_SHOWN = 0.995  # of the coordinates of all points at all β
+_PRIOR = 3.15  # its circle of 3 σ, and some room
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,11 +78,12 @@ def beta_strip_props(
 ) -> dict:
     """What the browser is given: the same bytes until pictures, points or Python's own index change.
 
-    Sheets come with their digests. Positions are sent in 16 bits, to 1/32767 of the map's extent.
+    Sheets come with their digests. Positions are sent in 16 bits, to 1/32767 of the farthest. The map's extent is the
+    same at every β: it holds the prior to 3 σ and all but the farthest points, which lie outside.
     """
     captions = content.captions
-    extent = float(np.percentile(np.abs(content.positions), 99.8)) or 1.0
-    steps = np.clip(np.round(content.positions / extent * _LEVELS), -_LEVELS, _LEVELS)
+    far = np.abs(content.positions)
+    reach, extent = float(far.max()) or 1.0, max(float(np.quantile(far, _SHOWN)), _PRIOR)
     return {
         "key": key,
         "label": "β",
@@ -95,7 +98,8 @@ def beta_strip_props(
         "samples": _pictures(captions[1], *samples),
         "map": {
             "label": captions[2],
-            "positions": _base64(steps, "<i2"),
+            "positions": _base64(np.round(content.positions / reach * _LEVELS), "<i2"),
+            "reach": reach,
             "classes": _base64(content.classes, "u1"),
             "colours": list(content.colours),
             "extent": [-extent, extent],

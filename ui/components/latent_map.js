@@ -440,10 +440,12 @@ class LatentMap {
     this.invalidate();
   }
 
-  // The pointer is here: what is decoded follows it, and, but for the plane pad, the nearest point shows itself.
+  // The pointer is here: what is decoded follows it, and, but for the plane pad, the nearest point shows itself, with
+  // what is decoded at its own place.
   pointAt(at) {
-    this.aim = this.data.plane && this.inPlot(...at) ? this.toData(...at) : null;
     this.point(this.padMode ? -1 : this.nearest(...at, 10));
+    const place = this.hover < 0 ? this.toData(...at) : this.at(this.hover);
+    this.aim = this.data.plane && this.inPlot(...at) ? place : null;
     this.invalidate(false);
   }
 
