@@ -40,8 +40,9 @@ CURVE = Curve(
 POINT = Curve(np.array([4.0]), np.array([25.0]), np.array([[1.0, 0.0]]), np.array([[True, False]]), 100)
 
 
-def seen(beta: float = 1.0, curve: Curve = CURVE, **train: object) -> Seen:
-    model = build(shape=SHAPE, beta_range=(0.1, 10.0) if len(curve.betas) > 1 else None, widths=(4, 4))
+def seen(beta: float = 1.0, curve: Curve = CURVE, likelihood: str = "bernoulli", **train: object) -> Seen:
+    ends = (0.1, 10.0) if len(curve.betas) > 1 else None
+    model = build(shape=SHAPE, beta_range=ends, widths=(4, 4), likelihood=likelihood)
     return Seen(Entry("mine", Path("mine.safetensors")), Checkpoint(model, {"train": train}), curve, beta)
 
 
@@ -66,6 +67,17 @@ def test_the_tangent_has_slope_minus_beta_and_runs_through_the_place_of_beta(bet
     np.testing.assert_allclose(mine.y, scale * CURVE.distortion)
     assert (other.x[0], other.y[0]) == pytest.approx((scale * 1.0, scale * 25.0))
     assert unit.lower() in chart.layout.xaxis.title.text
+
+
+def test_bits_of_a_gaussian_are_told_of_pixels_from_0_to_255_and_rates_as_they_are():
+    one = seen(1.0, likelihood="gaussian-optimal")
+    chart = rate_distortion_figure(one, {"mine": CURVE}, beta_view.UNITS[1])
+    (mine,) = traces(chart, "mine")
+    np.testing.assert_allclose(mine.x, CURVE.rate / 64 / math.log(2))
+    np.testing.assert_allclose(mine.y, CURVE.distortion / 64 / math.log(2) + math.log2(255))
+    rows = list(csv.DictReader(io.StringIO(curve_csv(CURVE, one.checkpoint.model.config).decode())))
+    np.testing.assert_allclose([float(row["distortion_bits_per_dim"]) for row in rows], mine.y)
+    assert "255" in beta_view.likelihood_words(one)
 
 
 def test_a_model_of_one_beta_is_a_point_with_its_line():

@@ -238,7 +238,9 @@ def test_colour_bar_background_contours_and_a_click_on_an_empty_place(gallery):
     assert float(gallery.get_by_text(re.compile("^At")).inner_text().split()[1].strip(",")) > 4
 
 
-def test_what_is_decoded_follows_the_pointer_blended_between_cells(gallery):
+def test_what_is_decoded_follows_the_pointer_blended_between_cells(open_page, address):
+    gallery = open_page(f"{address}?n=3")  # no point is near the pointer but that in the middle
+    ready(gallery)
     toggle(gallery, "Plane")
     x, y = centre(gallery)
     sent = listen(gallery)
