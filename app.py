@@ -5,7 +5,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from ui import ahead, caching, cores, garbage, guards, history, state, visitor
+from ui import ahead, caching, carried, cores, garbage, guards, history, state, visitor
 from ui.ways import HOME, SECTIONS, Way
 from vae_core import imaging
 
@@ -29,6 +29,7 @@ def main() -> None:
     visitor.greet()
     page = st.navigation({name: list(map(_page, ways)) for name, ways in SECTIONS.items()}, expanded=True)
     guards.drop_unusable(page)
+    carried.arrive(page.url_path)
     with st.sidebar:
         state.model_picker()
         state.beta_picker()

@@ -1,4 +1,4 @@
-"""Where the Reconstruct page's picture comes from: the test set, a visitor's files, or a drawing."""
+"""Where the picture comes from that pages are about: the test set, a visitor's files, or a drawing."""
 
 from typing import NamedTuple
 
@@ -6,14 +6,27 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from ui import layout, own_pictures, reconstruction, state
+from ui import carried, layout, own_pictures, reconstruction, state
 from ui.components.draw_pad import draw_pad
 from ui.components.picture_grid import picture_grid
 from ui.own_pictures import OwnPicture, Preparation
 from ui.state import Entry
 from vae_core.checkpoint import Checkpoint
 
-__all__ = ["Given", "choose", "drawing", "own_picture", "test_image", "upload"]
+__all__ = [
+    "DRAWN",
+    "TEST_IMAGE",
+    "UPLOADED",
+    "Given",
+    "choose",
+    "drawing",
+    "own_picture",
+    "source",
+    "test_image",
+    "upload",
+]
+
+TEST_IMAGE, UPLOADED, DRAWN = SOURCES = "Test image", "Upload", "Draw"
 
 _SENTENCES = 12  # about files that cannot be shown
 _KEPT = "kept_uploads"
@@ -28,10 +41,31 @@ class Given(NamedTuple):
     spec: str | None = None
 
 
+def source() -> str:
+    """Ask which of SOURCES the picture comes from, the same on all pages."""
+    return carried.setting(
+        "picture_source",
+        lambda text: text if text in SOURCES else None,
+        TEST_IMAGE,
+        lambda: st.segmented_control(
+            "Where the picture comes from",
+            SOURCES,
+            required=True,
+            key="picture_source",
+            label_visibility="collapsed",
+        ),
+    )
+
+
 def test_image(checkpoint: Checkpoint, population: np.ndarray) -> Given:
     """Ask for one of the held-out images; population (N,) are their ELBOs."""
     last = len(population) - 1
-    index = st.number_input("Test image", 0, last, key="test_image", bind="query-params", persist_state="session")
+    index = carried.setting(
+        "test_image",
+        lambda text: int(text) if text.isdecimal() and int(text) <= last else None,
+        0,
+        lambda: st.number_input("Test image", 0, last, key="test_image"),
+    )
     with st.container(horizontal=True, gap="xsmall"):
         anywhere = int(np.random.default_rng().integers(last + 1))
         _go_to("Random", anywhere, "Any test image.")

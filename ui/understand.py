@@ -14,7 +14,7 @@ import numpy as np
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from ui import caching, layout, picture_source, reconstruction, state, turns
+from ui import caching, carried, layout, picture_source, reconstruction, state, turns
 from ui.components.sheets import content_digest
 from ui.state import Entry
 from ui.true_posterior import latent_plane
@@ -38,7 +38,6 @@ DECODED = (
     "The data set is not at hand: these pictures are decoded from the stored posterior means of test images, smoother "
     "and likelier than the real ones."
 )
-_SOURCES = ("Test image", "Upload", "Draw")
 _COLUMNS = (1, 2)  # the left one holds a picture of 168 pixels in a window of 1024
 
 _KEPT, _PASSING = 256, 32
@@ -100,25 +99,16 @@ def subject(entry: Entry, checkpoint: Checkpoint) -> tuple[Subject, DeltaGenerat
 
     Returns it and the column on its right. Stops the page with a hint while nothing has been dropped or drawn.
     """
-    source = st.segmented_control(
-        "Picture",
-        _SOURCES,
-        default=_SOURCES[0],
-        required=True,
-        key="understand_source",
-        bind="query-params",
-        persist_state="session",
-        label_visibility="collapsed",
-    )
+    source = picture_source.source()
     left, right = st.columns(_COLUMNS, gap="medium")
     with left:
         return _shown(source, entry, checkpoint), right
 
 
 def _shown(source: str, entry: Entry, checkpoint: Checkpoint) -> Subject:
-    if source == "Test image":
+    if source == picture_source.TEST_IMAGE:
         given = picture_source.test_image(checkpoint, state.snapshot_elbo(checkpoint.snapshot))
-    elif source == "Draw":
+    elif source == picture_source.DRAWN:
         given = picture_source.drawing(entry, checkpoint)
     else:
         found = picture_source.upload()
@@ -137,14 +127,16 @@ def _black_and_white(checkpoint: Checkpoint, image: np.ndarray, index: int) -> n
     """The picture with its pixels drawn black or white, where the likelihood asks for it and the visitor agrees."""
     if not is_bernoulli(checkpoint) or not reconstruction.is_grey(image):
         return image
-    if st.toggle(
-        "Binarise",
+    if carried.setting(
+        "understand_binarize",
+        {"True": True, "False": False}.get,
         True,
-        key="understand_binarize",
-        bind="query-params",
-        persist_state="session",
-        help="Draw each pixel once, black or white, with the grey value as the chance of white. Only then is log p(x) "
-        "the logarithm of a probability.",
+        lambda: st.toggle(
+            "Binarise",
+            key="understand_binarize",
+            help="Draw each pixel once, black or white, with the grey value as the chance of white. Only then is "
+            "log p(x) the logarithm of a probability.",
+        ),
     ):
         return binarised(image, index)
     st.caption("Grey pixels under a Bernoulli likelihood: log p(x) is then not the logarithm of a probability.")

@@ -8,7 +8,6 @@ from vae_core.evaluate import rank
 from vae_core.posterior import posterior
 from vae_core.rate_distortion import pixel_bits
 
-SOURCES = ("Test image", "Upload", "Draw")
 ERRORS = ("Absolute error", "Cost in nats")
 SIDE = 168  # screen pixels for a picture
 DRAWS, COLUMNS, GRID = 16, 4, 345  # the last in screen pixels: fits a phone
@@ -22,35 +21,26 @@ entry, checkpoint = state.selected()
 model, snapshot = checkpoint.model, checkpoint.snapshot
 population = state.snapshot_elbo(snapshot)
 
-source = st.segmented_control(
-    "Where the picture comes from",
-    SOURCES,
-    default=SOURCES[0],
-    required=True,
-    key="reconstruct_source",
-    bind="query-params",
-    persist_state="session",
-    label_visibility="collapsed",
-)
-found = picture_source.upload() if source == "Upload" else []
+source = picture_source.source()
+found = picture_source.upload() if source == picture_source.UPLOADED else []
 picked = found[0] if found else None
 if len(found) > 1:
     picked = picture_source.choose(found, entry, checkpoint, population)
 
 before, after = st.columns([1, 2.4], gap="large")
 with before:
-    if source == "Test image":
+    if source == picture_source.TEST_IMAGE:
         given = picture_source.test_image(checkpoint, population)
-    elif source == "Draw":
+    elif source == picture_source.DRAWN:
         given = picture_source.drawing(entry, checkpoint)
     else:
         given = picked and picture_source.own_picture(picked, found, entry, checkpoint)
 if given is None:
     after.info(
         "Draw something on the square: the model answers as soon as you let go."
-        if source == "Draw"
+        if source == picture_source.DRAWN
         else "Drop pictures above: a photo of a digit on paper will do, a screenshot, or a zip of many.",
-        icon=":material/gesture:" if source == "Draw" else ":material/add_photo_alternate:",
+        icon=":material/gesture:" if source == picture_source.DRAWN else ":material/add_photo_alternate:",
     )
     st.stop()
 

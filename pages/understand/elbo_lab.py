@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from ui import elbo_lab_view, layout, posterior_line, state, understand
+from ui import elbo_lab_view, layout, picture_source, posterior_line, state, understand
 from ui.components.picture_grid import picture_grid
 from ui.components.posterior_pad import posterior_pad
 from vae_core.errors import UserError
@@ -145,5 +145,5 @@ if found is not None:
             f"Look into test image {order[picked]}",
             icon=":material/arrow_upward:",
             on_click=st.session_state.update,
-            kwargs={"test_image": int(order[picked]), "understand_source": "Test image"},
+            kwargs={"test_image": int(order[picked]), "picture_source": picture_source.TEST_IMAGE},
         )

@@ -61,7 +61,7 @@ def test_a_link_opens_its_view(app, open_page):
 
 @pytest.mark.parametrize(("source", "look"), [("Test image", "dark"), ("Upload", "phone"), ("Draw", "light")])
 def test_a_link_opens_every_source(app, open_page, source, look):
-    page = open_page(f"{app}/reconstruct?reconstruct_source={source.replace(' ', '+')}", **LOOKS[look])
+    page = open_page(f"{app}/reconstruct?picture_source={source.replace(' ', '+')}", **LOOKS[look])
     expect(page.get_by_role("radio", name=source)).to_be_checked()
     assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
 
@@ -85,7 +85,7 @@ def test_pictures_stand_at_whole_multiples(app, open_page):
 
 
 def test_files_are_shown_bad_ones_named_and_one_is_chosen(app, open_page):
-    page = open_page(f"{app}/reconstruct?model=mnist-d2&reconstruct_source=Upload")
+    page = open_page(f"{app}/reconstruct?model=mnist-d2&picture_source=Upload")
     drop(page, *files(paper=seven(0, 255), screen=seven(255, 0), broken=seven(0, 255)[:150]))
     grid = page.get_by_role("group", name=re.compile("^Your pictures"))
     expect(grid.get_by_role("button")).to_have_count(2)
@@ -108,7 +108,7 @@ def encoded(picture: Image.Image, kind: str, **options) -> bytes:
 
 
 def test_nasty_files_are_refused_one_by_one_and_the_others_shown(app, open_page):
-    page = open_page(f"{app}/reconstruct?reconstruct_source=Upload")
+    page = open_page(f"{app}/reconstruct?picture_source=Upload")
     good, grey = seven(255, 0), Image.new("L", (40, 40), 90)
     climbing = io.BytesIO()
     with zipfile.ZipFile(climbing, "w") as archive:
@@ -140,7 +140,7 @@ def test_nasty_files_are_refused_one_by_one_and_the_others_shown(app, open_page)
 
 
 def test_switching_the_preparation_keeps_the_chosen_picture(app, open_page):
-    page = open_page(f"{app}/reconstruct?model=mnist-d2&reconstruct_source=Upload")
+    page = open_page(f"{app}/reconstruct?model=mnist-d2&picture_source=Upload")
     drop(page, *files(one=seven(0, 255), two=seven(60, 200), three=seven(255, 0)))
     grid = page.get_by_role("group", name=re.compile("^Your pictures"))
     grid.get_by_role("button").nth(1).click()
@@ -153,7 +153,7 @@ def test_switching_the_preparation_keeps_the_chosen_picture(app, open_page):
 
 
 def test_a_drawing_is_reconstructed_and_cleared(app, open_page):
-    page = open_page(f"{app}/reconstruct?model=mnist-d2&reconstruct_source=Draw")
+    page = open_page(f"{app}/reconstruct?model=mnist-d2&picture_source=Draw")
     expect(page.get_by_text("Draw something on the square")).to_be_visible()
     draw_seven(page)
     expect(heading(page, "Your drawing")).to_be_visible()
@@ -165,7 +165,7 @@ def test_a_drawing_is_reconstructed_and_cleared(app, open_page):
 
 
 def test_a_drawing_stays_for_all_pages_of_the_visit(app, open_page):
-    page = open_page(f"{app}/reconstruct?model=digits-d2&reconstruct_source=Draw")
+    page = open_page(f"{app}/reconstruct?model=digits-d2&picture_source=Draw")
     draw_seven(page)
     elbo = metric(page, "ELBO").inner_text()
     page.get_by_role("link", name="Generate").first.click()
@@ -177,8 +177,21 @@ def test_a_drawing_stays_for_all_pages_of_the_visit(app, open_page):
     expect(heading(page, "Your drawing")).to_have_count(0)
 
 
+def test_a_drawing_goes_along_to_the_pages_that_explain(app, open_page):
+    page = open_page(f"{app}/reconstruct?model=digits-d2&picture_source=Draw")
+    draw_seven(page)
+    expect(heading(page, "Your drawing")).to_be_visible()
+    page.get_by_role("link", name="ELBO lab").first.click()
+    expect(heading(page, "ELBO lab")).to_be_visible()
+    expect(heading(page, "Your drawing")).to_be_visible()
+    expect(page.get_by_role("radio", name="Draw")).to_be_checked()
+    page.go_back()
+    expect(heading(page, "Reconstruct")).to_be_visible()
+    expect(heading(page, "Your drawing")).to_be_visible()
+
+
 def test_a_finger_draws(app, open_page):
-    page = open_page(f"{app}/reconstruct?model=mnist-d2&reconstruct_source=Draw", **PHONE)
+    page = open_page(f"{app}/reconstruct?model=mnist-d2&picture_source=Draw", **PHONE)
     canvas = page.get_by_test_id("draw-pad").get_by_role("img")
     canvas.scroll_into_view_if_needed()
     box, session = canvas.bounding_box(), page.context.new_cdp_session(page)
@@ -196,7 +209,7 @@ def test_a_finger_draws(app, open_page):
 
 
 def test_downloads(app, open_page):
-    page = open_page(f"{app}/reconstruct?model=mnist-d2&reconstruct_source=Upload")
+    page = open_page(f"{app}/reconstruct?model=mnist-d2&picture_source=Upload")
     drop(page, *files(one=seven(0, 255), two=seven(60, 200)))
     page.get_by_text("Table of all pictures").click()
     with page.expect_download() as download:
@@ -212,7 +225,7 @@ def test_downloads(app, open_page):
 
 
 def test_a_dropped_picture_is_sent_on(app, open_page):
-    page = open_page(f"{app}/reconstruct?model=mnist-d16-beta&beta=0.1&reconstruct_source=Upload")
+    page = open_page(f"{app}/reconstruct?model=mnist-d16-beta&beta=0.1&picture_source=Upload")
     drop(page, *files(paper=seven(0, 255)))
     expect(heading(page, "paper.png")).to_be_visible()
     page.get_by_role("button", name="Interpolate from here").click()

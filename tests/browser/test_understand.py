@@ -42,6 +42,40 @@ def test_bounds_are_annealed_and_downloaded(app, open_page):
     assert [row.split(",")[0] for row in rows] == ["k", "1", "5", "10", "50", "100", "500", "1000", "5000"]
 
 
+def shown(page, name: str, image: int) -> None:
+    """The page `name` is there, is about this test image, and says so in its address."""
+    expect(page.get_by_role("heading", name=name, exact=True)).to_be_visible()
+    expect(page.get_by_label("Test image", exact=True).and_(page.get_by_role("spinbutton"))).to_have_value(str(image))
+    settle(page)
+    assert f"test_image={image}" in page.url
+
+
+@pytest.mark.parametrize("name", ["ELBO lab", "Bounds"])
+def test_a_link_takes_the_picture_of_a_fresh_address_along(app, open_page, name):
+    page = open_page(f"{app}/derivation?model=digits-d2&test_image=5")
+    shown(page, "Derivation", 5)
+    page.get_by_test_id("stMain").get_by_role("link", name=re.compile(f"^(touch_app )?{name}")).first.click()
+    shown(page, name, 5)
+
+
+def test_back_leads_to_each_page_with_its_picture(app, open_page):
+    """Image 0 as well, which is that of an address without one."""
+    page = open_page(f"{app}/elbo-lab?model=digits-d2")
+    ways = page.get_by_test_id("stSidebarNav")
+    shown(page, "ELBO lab", 0)
+    ways.get_by_role("link", name="Bounds").click()
+    shown(page, "Bounds", 0)
+    page.get_by_role("spinbutton").fill("7")
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile("test_image=7"))
+    ways.get_by_role("link", name="Reconstruct").click()
+    shown(page, "Reconstruct", 7)
+    page.go_back()
+    shown(page, "Bounds", 7)
+    page.go_back()
+    shown(page, "ELBO lab", 0)
+
+
 def test_codes_follow_the_ellipse_under_the_pointer_and_gradients_on_release(app, open_page):
     page = open_page(f"{app}/reparameterisation?model=digits-d2&test_image=4")
     drawn(page)

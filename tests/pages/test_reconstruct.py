@@ -108,7 +108,7 @@ BAD = {
 @pytest.mark.parametrize("path", CHECKPOINTS, ids=lambda path: path.stem)
 @pytest.mark.parametrize("source", ["Test image", "Upload", "Draw"])
 def test_every_source_with_every_shipped_model(path, source):
-    app = open_page(path.stem, reconstruct_source=source)
+    app = open_page(path.stem, picture_source=source)
     assert not app.error
     if source == "Upload":
         upload(app, ("seven.png", encoded(seven())), ("photo.jpg", encoded(seven("RGB", 30, 200), "JPEG")))
@@ -117,14 +117,13 @@ def test_every_source_with_every_shipped_model(path, source):
 
 
 def test_an_upload_stays_for_the_visit_until_it_is_taken_away():
-    app = upload(open_page("digits-d2", reconstruct_source="Upload"), ("seven.png", encoded(seven())))
+    app = upload(open_page("digits-d2", picture_source="Upload"), ("seven.png", encoded(seven())))
     elbo = metric(app, "ELBO")
     for page in ("pages/start/home.py", "pages/explore/reconstruct.py"):
         app.switch_page(page).run()
     assert metric(app, "ELBO") == elbo
     assert any("on the page before" in caption.value for caption in app.caption)
     app.switch_page("pages/understand/bounds.py").run()
-    app.segmented_control(key="understand_source").set_value("Upload").run()
     assert not app.exception
     assert any("seven" in caption.value for caption in app.caption)
     app.switch_page("pages/explore/reconstruct.py").run()
@@ -190,7 +189,7 @@ def test_without_the_data_set_the_page_says_that_pictures_are_decoded(monkeypatc
 
 @pytest.mark.parametrize("name", GOOD)
 def test_pictures_of_every_kind_are_shown(name):
-    app = upload(open_page(reconstruct_source="Upload"), (name, GOOD[name]))
+    app = upload(open_page(picture_source="Upload"), (name, GOOD[name]))
     assert not app.warning
     assert app.subheader[0].value == layout.plain(name)
     assert np.isfinite(metric(app, "ELBO"))
@@ -199,7 +198,7 @@ def test_pictures_of_every_kind_are_shown(name):
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_file_gets_its_sentence_and_the_session_goes_on(name):
     data, reason = BAD[name]
-    app = upload(open_page(reconstruct_source="Upload"), (name, data))
+    app = upload(open_page(picture_source="Upload"), (name, data))
     assert not app.metric
     assert layout.plain(name) in app.warning[0].value
     assert reason in app.warning[0].value
@@ -210,7 +209,7 @@ def test_a_bad_file_gets_its_sentence_and_the_session_goes_on(name):
 
 def test_good_and_bad_files_together():
     files = [*GOOD.items(), *((name, data) for name, (data, _) in BAD.items())]
-    app = upload(open_page(reconstruct_source="Upload", reconstruct_sorted="true"), *files)
+    app = upload(open_page(picture_source="Upload", reconstruct_sorted="true"), *files)
     table = app.dataframe[0].value
     assert set(table["name"]) == set(GOOD)
     assert table["elbo"].is_monotonic_increasing
@@ -225,7 +224,7 @@ def test_of_hundreds_of_bad_files_a_few_are_named_and_the_others_counted():
     with zipfile.ZipFile(buffer, "w") as archive:
         for place in range(300):
             archive.writestr(f"{place}.png", b"no picture")
-    app = upload(open_page(reconstruct_source="Upload"), ("many.zip", buffer.getvalue()))
+    app = upload(open_page(picture_source="Upload"), ("many.zip", buffer.getvalue()))
     said = app.warning[0].value.split("\n\n")
     assert len(said) < 20
     assert said[-1] == f"{300 - len(said) + 1} more files were left out."
@@ -237,7 +236,7 @@ def test_a_zip_is_opened_and_what_climbs_out_of_it_is_refused():
         archive.writestr("a.png", encoded(seven()))
         archive.writestr("b.png", encoded(seven(ink=255, paper=0)))
         archive.writestr("../outside.png", encoded(seven()))
-    app = upload(open_page(reconstruct_source="Upload"), ("many.zip", buffer.getvalue()))
+    app = upload(open_page(picture_source="Upload"), ("many.zip", buffer.getvalue()))
     assert list(app.dataframe[0].value["name"]) == ["many/a.png", "many/b.png"]
     assert "outside" in app.warning[0].value
 
@@ -247,14 +246,14 @@ def test_more_pictures_than_are_looked_at_together(monkeypatch):
     files = [(name, encoded(Image.new("L", (28, 28), place % 256))) for place, name in enumerate(names)]
     decode = own_pictures.pictures.read
     monkeypatch.setattr(own_pictures.pictures, "read", lambda data, name: read.append(name) or decode(data, name))
-    app = upload(open_page(reconstruct_source="Upload"), *files)
+    app = upload(open_page(picture_source="Upload"), *files)
     assert len(app.dataframe[0].value) == own_pictures.MOST
     assert len(read) <= own_pictures.MOST + 1, "the others are not decoded in vain"
     assert f"the first {own_pictures.MOST} are shown" in app.warning[0].value
 
 
 def test_ink_on_paper_is_inverted_and_the_switch_changes_the_picture():
-    app = upload(open_page(reconstruct_source="Upload"), ("seven.png", encoded(seven())))
+    app = upload(open_page(picture_source="Upload"), ("seven.png", encoded(seven())))
     invert, centre = (toggle for toggle in app.toggle if toggle.label in ("Invert", "Centre like MNIST"))
     assert invert.value
     assert centre.value
@@ -269,7 +268,7 @@ def test_ink_on_paper_is_inverted_and_the_switch_changes_the_picture():
 
 def test_one_preparation_for_all_pictures():
     files = [("a.png", encoded(seven())), ("b.png", encoded(seven(ink=40)))]
-    app = upload(open_page(reconstruct_source="Upload"), *files)
+    app = upload(open_page(picture_source="Upload"), *files)
     before = app.dataframe[0].value["elbo"]
     next(toggle for toggle in app.toggle if toggle.label == "Invert").set_value(False).run()
     one = app.dataframe[0].value["elbo"]
@@ -290,7 +289,7 @@ def test_drawing_again_changes_the_draws_and_not_the_numbers():
 
 
 def test_a_picture_is_kept_for_the_page_that_it_is_sent_to():
-    app = upload(open_page(reconstruct_source="Upload"), ("seven.png", encoded(seven())))
+    app = upload(open_page(picture_source="Upload"), ("seven.png", encoded(seven())))
     next(button for button in app.button if button.label == "Interpolate from here").click().run()
     assert not app.exception
     (kept,) = app.session_state["kept_pictures"].items()
@@ -304,7 +303,7 @@ def test_a_colour_model_of_another_size(monkeypatch, tmp_path, likelihood):
     model = VAE(ModelConfig((3, 20, 32), latent_dim=3, arch="conv", likelihood=likelihood)).eval()
     save(tmp_path / "colour.safetensors", Checkpoint(model, {}, snapshot(model, Split(images), 40)))
     monkeypatch.setattr("ui.state.SHIPPED", tmp_path)
-    app = open_page("colour", reconstruct_source="Upload")
+    app = open_page("colour", picture_source="Upload")
     upload(app, ("seven.png", encoded(seven("RGB"))), ("one.png", encoded(Image.new("L", (1, 1)))))
     assert len(app.dataframe[0].value) == 2
     assert "Centre like MNIST" not in [toggle.label for toggle in app.toggle]
@@ -315,7 +314,7 @@ def test_a_colour_model_of_another_size(monkeypatch, tmp_path, likelihood):
 
 def test_a_files_name_is_shown_as_it_is():
     name = "![x](http://example.org/x.png) $a$ :red[b].png"
-    app = upload(open_page(reconstruct_source="Upload"), (name, b"no picture"))
+    app = upload(open_page(picture_source="Upload"), (name, b"no picture"))
     assert "![x](" not in app.warning[0].value
     assert "\\!\\[x\\]" in app.warning[0].value
 

@@ -125,15 +125,22 @@ def test_amortised_and_classical_of_every_shipped_model(path: Path) -> None:
         assert not app.info
 
 
-def test_the_image_is_the_same_on_every_page_of_the_section() -> None:
+@pytest.mark.parametrize("page", ["understand/reparameterisation", "understand/derivation", "explore/reconstruct"])
+def test_the_image_is_the_same_on_every_page_that_has_one(page: str) -> None:
     app = open_page("bounds", "digits-d2", test_image="5")
-    app.switch_page("pages/understand/reparameterisation.py").run()
+    app.query_params.clear()  # as the navigation does
+    app.switch_page(f"pages/{page}.py").run()
     assert app.number_input(key="test_image").value == 5
+    app.number_input(key="test_image").set_value(6).run()
+    assert app.query_params["test_image"] == "6"
+    app.query_params["test_image"] = "0"
+    app.switch_page("pages/understand/bounds.py").run()
+    assert app.number_input(key="test_image").value == 0
 
 
 def test_a_dropped_picture_is_the_same_on_every_page_of_the_section() -> None:
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE)
-    app.query_params["model"], app.query_params["understand_source"] = "digits-d2", "Upload"
+    app.query_params["model"], app.query_params["picture_source"] = "digits-d2", "Upload"
     app = app.run().switch_page("pages/understand/bounds.py").run()
     assert "Draw or drop" in app.info[0].value
     buffer = io.BytesIO()
@@ -141,7 +148,6 @@ def test_a_dropped_picture_is_the_same_on_every_page_of_the_section() -> None:
     app.file_uploader(key="reconstruct_files").set_value([("mine.png", buffer.getvalue(), "image/png")])
     assert metrics(app.run())
     app.switch_page("pages/understand/reparameterisation.py").run()
-    app.segmented_control(key="understand_source").set_value("Upload").run()
     assert not app.exception
     assert not app.info
     assert "mine.png" in " ".join(element.value for element in app.caption)
