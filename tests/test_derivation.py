@@ -11,8 +11,9 @@ from torch.distributions import Independent, MultivariateNormal, Normal, kl_dive
 from tests.toys import LinearGaussian, build, images
 from ui import derivation as text
 from ui.ways import BY_ADDRESS
+from vae_core.bounds import effective_samples, importance_weights, log_likelihood
 from vae_core.checkpoint import Checkpoint, load
-from vae_core.derivation import Derivation, Quantity, derive
+from vae_core.derivation import DRAWS, Derivation, Quantity, derive
 from vae_core.evaluate import to_unit
 from vae_core.evidence import LatentPlane, evidence
 from vae_core.gradients import exact_gradient
@@ -196,6 +197,28 @@ def test_the_scaled_error_of_a_batch_is_half_its_pixels_where_sigma_is_trained()
 def test_errors_of_independent_estimates_add_in_squares() -> None:
     total = Quantity(1.0, 3.0) - Quantity(2.0, 4.0)
     assert (total.value, total.error) == (-1.0, 5.0)
+
+
+def test_errors_by_the_same_draws_add_draw_by_draw() -> None:
+    """As the error of the sums does; what cancels leaves nothing."""
+    first, second = np.random.default_rng(0).multivariate_normal([1, 2], [[2, 1.5], [1.5, 3]], 400).T
+    a, b = (Quantity(part.mean(), deviations=part - part.mean()) for part in (first, second))
+    for found, draws in ((a + b, first + second), (a - b, first - second)):
+        assert found.value == pytest.approx(draws.mean())
+        assert found.error == pytest.approx(draws.std(ddof=1) / 20)
+    assert (a - b + b - a).error == pytest.approx(0, abs=1e-12)
+    assert (a + Quantity(0.0, 3.0)).error == pytest.approx(np.hypot(a.error, 3.0))
+
+
+def test_the_estimate_and_what_it_is_split_into_are_as_certain() -> None:
+    """log p(x) = gap + ELBO, the gap being what the estimate leaves; its error is that of Burda's estimate."""
+    model, image = build(latent_dim=5).eval(), images(1)[0]
+    d = derive(model, image)
+    found = log_likelihood(model, image[None], DRAWS)
+    assert (d.evidence.value, d.evidence.error) == pytest.approx((found.mean, found.standard_error), rel=1e-4)
+    assert d.effective_samples == pytest.approx(effective_samples(importance_weights(model, image[None], DRAWS))[0])
+    for again in (d.gap + d.elbo, d.fit - d.kl + d.gap, d.encoder - d.joint + d.evidence + d.elbo):
+        assert (again.value, again.error) == pytest.approx((d.evidence.value, d.evidence.error), rel=1e-4)
 
 
 @pytest.mark.parametrize(

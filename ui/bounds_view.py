@@ -289,16 +289,16 @@ def table_row(entry: Entry, *, compute: bool) -> TableRow | None:
 
 
 def measured_words(entry: Entry) -> str | None:
-    """What was measured once over a model's test set and is kept in its record, in a sentence beside the paper's
-    number; None where nothing is. Raises UserError where the checkpoint cannot be read."""
-    record = caching.read_header(entry.path)["record"]
-    if "log_likelihood" not in record:
+    """What was measured over a model's test set, in a sentence beside the paper's number; None where nothing was, or
+    where the paper has no such model. Raises UserError where the checkpoint cannot be read."""
+    record, found = caching.read_header(entry.path)["record"], _measured(entry.path, caching.modified(entry.path))
+    if "log_likelihood" not in record or found is None:
         return None
-    found, train = record["log_likelihood"], record["train"]
+    train = record["train"]
     paper = _PAPER[train.get("objective", "beta-vae"), train.get("importance_samples", 1)]
     return (
-        f"{state.title(entry)}, over {found['images']:,} test images with {found['samples']:,} draws for each: "
-        f"log p(x) = **{layout.nats(found['value'], 2)}**, ± {found['standard_error']:.3f} by the draws. For this "
+        f"{state.title(entry)}, over {found.images:,} test images with {found.samples:,} draws for each: "
+        f"log p(x) ≥ {layout.with_index('L', found.samples)} = **{layout.nats(found.value, 2)}**. For this "
         f"network and objective Burda et al. (2016, Table 1) report {layout.nats(paper, 2)} after 3,280 epochs."
     )
 

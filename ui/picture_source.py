@@ -19,6 +19,7 @@ __all__ = [
     "UPLOADED",
     "Given",
     "choose",
+    "chosen",
     "drawing",
     "own_picture",
     "source",
@@ -29,7 +30,7 @@ __all__ = [
 TEST_IMAGE, UPLOADED, DRAWN = SOURCES = "Test image", "Upload", "Draw"
 
 _SENTENCES = 12  # about files that cannot be shown
-_KEPT = "kept_uploads"
+_KEPT, _KNOWN, _CHOSEN = "kept_uploads", "known_uploads", "chosen_upload"
 _BEFORE = 224  # screen pixels for a picture as it came
 
 
@@ -70,7 +71,8 @@ def test_image(checkpoint: Checkpoint, population: np.ndarray) -> Given:
         anywhere = int(np.random.default_rng().integers(last + 1))
         _go_to("Random", anywhere, "Any test image.")
         _go_to("Strangest", int(population.argmin()), "The test image with the lowest ELBO.")
-        _go_to("Typical", int(population.argmax()), "The test image with the highest ELBO.")
+        median = int(population.argsort()[last // 2])
+        _go_to("Typical", median, "The test image with the median ELBO: half of the others are stranger.")
     images, real = state.pictures(checkpoint, np.array([index]))
     if not real:
         st.caption(
@@ -113,10 +115,20 @@ def upload() -> list[OwnPicture]:
             icon=":material/broken_image:",
         )
     if files:
-        st.session_state[_KEPT] = found
+        known = st.session_state.get(_KNOWN, set())
+        added = [one.id for one in found if one.id not in known]
+        if known and added:
+            st.session_state[_CHOSEN] = added[0]
+        st.session_state[_KEPT], st.session_state[_KNOWN] = found, {one.id for one in found}
     elif st.session_state.get(_KEPT):
         st.caption("As it was on the page before. What you choose now takes its place.")
     return st.session_state.get(_KEPT, [])
+
+
+def chosen(found: list[OwnPicture]) -> OwnPicture | None:
+    """The picture among `found` that was chosen, or added to the others, last; at first, the first one."""
+    wanted = st.session_state.get(_CHOSEN)
+    return next((one for one in found if one.id == wanted), found[0] if found else None)
 
 
 def own_picture(picture: OwnPicture, found: list[OwnPicture], entry: Entry, checkpoint: Checkpoint) -> Given:
@@ -137,8 +149,8 @@ def choose(found: list[OwnPicture], entry: Entry, checkpoint: Checkpoint, popula
     table = reconstruction.score_table([one.name for one in found], scores, population)
     by_elbo = st.toggle("Strangest first", key="reconstruct_sorted", bind="query-params", persist_state="session")
     order = np.argsort(table["elbo"], kind="stable") if by_elbo else np.arange(len(found))
-    chosen = st.session_state.get("reconstruct_chosen")
-    at = next((place for place, i in enumerate(order) if found[i].id == chosen), 0)
+    wanted = st.session_state.get(_CHOSEN)
+    at = next((place for place, i in enumerate(order) if found[i].id == wanted), 0)
     place = picture_grid(
         reconstruction.stacked(images, scores)[order],
         key="reconstruct_grid",
@@ -150,7 +162,7 @@ def choose(found: list[OwnPicture], entry: Entry, checkpoint: Checkpoint, popula
     st.caption("Each picture over its reconstruction, with its ELBO in nats. Select one to look into it.")
     _table(table.iloc[order], entry)
     picked = found[order[at if place is None else place]]
-    st.session_state["reconstruct_chosen"] = picked.id
+    st.session_state[_CHOSEN] = picked.id
     return picked
 
 

@@ -112,7 +112,8 @@ def _shown(source: str, entry: Entry, checkpoint: Checkpoint) -> Subject:
         given = picture_source.drawing(entry, checkpoint)
     else:
         found = picture_source.upload()
-        given = picture_source.own_picture(found[0], found, entry, checkpoint) if found else None
+        picked = picture_source.chosen(found)
+        given = picked and picture_source.own_picture(picked, found, entry, checkpoint)
     if given is None:
         st.info("Draw or drop a picture: the page is then about it.", icon=":material/image_search:")
         st.stop()

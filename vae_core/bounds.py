@@ -26,6 +26,7 @@ __all__ = [
     "BoundCurve",
     "LogLikelihood",
     "bound_curve",
+    "draws",
     "effective_samples",
     "importance_weights",
     "log_likelihood",
@@ -122,13 +123,20 @@ def _log_weights(model: VAE, x: Tensor, samples: int, at_once: int, generator: t
     x (n, C, H, W); the pieces lie on the CPU, since not every accelerator has float64. The sums over pixels and
     dimensions are the network's precision, about 1e-5 nats.
     """
+    return (log_weights.cpu().double() for *_, log_weights in _drawn(model, x, samples, at_once, generator))
+
+
+def _drawn(
+    model: VAE, x: Tensor, samples: int, at_once: int, generator: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Noise ε (k, n, d) of z = μ + σ ⊙ ε, log p(x|z) and log w (k, n), in pieces that add up to `samples`."""
     mu, logvar = model.encode(x)
     for start in range(0, samples, at_once):
         shape = (min(at_once, samples - start), *mu.shape)
         noise = torch.randn(shape, generator=generator, device=mu.device, dtype=mu.dtype)
         z = torch.addcmul(mu, torch.exp(0.5 * logvar), noise)
         fit = log_prob_given(model, x, z)
-        yield log_importance_weights(fit, noise, z, logvar).cpu().double()
+        yield noise, fit, log_importance_weights(fit, noise, z, logvar)
 
 
 def _batches(model: VAE, images: np.ndarray, samples: int) -> tuple[list[np.ndarray], int]:
@@ -196,6 +204,18 @@ def importance_weights(
                     progress(done / total)
             rows.append(torch.cat(pieces).T.numpy())
     return np.concatenate(rows)
+
+
+def draws(model: VAE, image: np.ndarray, samples: int = SIZES[-1], *, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """The draws of `importance_weights` for one uint8 image (C, H, W): ε of z = μ + σ ⊙ ε, log p(x|z), and log w.
+
+    Shapes: (samples, d), (samples,), (samples,), float64 on the CPU.
+    """
+    _, at_once = _batches(model, image[None], samples)
+    with inference(model) as (device, _):
+        generator = torch.Generator(device=device).manual_seed(seed)
+        pieces = zip(*_drawn(model, to_unit(image[None], device), samples, at_once, generator), strict=True)
+        return tuple(torch.cat(piece)[:, 0].cpu().double() for piece in pieces)
 
 
 def effective_samples(log_weights: np.ndarray) -> np.ndarray:

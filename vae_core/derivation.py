@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.distributions import Normal
 from torch.nn import functional as F
 
-from vae_core.bounds import LogLikelihood
-from vae_core.evaluate import inference, points_at_once, to_unit
+from vae_core.bounds import LogLikelihood, draws
+from vae_core.evaluate import inference, to_unit
 from vae_core.evidence import Evidence
 from vae_core.gradients import gradient_draws
 from vae_core.likelihood import Bernoulli
@@ -20,7 +20,7 @@ from vae_core.objective import kl_standard_normal
 __all__ = ["DRAWS", "GRADIENT_DRAWS", "Derivation", "Quantity", "derive"]
 
 DRAWS = 5000
-"""Draws of z ~ q(z|x) behind every Monte Carlo value but the gradient."""
+"""Draws of z ~ q(z|x) behind every Monte Carlo value but the gradient: those of `vae_core.bounds`."""
 
 GRADIENT_DRAWS = 500
 """Draws of z ~ q(z|x) behind the gradient."""
@@ -28,20 +28,36 @@ GRADIENT_DRAWS = 500
 _LOG_2PI = math.log(2 * math.pi)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Quantity:
-    """A value in nats and the Monte Carlo standard error of it: 0 where it is a closed form or a quadrature."""
+    """A value in nats and what tells its Monte Carlo standard error: nothing where it is exact.
+
+    independent: the standard error of what no other quantity shares. deviations (K,): how far each of the K draws that
+    quantities of one derivation share lies from the value, to first order; their mean is 0.
+    """
 
     value: float
-    error: float = 0.0
+    independent: float = 0.0
+    deviations: np.ndarray | float = 0.0
+
+    @property
+    def error(self) -> float:
+        """The Monte Carlo standard error."""
+        drawn = np.size(self.deviations)
+        shared = np.square(self.deviations).sum(dtype=np.float64) / (drawn * max(drawn - 1, 1))
+        return math.hypot(self.independent, shared**0.5)
 
     def __add__(self, other: "Quantity") -> "Quantity":
-        """The sum; errors add up in squares, as those of independent estimates do."""
-        return Quantity(self.value + other.value, math.hypot(self.error, other.error))
+        """The sum. Errors by the same draws add up draw by draw, and may cancel; independent ones add up in squares."""
+        return Quantity(
+            self.value + other.value,
+            math.hypot(self.independent, other.independent),
+            self.deviations + other.deviations,
+        )
 
     def __neg__(self) -> "Quantity":
         """The negative, just as certain."""
-        return Quantity(-self.value, self.error)
+        return Quantity(-self.value, self.independent, -self.deviations)
 
     def __sub__(self, other: "Quantity") -> "Quantity":
         """The difference; see `__add__`."""
@@ -112,17 +128,14 @@ def derive(model: VAE, image: np.ndarray, exact: Evidence | None = None, *, seed
         x = to_unit(image[None], device)
         mu, logvar = model.encode(x)
         at_mu = _at_mu(model, x, mu, logvar)
-        noise = torch.randn(DRAWS, mu.shape[1], generator=torch.Generator().manual_seed(seed))
-        z = mu + torch.exp(0.5 * logvar) * noise.to(device)
-        fits = _fits(model, x, z)
-    mu, logvar, z, fits = (part.cpu().double() for part in (mu[0], logvar[0], z, fits))
+    noise, fits, log_weights = draws(model, image, DRAWS, seed=seed)
+    mu, logvar = mu[0].cpu().double(), logvar[0].cpu().double()
     sigma = torch.exp(0.5 * logvar)
-    surprise = Normal(mu, sigma).log_prob(z).sum(1) - Normal(0.0, 1.0).log_prob(z).sum(1)
-    weights = LogLikelihood.of((fits - surprise).unsqueeze(1))
+    weights = LogLikelihood.of(log_weights.unsqueeze(1))
     per_dimension = kl_standard_normal(mu, logvar)
     slopes = gradient_draws(model, image, mu.numpy(), sigma.numpy(), GRADIENT_DRAWS, seed=seed)["reparameterised"]
     kl = Quantity(float(per_dimension.sum()))
-    estimate = Quantity(weights.mean, weights.standard_error)
+    estimate = Quantity(weights.mean, deviations=_deviations(torch.exp(log_weights - weights.mean)))
     fit = _mean(fits) if exact is None else Quantity(-float(exact.reconstruction[0]))
     evidence = estimate if exact is None else Quantity(float(exact.log_likelihood[0]))
     return Derivation(
@@ -135,8 +148,8 @@ def derive(model: VAE, image: np.ndarray, exact: Evidence | None = None, *, seed
         prior=Quantity(float(-0.5 * (mu.square() + sigma.square() + _LOG_2PI).sum())),
         encoder=Quantity(float(-0.5 * (logvar + 1 + _LOG_2PI).sum())),
         kl=kl,
-        kl_drawn=_mean(surprise),
-        log_weight=_mean(fits - surprise),
+        kl_drawn=_mean(fits - log_weights),
+        log_weight=_mean(log_weights),
         log_mean_weight=estimate,
         evidence=evidence,
         gap=evidence - (fit - kl) if exact is None else Quantity(float(exact.kl_to_true_posterior[0])),
@@ -147,13 +160,11 @@ def derive(model: VAE, image: np.ndarray, exact: Evidence | None = None, *, seed
 
 
 def _mean(values: Tensor) -> Quantity:
-    return Quantity(float(values.mean()), float(values.std() / math.sqrt(len(values))))
+    return Quantity(float(values.mean()), deviations=_deviations(values))
 
 
-def _fits(model: VAE, x: Tensor, z: Tensor) -> Tensor:
-    """log p(x|z) of one picture (1, C, H, W) at z (K, d) → (K,)."""
-    parts = z.split(points_at_once(x.device, x.shape[1:]))
-    return torch.cat([model.likelihood.log_prob(x, model.decode(part)) for part in parts])
+def _deviations(values: Tensor) -> np.ndarray:
+    return (values - values.mean()).float().numpy()
 
 
 def _at_mu(model: VAE, x: Tensor, mu: Tensor, logvar: Tensor) -> dict[str, float]:

@@ -22,6 +22,7 @@ from vae_core.bounds import LogLikelihood, bound_curve
 from vae_core.checkpoint import Checkpoint, load, save
 from vae_core.evaluate import binarise
 from vae_core.gradients import gradient_draws
+from vae_core.measured import MeanLikelihood, keep
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKPOINTS = sorted((ROOT / "checkpoints").glob("*.safetensors"))
@@ -209,14 +210,14 @@ def test_curve_shows_what_is_known_and_no_more() -> None:
 
 def test_a_measured_log_likelihood_is_told_beside_the_paper_s(tmp_path: Path) -> None:
     train = {"dataset": "mnist", "beta": 1.0}
-    measured = {"value": -87.128, "standard_error": 0.0101, "samples": 5000, "images": 10_000}
-    record = {"train": train, "log_likelihood": measured}
+    record = {"train": train, "log_likelihood": {"value": -1.0}}
     model = build(shape=(1, 28, 28), latent_dim=50)
     for name, said in (("with", record), ("without", {"train": train})):
         save(tmp_path / name, Checkpoint(model, said))
+        keep(tmp_path / name, MeanLikelihood(10_000, 5000, -87.128, 0.0101, 0.2))
     words = bounds_view.measured_words(Entry("with", tmp_path / "with"))
     assert "over 10,000 test images with 5,000 draws" in words
-    assert "**−87.13 nats**, ± 0.010" in words
+    assert "log p(x) ≥ L₅₀₀₀ = **−87.13 nats**. For" in words
     assert "report −86.76 nats after" in words
     assert bounds_view.measured_words(Entry("without", tmp_path / "without")) is None
 
