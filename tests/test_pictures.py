@@ -638,3 +638,63 @@ def test_uploads_may_be_mixed():
     assert found == [("cats/c.png", b"2"), ("folder/d.png", b"3"), ("loose.png", b"1")]
     assert len(problems) == 1
     assert "broken.zip" in problems[0]
+
+
+def seven(ink: int, paper: int, width: int = 14) -> Image.Image:
+    picture = Image.new("L", (200, 160), paper)
+    ImageDraw.Draw(picture).line([(60, 40), (130, 40), (90, 130)], fill=ink, width=width, joint="curve")
+    return picture
+
+
+def compressed(image: Image.Image, quality: int = 20) -> Image.Image:
+    return Image.open(io.BytesIO(encoded(image, "JPEG", quality=quality)))
+
+
+def shaded(image: Image.Image) -> Image.Image:
+    """By three tenths from left to right, as a sheet under a lamp."""
+    pixels = np.asarray(image) * np.linspace(1, 0.7, image.width)
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
+def portrait(above: tuple[int, int, int], below: tuple[int, int, int]) -> Image.Image:
+    """Head and shoulders before a background that passes from one colour to another."""
+    down = np.linspace(0, 1, 240)[:, None, None]
+    picture = Image.fromarray((np.array(above) * (1 - down) + np.array(below) * down).astype(np.uint8).repeat(240, 1))
+    draw = ImageDraw.Draw(picture)
+    draw.ellipse((70, 40, 170, 180), fill=(225, 180, 150))
+    draw.pieslice((65, 25, 175, 120), 180, 360, fill=(60, 40, 30))
+    draw.rectangle((50, 190, 190, 240), fill=(40, 60, 120))
+    for x in (95, 135):
+        draw.ellipse((x, 95, x + 14, 105), fill="white")
+    return picture
+
+
+@pytest.mark.parametrize(("ink", "paper"), [(0, 255), (255, 0), (90, 220), (150, 220)])
+@pytest.mark.parametrize("width", [4, 14, 40])
+@pytest.mark.parametrize("spoilt", [lambda image: image, compressed], ids=["clean", "compressed"])
+def test_a_sign_on_paper_has_the_share_of_its_ink(ink, paper, width, spoilt):
+    drawn = float((np.asarray(seven(ink, paper, width)) != paper).mean())
+    assert pictures.ink_share(spoilt(seven(ink, paper, width))) == pytest.approx(drawn, rel=0.3)
+
+
+@pytest.mark.parametrize(("ink", "paper"), [(0, 255), (255, 0)])
+def test_a_strong_sign_is_told_from_paper_under_a_lamp(ink, paper):
+    assert pictures.ink_share(shaded(seven(ink, paper))) == pytest.approx(0.07, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        portrait((200, 190, 170), (120, 150, 190)),
+        portrait((255, 255, 255), (255, 255, 255)),
+        compressed(portrait((128, 128, 128), (128, 128, 128)), 40),
+        gradient(),
+        rough(),
+        Image.new("L", (50, 50), 120),
+        Image.new("RGB", (50, 50), "white"),
+        Image.new("L", (1, 1), 7),
+    ],
+    ids=["portrait", "white behind", "grey behind", "gradient", "noise", "grey", "white", "dot"],
+)
+def test_a_photograph_is_no_sign_on_paper_nor_is_one_grey(picture):
+    assert pictures.ink_share(picture) is None

@@ -26,6 +26,7 @@ __all__ = [
     "centre_like_mnist",
     "fit",
     "flatten",
+    "ink_share",
     "is_dark_on_light",
     "read",
     "read_zip",
@@ -145,6 +146,27 @@ def is_dark_on_light(image: Image.Image) -> bool:
     grey = flatten(image).convert("L")
     grey.thumbnail((128, 128))
     return bool(_border(np.asarray(grey)[None]) > 127)
+
+
+def ink_share(image: Image.Image) -> float | None:
+    """The share of a picture that is ink, if it shows a sign on paper: two tones, one of them nearly all the border.
+
+    Otsu's threshold parts light from dark. None where it leaves over a fifth of the variance of the grey values, or
+    where a twentieth of the border lies on either side: in photographs, and where all is one grey. Source: Otsu 1979,
+    "A threshold selection method from gray-level histograms".
+    """
+    grey = flatten(image).convert("L")
+    grey.thumbnail((128, 128))
+    pixels = np.asarray(grey)
+    below = np.bincount(pixels.ravel(), minlength=256).cumsum()[:-1] / pixels.size
+    mean_below = np.bincount(pixels.ravel(), pixels.ravel(), minlength=256).cumsum()[:-1] / pixels.size
+    apart = np.clip(below * (1 - below), 1e-9, None)
+    between = (pixels.mean() * below - mean_below) ** 2 / apart
+    light = pixels > between.argmax()
+    border = light[_ring(*light.shape)].mean()
+    if between.max() < 0.8 * pixels.var() or 0.05 < border < 0.95 or not pixels.var():
+        return None
+    return float((light != (border > 0.5)).mean())
 
 
 def suggest_invert(image: Image.Image, sample: np.ndarray) -> bool:
@@ -365,11 +387,14 @@ def _without_alpha(image: Image.Image) -> Image.Image:
 
 def _border(images: np.ndarray) -> np.ndarray:
     """The median of each picture's outermost ring, a sixteenth of the side wide: (N, H, W) → (N,)."""
-    height, width = images.shape[1:]
+    return np.median(images[:, _ring(*images.shape[1:])], axis=1)
+
+
+def _ring(height: int, width: int) -> np.ndarray:
     ring = np.ones((height, width), bool)
     y, x = max(1, height // 16), max(1, width // 16)
     ring[y : height - y, x : width - x] = False
-    return np.median(images[:, ring], axis=1)
+    return ring
 
 
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:

@@ -281,6 +281,26 @@ def test_ink_on_paper_is_inverted_and_the_switch_changes_the_picture():
     assert not app.toggle[0].value
 
 
+def test_a_photograph_is_left_as_it_is_and_can_be_prepared_by_hand():
+    light, dark = np.full((160, 200, 3), (200, 190, 170)), np.full((160, 200, 3), (40, 60, 120))
+    photo = np.where(np.mgrid[:160, :200][0][..., None] < 100, light, dark).astype(np.uint8)
+    app = upload(open_page(picture_source="Upload"), ("photo.png", encoded(Image.fromarray(photo))))
+    switches = [toggle for toggle in app.toggle if toggle.label in ("Invert", "Centre like MNIST")]
+    assert [switch.value for switch in switches] == [False, False]
+    left = metric(app, "ELBO")
+    switches[0].set_value(True).run()
+    assert metric(app, "ELBO") != left
+
+
+def test_a_drawing_is_a_sign_wherever_its_ink_is():
+    drawing = Image.new("L", (280, 280))
+    ImageDraw.Draw(drawing).rectangle((0, 0, 279, 60), fill=255)
+    drawn = own_pictures.read_drawing(encoded(drawing))
+    assert own_pictures.suggest(drawn, load(ROOT / "checkpoints" / "mnist-d2.safetensors")).centre
+    dropped = own_pictures.read_dropped("bar.png", encoded(drawing))
+    assert not own_pictures.suggest(dropped, load(ROOT / "checkpoints" / "mnist-d2.safetensors")).centre
+
+
 def test_one_preparation_for_all_pictures():
     files = [("a.png", encoded(seven())), ("b.png", encoded(seven(ink=40)))]
     app = upload(open_page(picture_source="Upload"), *files)
