@@ -180,7 +180,7 @@ def traversals_section(entry, checkpoint, z):
             persist_state="session",
             placeholder="the point on the path",
             help="test:12, prior:7, or z: and its coordinates. Empty: the point on the path.",
-            width=360,
+            width=320,  # so that the buttons stand beside it on a screen of 1280
         ).strip()
         back = st.button(
             "Back to the path", icon=":material/undo:", disabled=not spec, on_click=lambda: clear("interpolate_point")

@@ -9,7 +9,7 @@ from vae_core.posterior import posterior
 from vae_core.rate_distortion import pixel_bits
 
 ERRORS = ("Absolute error", "Cost in nats")
-SIDE = 168  # screen pixels for a picture
+SIDE = 136  # screen pixels for a picture: three and the colour bar stand in a row on a screen of 1280
 DRAWS, COLUMNS, GRID = 16, 4, 345  # the last in screen pixels: fits a phone
 
 layout.head(
@@ -27,7 +27,7 @@ picked = found[0] if found else None
 if len(found) > 1:
     picked = picture_source.choose(found, entry, checkpoint, population)
 
-before, after = st.columns([1, 2.4], gap="large")
+before, after = st.columns([1, 2.15], gap="medium")
 with before:
     if source == picture_source.TEST_IMAGE:
         given = picture_source.test_image(checkpoint, population)
@@ -53,7 +53,7 @@ with after:
     st.subheader(layout.plain(name), anchor=False)
     with st.container(horizontal=True):
         with st.container(width=width * scale):
-            layout.picture(image, "x, what the model is given", target=height * scale)
+            layout.picture(image, "x, as given", target=height * scale)
         with st.container(width=width * scale):
             layout.picture(seen.mean_picture, "x̂, the reconstruction", target=height * scale)
         errors = st.container(width=width * scale + reconstruction.BAR)

@@ -163,6 +163,36 @@ def test_a_finger_on_q_drags_it_and_beside_it_scrolls(app, open_page, number, on
     assert (pad.get_attribute("data-handles") != before) == on_q
 
 
+def test_the_bars_show_where_they_are_cut(app, open_page):
+    _, pad = lab(open_page, app)
+    bars = pad.locator(".bars rect")
+    cut = pad.locator(".bars .break").bounding_box()
+    for number in (0, 2):
+        bar = bars.nth(number).bounding_box()
+        assert bar["x"] < cut["x"] < cut["x"] + cut["width"] < bar["x"] + bar["width"]
+    texts = pad.locator(".bars text").all_text_contents()
+    assert texts[1] == "0"
+    assert 0 < float(texts[2]) < float(texts[3].split()[0])
+
+
+def test_a_small_q_leaves_the_posterior_to_be_seen(app, open_page):
+    page = open_page(f"{app}/elbo-lab?model=mnist-d2&test_image=0&elbo_part=Whole+plane")
+    pad = page.get_by_test_id("posterior-pad")
+    expect(pad).to_have_attribute("data-elbo", re.compile(r"^-\d"))
+    (x, y), *others = json.loads(pad.get_attribute("data-handles"))
+    assert all(abs(a - x) + abs(b - y) > 20 for a, b in others)
+    opaque = pad.get_by_role("application").evaluate(
+        """(canvas, [x, y]) => {
+            const density = canvas.width / canvas.clientWidth, side = Math.round(14 * density);
+            const from = [x, y].map((value) => Math.round(value * density - side / 2));
+            const { data } = canvas.getContext("2d").getImageData(...from, side, side);
+            return data.filter((value, i) => i % 4 === 3 && value > 250).length / (side * side);
+        }""",
+        [x, y],
+    )
+    assert opaque < 0.25
+
+
 def test_it_fits_a_phone(app, open_page):
     page, _ = lab(open_page, app, **PHONE)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

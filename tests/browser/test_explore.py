@@ -207,6 +207,23 @@ def test_a_click_in_the_square_takes_the_point_along(app, open_page):
     expect(page.get_by_label("Point", exact=True)).to_have_value("z:-1,-1")
 
 
+def test_the_buttons_beside_a_point_stand_in_a_row(app, open_page):
+    page = open_page(f"{app}/interpolate?model=digits-d2&interpolate_point=test:5")
+    names = ("Back to the path", "Use as A", "Use as B")
+    tops = [page.get_by_role("button", name=name).bounding_box()["y"] for name in names]
+    assert max(tops) - min(tops) < 2
+
+
+@pytest.mark.parametrize("width", [390, 1280, 1500])
+def test_the_last_row_of_a_grid_is_at_least_half_full(app, open_page, width):
+    page = open_page(f"{app}/generate?model=digits-d2", viewport={"width": width, "height": 900})
+    tiles = page.get_by_role("group", name="Samples").get_by_role("button")
+    expect(tiles).to_have_count(64)
+    strip(page, "The first of them")
+    tops = tiles.evaluate_all("all => all.map((one) => Math.round(one.getBoundingClientRect().top))")
+    assert tops.count(max(tops)) >= tops.count(min(tops)) / 2
+
+
 def test_what_is_downloaded_opens(app, open_page):
     page = open_page(f"{app}/interpolate?model=mnist-d2")
     with Image.open(io.BytesIO(saved(page, "GIF of the path"))) as picture:

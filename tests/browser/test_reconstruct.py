@@ -84,6 +84,18 @@ def test_pictures_stand_at_whole_multiples(app, open_page):
         assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
 
 
+@pytest.mark.parametrize("model", ["mnist-d2", "digits-d2", "sprites"])
+def test_picture_reconstruction_and_error_map_stand_in_a_row(app, open_page, model):
+    page = open_page(f"{app}/reconstruct?model={model}")
+    page.locator(".js-plotly-plot .heatmaplayer").wait_for()
+    pictures = page.get_by_test_id("stImage").locator("img")
+    expect(pictures).to_have_count(4)
+    row = [pictures.nth(0), pictures.nth(1), page.locator(".js-plotly-plot").first]
+    tops = [one.bounding_box()["y"] for one in row]
+    assert max(tops) - min(tops) < 8
+    expect(page.get_by_test_id("stSidebar")).to_be_visible()
+
+
 def test_files_are_shown_bad_ones_named_and_one_is_chosen(app, open_page):
     page = open_page(f"{app}/reconstruct?model=mnist-d2&picture_source=Upload")
     drop(page, *files(paper=seven(0, 255), screen=seven(255, 0), broken=seven(0, 255)[:150]))

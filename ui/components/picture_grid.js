@@ -3,6 +3,16 @@
 // By key: the version and index that the server knows. Outlives a grid that leaves the page and comes back.
 const agreed = new Map();
 
+const GAP = 4; // pixels between pictures
+
+// As many columns as fit, or some fewer where else the last row would be less than half full.
+function columnsOf(count, fit) {
+  const over = (columns) => count % columns || columns;
+  for (let columns = fit; count > fit && columns > fit / 2; columns--)
+    if (over(columns) >= columns / 2) return columns;
+  return fit;
+}
+
 class PictureGrid {
   constructor(parent) {
     this.tiles = [];
@@ -81,10 +91,16 @@ class PictureGrid {
     this.pictures.style.setProperty("--height", `${frame.height * pixel}px`);
     this.pictures.style.setProperty("--columns", frame.columns);
     this.pictures.style.setProperty("--rows", Math.ceil(frame.count / frame.columns));
+    if (!columns) this.pictures.style.maxWidth = `${this.rowWidth(room)}px`;
     this.tiles.forEach(({ picture }, index) => {
       picture.style.setProperty("--column", index % frame.columns);
       picture.style.setProperty("--row", Math.floor(index / frame.columns));
     });
+  }
+
+  rowWidth(room) {
+    const tile = GAP + Math.max(...this.tiles.map(({ button }) => button.offsetWidth));
+    return columnsOf(this.tiles.length, Math.max(1, Math.floor((room + GAP) / tile))) * tile;
   }
 
   mark() {

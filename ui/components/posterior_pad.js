@@ -3,7 +3,10 @@
 const REST_MS = 350; // after the last key
 const WALK_MS = 2500; // to play how q was improved
 const CLOUD = 120;
-const STEM = 14; // pixels from q's 1 σ to its white handles, so that all can be had where q is small
+const STEM = 22; // pixels from q's 1 σ to its white handles, so that all can be had where q is small
+const TINY = 7; // pixels: with a smaller 1 σ, q and the posterior are shown within an open ring
+const RING = 10;
+const CUT = 26; // pixels of the bars before the break in them
 const COLOURS = { reconstruction: "#d9622b", kl: "#2f7fc1", gap: "#8a4fbf", evidence: "#8a93a3" };
 const LOG_2PI = Math.log(2 * Math.PI);
 
@@ -306,32 +309,42 @@ class PosteriorPad {
       context.lineWidth = 2;
       context.stroke();
     }
+    const tiny = length(Math.max(...sigma)) < TINY;
     context.fillStyle = primary;
     context.globalAlpha = 0.5;
-    for (const [a, b] of this.cloud) {
+    for (const [a, b] of tiny ? [] : this.cloud) {
       context.beginPath();
       context.arc(x(mu[0] + sigma[0] * a), y(mu[1] + sigma[1] * b), 1.7, 0, 2 * Math.PI);
       context.fill();
     }
     context.globalAlpha = 1;
-    ellipse(mu[0], mu[1], sigma[0], sigma[1], primary, 2.5);
-    ellipse(mu[0], mu[1], 2 * sigma[0], 2 * sigma[1], primary, 1.2);
-    for (const [name, px, py] of this.handles()) {
+    ellipse(mu[0], mu[1], sigma[0], sigma[1], primary, tiny ? 1 : 2.5);
+    ellipse(mu[0], mu[1], 2 * sigma[0], 2 * sigma[1], primary, tiny ? 0.6 : 1.2);
+    this.drawHandles(context, primary, tiny);
+    this.drawAxes(context, ink, side);
+    this.readOut();
+  }
+
+  drawHandles(context, primary, tiny) {
+    const [[, cx, cy], ...widths] = this.handles(), from = tiny ? RING : 0;
+    const disc = (px, py, radius, colour) => {
       context.beginPath();
-      context.moveTo(x(mu[0]), y(mu[1]));
+      context.arc(px, py, radius, 0, 2 * Math.PI);
+      context.fillStyle = colour;
+      context.lineWidth = tiny ? 1.2 : 2;
+      context.fill();
+      context.stroke();
+    };
+    context.strokeStyle = primary;
+    for (const [, px, py] of widths) {
+      context.beginPath();
+      context.moveTo(cx + from * Math.sign(px - cx), cy + from * Math.sign(py - cy));
       context.lineTo(px, py);
       context.lineWidth = 1.2;
       context.stroke();
-      context.beginPath();
-      context.arc(px, py, name === "mu" ? 5 : 7, 0, 2 * Math.PI);
-      context.fillStyle = name === "mu" ? primary : "white";
-      context.strokeStyle = primary;
-      context.lineWidth = 2;
-      context.fill();
-      context.stroke();
+      disc(px, py, tiny ? 5 : 7, "white");
     }
-    this.drawAxes(context, ink, side);
-    this.readOut();
+    disc(cx, cy, tiny ? RING : 5, tiny ? "transparent" : primary);
   }
 
   drawAxes(context, ink, side) {
@@ -365,23 +378,28 @@ class PosteriorPad {
     this.drawBars(terms);
   }
 
-  // Both bars end at −ELBO: above, what it is made of; below, what of it is −log p(x) and what is the gap.
+  // Both bars end at −ELBO: above, what it is made of; below, what of it is −log p(x) and what is the gap. They are cut:
+  // what comes before `start` is left out at the break.
   drawBars({ evidence, elbo, reconstruction, kl, gap }) {
     const least = Math.min(reconstruction, -evidence);
     const start = least - 0.1 * Math.abs(least);
     const end = -elbo + 0.02 * (-elbo - start);
     const width = this.bars.clientWidth || 320;
-    const place = (value) => Math.max(0, Math.min(width, ((value - start) / (end - start)) * width));
-    const bar = (y, from, to, colour) =>
-      `<rect x="${place(from)}" y="${y}" width="${Math.max(0, place(to) - place(from))}" height="20" fill="${colour}"/>`;
+    const place = (value) => CUT + Math.max(0, Math.min(width - CUT, ((value - start) / (end - start)) * (width - CUT)));
+    const bar = (y, left, to, colour) =>
+      `<rect x="${left}" y="${y}" width="${Math.max(0, place(to) - left)}" height="20" fill="${colour}"/>`;
+    const number = (value, digits) => value.toFixed(digits).replace("-", "−");
+    const tear = (x) => `L${x + 3} 27 L${x - 3} 37 L${x + 3} 47 L${x - 3} 57 L${x} 65`;
+    const tearUp = (x) => `L${x} 65 L${x - 3} 57 L${x + 3} 47 L${x - 3} 37 L${x + 3} 27 L${x} 15`;
     this.bars.innerHTML =
       `<svg viewBox="0 0 ${width} 96" role="img" aria-label="−ELBO = reconstruction + KL = −log p(x) + gap">` +
       `<text x="0" y="11" class="faint">−ELBO = reconstruction + KL(q ‖ p(z))</text>` +
-      bar(17, start, reconstruction, COLOURS.reconstruction) + bar(17, reconstruction, -elbo, COLOURS.kl) +
-      bar(41, start, -evidence, COLOURS.evidence) + bar(41, -evidence, -elbo, COLOURS.gap) +
-      `<text x="0" y="76" class="faint">−ELBO = −log p(x) + gap</text>` +
-      `<text x="0" y="92" class="faint">bars start at ${start.toFixed(0)} nats</text>` +
-      `<text x="${width}" y="76" text-anchor="end">${(-elbo).toFixed(2)} nats</text></svg>`;
+      bar(17, 0, reconstruction, COLOURS.reconstruction) + bar(17, place(reconstruction), -elbo, COLOURS.kl) +
+      bar(41, 0, -evidence, COLOURS.evidence) + bar(41, place(-evidence), -elbo, COLOURS.gap) +
+      `<path class="break" d="M${CUT / 2 - 2} 15 ${tear(CUT / 2 - 2)} ${tearUp(CUT / 2 + 3)} Z"/>` +
+      `<text x="0" y="76">${start > 0 ? "0" : "…"}</text><text x="${CUT}" y="76">${number(start, 0)}</text>` +
+      `<text x="${width}" y="76" text-anchor="end">${number(-elbo, 2)} nats</text>` +
+      `<text x="0" y="93" class="faint">−ELBO = −log p(x) + gap</text></svg>`;
   }
 
   dispose() {
