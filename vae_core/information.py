@@ -14,6 +14,8 @@ from vae_core.objective import kl_standard_normal, log_normal, reparameterise, s
 __all__ = ["RateSplit", "log_aggregate", "log_density", "split_rate"]
 
 _PAIRS_AT_ONCE = 2**21  # of a draw and a posterior: 8 MB a tensor
+_LEAST_DRAWS = 200  # in all, so that the fit of the control variates takes next to none of what chance does
+_AT_CEILING = 0.95
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,8 @@ class RateSplit:
     aggregate_kl = KL(q(z) ‖ p(z)) = total_correlation + Σ dimension_kl.
 
     dimension_kl (d,) is KL(q(z_j) ‖ p(z_j)). `rate` is exact; the rest is estimated, with the `standard_errors`
-    (mutual_information, total_correlation, Σ dimension_kl). No mutual information is over `most` = log N.
+    (mutual_information, total_correlation, Σ dimension_kl). No mutual information is over `most` = log N; an estimate may
+    be, by as much as its standard error allows.
     """
 
     rate: float
@@ -42,6 +45,12 @@ class RateSplit:
         """log N, in nats: what it takes to tell N images apart."""
         return math.log(self.images)
 
+    @property
+    def at_ceiling(self) -> bool:
+        """Whether the mutual information is that of N images, not of the model: 95 % of log N or more. More images
+        would move nats to it from the rest of the rate, which is then an upper bound."""
+        return self.mutual_information > _AT_CEILING * self.most
+
 
 def log_aggregate(z: np.ndarray, mu: np.ndarray, logvar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """log q(z) and log q(z_j) of the aggregate posterior of N images, the mixture of their N posteriors, in nats.
@@ -55,18 +64,23 @@ def log_aggregate(z: np.ndarray, mu: np.ndarray, logvar: np.ndarray) -> tuple[np
     return joint, marginals
 
 
-def log_density(z: np.ndarray, mu: np.ndarray, logvar: np.ndarray) -> np.ndarray:
+def log_density(z: np.ndarray, mu: np.ndarray, logvar: np.ndarray, *, left_out: bool = False) -> np.ndarray:
     """log q(z) alone of `log_aggregate`, several times as fast: exponents are linear in z and z², one matrix product.
 
+    left_out: z (N, d) has a row for each image, for which q(z) is that of all the other images.
     Shapes: z (M, d), mu, logvar (N, d) → (M,) float64, in nats.
     """
     points, centres, spreads = (torch.as_tensor(np.asarray(part, np.float64)) for part in (z, mu, logvar))
     precision = torch.exp(-spreads)
     linear = torch.cat([centres * precision, -0.5 * precision], dim=1)
     constant = -0.5 * (centres.square() * precision + spreads + math.log(2 * math.pi)).sum(1)
-    pieces = points.split(max(1, _PAIRS_AT_ONCE // len(centres)))
-    sums = [_log_sum(torch.addmm(constant, torch.cat([piece, piece.square()], 1), linear.T)) for piece in pieces]
-    return (torch.cat(sums) - math.log(len(centres))).numpy()
+    sums, rows = [], max(1, _PAIRS_AT_ONCE // len(centres))
+    for start, piece in zip(range(0, len(points), rows), points.split(rows), strict=True):
+        pairs = torch.addmm(constant, torch.cat([piece, piece.square()], 1), linear.T)
+        if left_out:
+            pairs.diagonal(start).fill_(-math.inf)
+        sums.append(_log_sum(pairs))
+    return (torch.cat(sums) - math.log(len(centres) - left_out)).numpy()
 
 
 def _log_sum(value: Tensor) -> Tensor:
@@ -101,8 +115,9 @@ def split_rate(
     """The rate of N images, split, from their posteriors. Shapes: mu, logvar (N, d).
 
     The aggregate posterior is that of these N images, an exact mixture of N Gaussians, so that its density is known;
-    averages over it are taken over `draws` draws from each posterior. Part of what chance does to them is known, since
-    log q(z|x) − log p(z) has a known mean, KL(q(z|x) ‖ p(z)); that part is taken off each term (a control variate).
+    averages over it are taken over `draws` draws from each posterior, more where they were under 200 in all. Part of
+    what chance does to them is known, since log q(z|x) − log p(z) has a known mean, KL(q(z|x) ‖ p(z)); that part is
+    taken off each term (a control variate).
     What is left has no bias to speak of (1/N of its size), and the terms add up to the rate.
     What holds for N images is not what holds for the distribution that they come from: on average, the mutual
     information is lower by what KL(q(z) ‖ p(z)) is higher, the more so the fewer they are and the nearer it is to
@@ -116,7 +131,7 @@ def split_rate(
     if len(mu) < 2:
         raise UserError("The rate of a single picture has no parts. Take 2 or more.")
     centres, spreads = torch.as_tensor(mu), torch.as_tensor(logvar)
-    generator = torch.Generator().manual_seed(seed)
+    generator, draws = torch.Generator().manual_seed(seed), max(draws, math.ceil(_LEAST_DRAWS / len(mu)))
     rate = kl_standard_normal(centres, spreads).sum(1, dtype=torch.float64)
     rows, columns = max(1, _PAIRS_AT_ONCE // len(mu)), []
     weights = None if images is None else stratified_weights(len(mu), images, like=centres).log()
@@ -149,5 +164,6 @@ def _summed(terms: np.ndarray, controls: np.ndarray, rate: float, images: int) -
     terms = terms - controls @ slopes
     correlation, *dimensions = terms.mean(0).tolist()
     parts = (terms.sum(1), terms[:, 0], terms[:, 1:].sum(1))
-    errors = tuple(float(part.std() / math.sqrt(len(part))) for part in parts)
+    free = len(terms) - 1 - controls.shape[1]
+    errors = tuple(float(part.std() / math.sqrt(free)) for part in parts)
     return RateSplit(rate, rate - correlation - sum(dimensions), correlation, tuple(dimensions), errors, images)
