@@ -1,6 +1,7 @@
 """The derivation's numbers: every line holds, and closed forms agree with draws and with torch.distributions."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,19 @@ def test_every_line_has_a_value_and_a_place_to_touch_it(latent_dim: int) -> None
     for line in lines:
         assert re.search(r"\d", line.value), line
         assert line.touch in BY_ADDRESS, line
+
+
+@pytest.mark.parametrize(("information", "said"), [(2.5, "rate, 0.50 nats, is KL"), (6.9, "is at most 13.10 nats")])
+def test_the_rest_of_the_rate_is_an_upper_bound_where_the_information_is_at_its_ceiling(
+    information: float, said: str
+) -> None:
+    model = build(latent_dim=5).eval()
+    rate = 3.0 if information < 6 else 20.0
+    split = replace(SPLIT, rate=rate, mutual_information=information, total_correlation=rate - information - 0.4)
+    lines = [line for step in text.steps(derive(model, images(1)[0]), Checkpoint(model), split) for line in step.lines]
+    (why,) = (line.why for line in lines if "I(X; Z)" in line.formula)
+    assert said in why
+    assert ("at that ceiling" in why) == (information > 6)
 
 
 def test_each_term_leads_to_where_it_can_be_touched() -> None:

@@ -313,7 +313,7 @@ def test_the_test_loss_is_the_one_that_is_recorded(tmp_path):
 def test_codes_far_outside_the_prior_are_told(tmp_path):
     entries = [record(e, elbo=-100, kl=68.0, active=16, spread=7.4) for e in range(1, 7)]
     text = findings(tmp_path, entries)
-    assert "Samples from the prior fall outside the codes" in text
+    assert "Codes spread wider than the prior" in text
     assert "7.4" in text
     assert "Raise β above 1." in text
     for entry in entries:

@@ -523,13 +523,17 @@ def _views(d: Derivation, split: RateSplit | None) -> Step:
         )
     ]
     if split:
+        rest = f"The rest of the rate, {nats(split.aggregate_kl, 2)}, is KL(q(z) ‖ p(z))"
+        apart = f"To tell so many images apart takes log N = {nats(split.most, 2)}"
+        if split.at_ceiling:
+            rest = f"The rest of the rate, KL(q(z) ‖ p(z)), is at most {nats(split.aggregate_kl, 2)}"
+            apart += ": I(X; Z) is at that ceiling, and more images would take nats from the rest"
         lines.append(
             Line(
                 rf"I(X; Z) \le \mathbb{{E}}_x\!\left[{_KL_PRIOR}\right]",
                 f"over {split.images:,} test images: {amount(split.mutual_information)} ≤ {_bold(split.rate)}",
-                "What z tells about x cannot exceed the mean rate. The rest of the rate, "
-                f"{nats(split.aggregate_kl, 2)}, is KL(q(z) ‖ p(z)): how far all codes together are from the prior. "
-                f"To tell so many images apart takes log N = {nats(split.most, 2)}.",
+                f"What z tells about x cannot exceed the mean rate. {rest}: how far all codes together are from the "
+                f"prior. {apart}.",
                 "beta",
             )
         )

@@ -1,6 +1,6 @@
 """What the page of posterior collapse and holes shows: models of several β side by side, seen with the same z."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -8,14 +8,17 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from ui import beta_view, caching, layout, state, theme, turns
+from ui import beta_view, caching, layout, seen_codes, state, theme, turns
 from ui import latent_view as view
 from ui.components.latent_map import Atlas, Background, ByClass, Mark, latent_map_props
 from ui.decoded import decoded
 from ui.latent_view import Projection
+from ui.seen_codes import Codes
 from ui.state import Entry
+from ui.stepwise import Tell, stepwise
 from vae_core import failures, holes, imaging, rate_distortion
 from vae_core.checkpoint import Checkpoint, LatentSnapshot
+from vae_core.errors import UserError
 from vae_core.failures import Symptoms
 from vae_core.latent import rank_by_kl
 from vae_core.runs import Run
@@ -24,15 +27,18 @@ __all__ = [
     "PER_ROW",
     "Shown",
     "at_several_betas",
+    "collapses",
     "depths",
+    "examined",
     "kl_figure",
     "map_props",
     "map_z",
     "numbers",
-    "of_run",
+    "of_runs",
     "one",
     "pictures_png",
     "plane_pictures",
+    "ranged",
     "test_pictures",
     "where",
 ]
@@ -50,16 +56,26 @@ _FILE_SIDE = 84
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """One of the models side by side: as it answers at its β, with the snapshot of held-out images there."""
+    """One of the models side by side: as it answers at its β, with the snapshot of held-out images there, its symptoms
+    and those of the same network at β = 1, and the codes of the images that it was trained on, where they are known."""
 
     entry: Entry
     checkpoint: Checkpoint
     symptoms: Symptoms
+    at_one: Symptoms | None = None
+    seen: Codes | None = None
 
     @property
     def codes(self) -> LatentSnapshot:
         """The posteriors of the held-out images that everything here is measured on."""
         return self.checkpoint.snapshot
+
+    @property
+    def plane_codes(self) -> Codes:
+        """The posteriors that make up q(z), in the plane in which holes are looked for."""
+        plane = list(self.symptoms.plane)
+        mu, logvar = self.seen or (self.codes.mu, self.codes.logvar)
+        return mu[:, plane], logvar[:, plane]
 
     @property
     def title(self) -> str:
@@ -84,14 +100,36 @@ def at_several_betas(entry: Entry, checkpoint: Checkpoint) -> list[Shown]:
     Raises UserError as `beta_view.measured` does.
     """
     taken, (low, high) = beta_view.measured(entry, checkpoint), checkpoint.model.config.beta_range
-    betas = sorted({low, checkpoint.model.beta, high})
-    snapshots = [rate_distortion.at_beta(checkpoint.snapshot, taken, beta) for beta in betas]
-    return [_shown(entry, checkpoint, one, beta) for one, beta in zip(snapshots, betas, strict=True)]
+
+    def at(beta: float) -> Shown:
+        return _shown(entry, checkpoint, rate_distortion.at_beta(checkpoint.snapshot, taken, beta), beta)
+
+    at_one = at(1.0).symptoms if low <= 1 <= high else None
+    return [replace(at(beta), at_one=at_one) for beta in sorted({low, checkpoint.model.beta, high})]
 
 
-def of_run(run: Run) -> Shown:
-    """A model of one β, trained here. Raises UserError where its checkpoint cannot be read."""
-    return one(Entry(f"run-{run.name}", run.checkpoint, run.name), caching.load_checkpoint(run.checkpoint))
+def ranged() -> dict[str, Entry]:
+    """The models of a range of β, by id."""
+    return {key: other for key, other in state.entries().items() if beta_view.is_ranged(other)}
+
+
+def collapses(entry: Entry) -> bool:
+    """Whether no dimension of a model of a range of β is in use at the largest β."""
+    try:
+        curve = beta_view.curve_of(entry)
+    except UserError:
+        return False
+    return curve is not None and len(curve.betas) > 1 and not curve.active_units[-1]
+
+
+def of_runs(found: Sequence[Run]) -> list[Shown]:
+    """Models of one β, trained here alike. Raises UserError where a checkpoint cannot be read."""
+    shown = [
+        one(Entry(f"run-{run.name}", run.checkpoint, run.name), caching.load_checkpoint(run.checkpoint))
+        for run in found
+    ]
+    at_one = next((model.symptoms for model in shown if model.symptoms.beta == 1), None)
+    return [replace(model, at_one=at_one) for model in shown]
 
 
 def one(entry: Entry, checkpoint: Checkpoint) -> Shown:
@@ -104,20 +142,53 @@ def one(entry: Entry, checkpoint: Checkpoint) -> Shown:
 
 def _shown(entry: Entry, checkpoint: Checkpoint, snapshot: LatentSnapshot, beta: float) -> Shown:
     model = checkpoint.model.at(beta) if checkpoint.model.config.beta_range else checkpoint.model
-    symptoms = _examined(str(entry.path), caching.modified(entry.path), beta, snapshot)
+    symptoms = _examined(str(entry.path), caching.modified(entry.path), beta, False, snapshot, None)
     return Shown(entry, replace(checkpoint, model=model, snapshot=snapshot), symptoms)
 
 
-@st.cache_data(max_entries=32, show_spinner="Looking for holes …")
+def examined(shown: Sequence[Shown]) -> list[Shown]:
+    """The same models, examined again with the codes of the images that they were trained on as these come: in the
+    background, where those images are at hand."""
+    steps = {model.version: step for model in shown if (step := _looking(model))}
+    found = stepwise(
+        steps,
+        lambda _: None,
+        of=tuple(model.version for model in shown),
+        key="collapse_seen",
+        label="Encoding the images that the decoder was trained on, to look for holes",
+    )
+    return [replace(model, **found.get(model.version, {})) for model in shown]
+
+
+def _looking(model: Shown) -> Callable[[Tell], dict] | None:
+    """The step that finds the codes that the decoder was trained on, and examines the model again with them."""
+    encode, path, beta = seen_codes.encoding(model.entry, model.checkpoint), model.entry.path, model.symptoms.beta
+    if encode is None:
+        return None
+
+    def look(tell: Tell) -> dict:
+        seen = encode(tell)
+        return {"seen": seen, "symptoms": _examined(str(path), caching.modified(path), beta, True, model.codes, seen)}
+
+    return look
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
 @turns.in_turn
-def _examined(path: str, modified: int, beta: float, _snapshot: LatentSnapshot) -> Symptoms:  # noqa: ARG001
-    return failures.examine(_snapshot, beta)
+def _examined(
+    path: str,  # noqa: ARG001
+    modified: int,  # noqa: ARG001
+    beta: float,
+    with_seen: bool,  # noqa: ARG001
+    _snapshot: LatentSnapshot,
+    _seen: Codes | None,
+) -> Symptoms:
+    return failures.examine(_snapshot, beta, _seen)
 
 
 def depths(shown: Shown, z: np.ndarray) -> np.ndarray:
     """log p(z) − log q(z) in the model's plane, (M,) nats, of z (M, d); over `holes.HOLE_NATS` in a hole."""
-    plane = list(shown.symptoms.plane)
-    return holes.hole_depth(z[:, plane], shown.codes.mu[:, plane], shown.codes.logvar[:, plane])
+    return holes.hole_depth(z[:, list(shown.symptoms.plane)], *shown.plane_codes)
 
 
 def where(depth: float) -> str:
@@ -163,7 +234,7 @@ def map_props(shown: Shown, atlas: Atlas, marks: Sequence[tuple[str, np.ndarray]
         label=f"Latent map at {shown.title}",
         file=f"latent-map-beta-{shown.symptoms.beta:g}",
         atlas=atlas,
-        background=_hatched(shown.version, shown.symptoms.plane, shown.codes),
+        background=_hatched(shown.version, shown.seen is not None, shown.plane_codes),
         contours=projection.is_latent,
         marks=[Mark(*projection.place(z[None])[0], name) for name, z in marks],
         placeable=True,
@@ -186,14 +257,13 @@ def _colour(shown: Shown) -> ByClass:
 
 @st.cache_resource(max_entries=12, show_spinner=False)
 @turns.in_turn
-def _hatched(version: str, plane: tuple[int, ...], _codes: LatentSnapshot) -> Background:  # noqa: ARG001
+def _hatched(version: str, with_seen: bool, _codes: Codes) -> Background:  # noqa: ARG001
     """The square ±3.5 of the plane, hatched where it lies in a hole, no more than 3 σ from the prior's middle."""
     middles = _EXTENT * (2 * np.arange(_CELLS) + 1 - _CELLS) / _CELLS
-    x, y = np.meshgrid(middles, middles[::-1])
-    points = np.stack([x, y], -1).reshape(-1, 2) if len(plane) == 2 else middles[:, None]
-    depth = holes.hole_depth(points, _codes.mu[:, list(plane)], _codes.logvar[:, list(plane)])
-    inside = np.linalg.norm(points, axis=1) < 3
-    hole = np.broadcast_to(((depth > holes.HOLE_NATS) & inside).reshape(-1, _CELLS), (_CELLS, _CELLS))
+    depth = holes.depths_on_grid(middles, *_codes)
+    square = middles**2 if depth.ndim == 1 else middles[:, None] ** 2 + middles**2
+    hole = (depth > holes.HOLE_NATS) & (square < 9)
+    hole = np.broadcast_to(hole[None] if depth.ndim == 1 else hole[::-1], (_CELLS, _CELLS))
     pixels = np.repeat(np.repeat(hole, _CELL_PIXELS, 0), _CELL_PIXELS, 1)
     step, width = _HATCH
     lines = np.add.outer(np.arange(len(pixels)), np.arange(len(pixels))) % step < width
@@ -230,7 +300,7 @@ def numbers(shown: Sequence[Shown]) -> pd.DataFrame:
         "σ of q(z|x), median": lambda s: f"{s.sigma:.3f}",
         "Mean of μ² + σ²; the prior’s is 1": lambda s: f"{s.second_moment:.2f}",
         "Samples from the prior in holes": lambda s: f"{s.prior_in_holes:.1%}",
-        "Codes of unseen images in holes": lambda s: f"{s.fresh_in_holes:.1%}",
+        "Codes of unseen images in holes": lambda s: f"{s.codes_in_holes:.1%}",
     }
     values = [[say(model.symptoms).replace("-", "−") for model in shown] for say in rows.values()]
     return pd.DataFrame(values, index=list(rows), columns=[model.title for model in shown])

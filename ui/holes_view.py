@@ -10,19 +10,21 @@ import streamlit as st
 import torch
 from PIL import Image
 
-from ui import interpolation, latent_view, layout, theme, turns
+from ui import caching, interpolation, latent_view, layout, seen_codes, theme, turns
 from ui.beta_view import Seen
 from ui.components.latent_map import Background, ByClass, Mark, latent_map, latent_map_props, read_selection, send_atlas
 from ui.guards import say_errors
 from ui.information_view import codes
+from ui.seen_codes import Codes
+from ui.stepwise import stepwise
 from vae_core import latent
-from vae_core.checkpoint import LatentSnapshot
-from vae_core.holes import HOLE_NATS, fresh_share, hole_depth, prior_share
+from vae_core.checkpoint import Checkpoint, LatentSnapshot
+from vae_core.holes import HOLE_NATS, code_share, depths_on_grid, hole_depth, prior_share
 from vae_core.imaging import to_uint8
 from vae_core.information import log_density
 from vae_core.objective import kl_standard_normal
 
-__all__ = ["deepest_hole", "log_ratio", "show", "verdict"]
+__all__ = ["deepest_hole", "log_ratio", "shares_sentence", "show", "verdict"]
 
 _GRID = 121
 _LEAST_EXTENT, _MOST_EXTENT = 3.5, 8.0
@@ -41,28 +43,56 @@ def show(seen: Seen) -> None:
         return
     st.markdown(
         "Samples are drawn from the prior p(z), but the decoder has only seen codes from the aggregate posterior q(z). "
-        "Bright: more codes than the prior puts there. Dark: a **hole**, where the prior draws and no code has been. "
+        "Bright: more codes than the prior puts there. Dark: a **hole**, where the prior draws and few codes come. "
         "**Point** at a place to see it decoded; **click** for its numbers."
     )
     dimensions = _dimensions(found) if found.mu.shape[1] > 2 else (0, 1)
-    plane = _Plane(seen, found, dimensions)
+    checkpoint = _answering(seen)
+    plane = _Plane(seen, checkpoint, found, _trained_on(seen, checkpoint), dimensions)
     st.fragment(say_errors(_map_and_place))(plane)
     send_atlas(latent_view.plane_atlas(plane.key, plane.checkpoint, plane.projection), key="information_atlas")
 
 
-class _Plane:
-    """Two dimensions of a model at one β: its codes there, the model that answers for this β, and log q − log p."""
+def _answering(seen: Seen) -> Checkpoint:
+    """The checkpoint as it answers at the β that is looked at."""
+    return replace(seen.checkpoint, model=seen.checkpoint.model.at(seen.beta)) if seen.is_ranged else seen.checkpoint
 
-    def __init__(self, seen: Seen, found: LatentSnapshot, dimensions: tuple[int, int]) -> None:
-        self.found, self.dimensions = found, dimensions
-        model = seen.checkpoint.model.at(seen.beta) if seen.is_ranged else seen.checkpoint.model
-        self.checkpoint = replace(seen.checkpoint, model=model)
+
+def _trained_on(seen: Seen, checkpoint: Checkpoint) -> Codes | None:
+    """The codes of the images that the decoder was trained on, once they are worked out in the background."""
+    encode = seen_codes.encoding(seen.entry, checkpoint)
+    found = stepwise(
+        {"codes": encode} if encode else {},
+        lambda _: None,
+        of=(str(seen.entry.path), caching.modified(seen.entry.path), seen.beta),
+        key="information_seen",
+        label="Encoding the images that the decoder was trained on",
+    )
+    return found.get("codes")
+
+
+class _Plane:
+    """Two dimensions of a model at one β: the codes there of the images that it was trained on, or else of test images,
+    the model that answers for this β, and log q − log p."""
+
+    def __init__(
+        self,
+        seen: Seen,
+        checkpoint: Checkpoint,
+        found: LatentSnapshot,
+        trained_on: Codes | None,
+        dimensions: tuple[int, int],
+    ) -> None:
+        self.found, self.dimensions, self.checkpoint, self.trained_on = found, dimensions, checkpoint, trained_on
+        self.codes = trained_on or (found.mu, found.logvar)
         self.projection = latent_view.straight_projection(found, "dimensions", dimensions)
         self.key = f"{latent_view.version(seen.entry, self.checkpoint)} {self.projection.key}"
-        self.mu, self.logvar = (part[:, list(dimensions)].astype(np.float64) for part in (found.mu, found.logvar))
-        extent = float(np.clip(1.1 * np.abs(self.mu).max(), _LEAST_EXTENT, _MOST_EXTENT))
+        self.held_out = tuple(part[:, list(dimensions)] for part in (found.mu, found.logvar))
+        self.there = tuple(part[:, list(dimensions)] for part in self.codes)
+        extent = float(np.clip(1.1 * np.abs(self.held_out[0]).max(), _LEAST_EXTENT, _MOST_EXTENT))
         self.values = np.linspace(-extent, extent, _GRID)
-        self.ratio = log_ratio(self.values, self.mu, self.logvar)
+        self.name = f"{self.key} of {len(self.codes[0])}"
+        self.ratio = log_ratio(self.values, *self.there)
 
 
 def _map_and_place(plane: _Plane) -> None:
@@ -80,12 +110,7 @@ def _map_and_place(plane: _Plane) -> None:
             st.markdown("Click the map, a hole or a crowded place: what the decoder makes of it appears here.")
         else:
             _place(plane, place)
-        drawn, fresh = _shares(plane.key, plane.mu, plane.logvar)
-        st.caption(
-            f"Of draws from the prior, {drawn:.0%} fall into holes of this plane, where the prior is "
-            f"{math.exp(HOLE_NATS):.0f} times as dense as q(z), or more; of the codes of unseen pictures, {fresh:.0%} "
-            "do."
-        )
+        st.caption(shares_sentence(plane.trained_on, len(plane.found), *_shares(plane.name, plane)))
 
 
 def _dimensions(found: LatentSnapshot) -> tuple[int, int]:
@@ -119,15 +144,29 @@ def log_ratio(values: np.ndarray, mu: np.ndarray, logvar: np.ndarray) -> np.ndar
 
     Shapes: values (G,), mu, logvar (N, 2) → (G, G): columns are the first dimension, rows the second.
     """
-    points = np.stack([axis.ravel() for axis in np.meshgrid(values, values)], axis=1)
-    return -hole_depth(points, mu, logvar).reshape(len(values), -1)
+    return -depths_on_grid(values, mu, logvar)
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
 @turns.in_turn
-def _shares(key: str, _mu: np.ndarray, _logvar: np.ndarray) -> tuple[float, float]:  # noqa: ARG001 (the cache's key)
-    """Of draws from the prior, and of codes of unseen images: the shares in holes."""
-    return prior_share(_mu, _logvar), fresh_share(_mu, _logvar)
+def _shares(name: str, _plane: _Plane) -> tuple[float, float]:  # noqa: ARG001 (the cache's key)
+    """Of draws from the prior, and of codes of held-out images: the shares in holes."""
+    return prior_share(*_plane.there), code_share(*_plane.held_out, _plane.there if _plane.trained_on else None)
+
+
+def shares_sentence(trained_on: Codes | None, held_out: int, prior: float, codes: float) -> str:
+    """What the shares of the prior and of held-out images' codes that lie in holes say."""
+    dense = f"where the prior is {math.exp(HOLE_NATS):.0f} times as dense as q(z), or more"
+    if trained_on:
+        return (
+            f"q(z) is that of the {len(trained_on[0]):,} pictures that the decoder was trained on. Of the prior’s "
+            f"draws, {prior:.1%} fall into holes of this plane, {dense}; of unseen pictures’ codes, {codes:.1%} do."
+        )
+    return (
+        f"q(z) is that of {held_out:,} test pictures alone. Of the prior’s draws, {prior:.1%} fall into gaps between "
+        f"their codes, {dense}; of these codes, {codes:.1%} fall into gaps that the others leave. Only if that is far "
+        "less are the gaps holes of the model."
+    )
 
 
 def deepest_hole(values: np.ndarray, ratio: np.ndarray) -> tuple[float, float]:
@@ -147,7 +186,7 @@ def _map(plane: _Plane, place: tuple[float, float] | None) -> None:
         item="Test image",
         label="Aggregate posterior over the prior",
         file="aggregate-posterior",
-        background=_background(plane.key, plane.values, plane.ratio),
+        background=_background(plane.name, plane.values, plane.ratio),
         contours=True,
         marks=[Mark(*place, "here")] if place else [],
         placeable=True,
@@ -202,19 +241,24 @@ def _place(plane: _Plane, place: tuple[float, float]) -> None:
     flat = z.shape[1] == 2
     st.markdown(f"**Decoded at {names}**".replace("-", "−") + ("" if flat else ", all others 0"))
     layout.picture(to_uint8(latent.decode(plane.checkpoint.model, z))[0], target=168)
-    joint = log_density(z, plane.found.mu, plane.found.logvar)[0]
+    joint = log_density(z, *plane.codes)[0]
     with st.container(horizontal=True, gap="large"):
         st.metric("log q(z)", layout.nats(joint, 2), width="content")
         st.metric("log p(z)", layout.nats(interpolation.log_prior(z[0]), 2), width="content")
-    st.markdown(verdict(-hole_depth(at, plane.mu, plane.logvar)[0]))
+    st.markdown(verdict(-hole_depth(at, *plane.there)[0], trained_on=plane.trained_on is not None))
     if not flat:
         st.caption("The sentence speaks of the two dimensions of the map; the numbers of all.")
 
 
-def verdict(difference: float) -> str:
-    """What log q − log p says of a place, in a sentence."""
+def verdict(difference: float, *, trained_on: bool) -> str:
+    """What log q − log p says of a place, in a sentence; trained_on: q is of what the decoder was trained on."""
     times = math.exp(min(abs(difference), 700))
     how = f"{times:.1f} times" if times < 10 else f"{times:,.0f} times" if times < 1e4 else "more than 10,000 times"
+    if difference < -HOLE_NATS and not trained_on:
+        return (
+            f"A gap between codes: the prior draws here {how} as often as those of these pictures come here. With more "
+            "pictures it may close."
+        )
     if difference < -HOLE_NATS:
         return (
             f"A hole: the prior draws here {how} as often as codes of pictures come here, so that little has taught "

@@ -16,7 +16,7 @@ from vae_core import export, rate_distortion
 from vae_core.checkpoint import BetaSnapshot, LatentSnapshot
 from vae_core.information import RateSplit, split_rate
 
-__all__ = ["codes", "of_all_sentence", "show", "split_bars", "split_csv", "split_figure"]
+__all__ = ["beside_sentence", "codes", "of_all_sentence", "show", "split_bars", "split_csv", "split_figure"]
 
 PARTS = {
     "mutual_information": "I(x; z)",
@@ -128,12 +128,16 @@ def _numbers(split: RateSplit) -> None:
 
 def of_all_sentence(alone: RateSplit, batch: RateSplit) -> str:
     """Between what the mutual information of all training images lies, from the same images' two splits."""
+    low, high = min(alone.mutual_information, alone.rate), min(batch.mutual_information, alone.rate)
+    estimate = "the minibatch-stratified estimator of Chen et al. 2018 says when it takes them for a batch of all"
+    if high < batch.mutual_information:
+        above = f"the rate: what {estimate}, {layout.nats(batch.mutual_information, 2)}, is over that"
+    else:
+        above = f"what {estimate}"
     return (
         f"Of all {batch.images:,} pictures that the model was trained on, I(x; z) lies between "
-        f"**{layout.nats(alone.mutual_information, 2)}**, what {alone.images:,} say alone, and "
-        f"**{layout.nats(batch.mutual_information, 2)}**, what the minibatch-stratified estimator of Chen et al. 2018 "
-        "says when it takes them for a batch of all: on average the first is too low and the second too high, both "
-        "the less the larger the batch."
+        f"**{layout.nats(low, 2)}**, what {alone.images:,} say alone, and **{layout.nats(high, 2)}**, {above}. On "
+        "average the first is too low and the estimator too high, both the less the larger the batch."
     )
 
 
@@ -225,6 +229,7 @@ def _side_by_side(seen: Seen) -> None:
     def draw(found: dict[str, RateSplit | None]) -> None:
         splits = {title: split for title, split in found.items() if split is not None}
         layout.chart(split_bars(splits), "The parts of the rate by model", key="information_beside_chart")
+        st.caption(beside_sentence(list(splits.values())))
 
     stepwise(
         {mine: _here(seen)} | {title: lambda tell, of=of: _split_of(*of, tell) for title, of in beside.items()},
@@ -242,6 +247,16 @@ def _split_of(path: str, modified: int, _tell: Tell) -> RateSplit | None:
     return None if snapshot is None else _split(path, modified, math.nan, _codes(snapshot, None, math.nan), _tell)
 
 
+def beside_sentence(splits: list[RateSplit]) -> str:
+    """Which of the bars can be compared, from how many images each is made."""
+    if not any(split.at_ceiling for split in splits):
+        return "The line in a bar is log N, the most that I(x; z) can be of its N test images."
+    return (
+        "The line in a bar is log N, the most that I(x; z) can be of its N test images. Hatched: I(x; z) is at that "
+        "ceiling, so that the other two parts are upper bounds: more images would move nats from them to I(x; z)."
+    )
+
+
 def split_bars(splits: dict[str, RateSplit]) -> go.Figure:
     """The parts of the rate as one bar a model under its title, the first on top."""
     chart = theme.figure("nats", "", height=120 + 64 * len(splits), hovermode="closest", barmode="stack", bargap=0.5)
@@ -255,14 +270,34 @@ def split_bars(splits: dict[str, RateSplit]) -> go.Figure:
             name=name,
             orientation="h",
             marker_color=COLOURS[part],
+            marker_pattern_shape=[_pattern(split, part) for split in splits.values()],
             text=[f"{value:.2f}" for value in values],
             textangle=0,
             textposition="inside",
             insidetextanchor="middle",
             hovertemplate=f"{name}: %{{customdata:.3f}} nats<extra></extra>",
         )
-    for title in splits:
+    chart.add_scatter(
+        x=[split.most for split in splits.values()],
+        y=list(splits),
+        name="log N",
+        mode="markers",
+        marker={"symbol": "line-ns-open", "size": 30, "color": theme.TERM_COLOURS["total"], "line": {"width": 3}},
+        hovertemplate="log N: %{x:.3f} nats<extra></extra>",
+    )
+    for title, split in splits.items():
         chart.add_annotation(
-            x=0, y=title, text=title, showarrow=False, xanchor="left", yanchor="bottom", yshift=15, font={"size": 12}
+            x=0,
+            y=title,
+            text=f"{title} · N = {split.images:,}",
+            showarrow=False,
+            xanchor="left",
+            yanchor="bottom",
+            yshift=15,
+            font={"size": 12},
         )
     return chart.update_yaxes(autorange="reversed", showticklabels=False)
+
+
+def _pattern(split: RateSplit, part: str) -> str:
+    return "/" if split.at_ceiling and part != "mutual_information" else ""

@@ -50,7 +50,7 @@ def _rate(config: RunConfig, record: dict) -> Finding | None:
         return Finding(
             "note",
             "β = 0 makes this a plain autoencoder: nothing draws the codes towards the prior, so samples from the "
-            "prior fall into holes between them. Raise β to close the holes.",
+            "prior may fall into holes between them. Raise β to close the holes.",
         )
     if test["kl"] < _SILENT_NATS or active == 0:
         return Finding(
@@ -63,7 +63,7 @@ def _rate(config: RunConfig, record: dict) -> Finding | None:
     if test.get("second_moment", 1.0) > _FAR:  # runs of old have none
         return Finding(
             "warning",
-            f"Samples from the prior fall outside the codes: these spread wide, with a mean μ² + σ² of "
+            f"Codes spread wider than the prior, whose samples may fall between them: the mean of μ² + σ² is "
             f"{test['second_moment']:.1f} where the prior has 1. "
             + (f"Raise β above {beta:g}." if weighed else "Try β-VAE, whose β draws them to the prior."),
         )

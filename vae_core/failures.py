@@ -18,14 +18,19 @@ __all__ = ["VERDICTS", "Symptoms", "comparison", "diagnosis", "examine", "verdic
 
 VERDICTS = {
     "holes": "Holes",
+    "narrow": "Almost an autoencoder",
+    "open": "Too few images to tell",
     "collapse": "Posterior collapse",
     "partial": "Partly collapsed",
+    "spare": "Dimensions to spare",
     "neither": "Neither failure",
 }
 
 _SILENT_NATS = 0.1
-_SOME_HOLES, _MANY_HOLES = 0.05, 0.5
+_SOME_HOLES, _MANY_HOLES = 0.05, 0.1
+_CLEARLY = 4.0
 _FAR = 2.0
+_LOST = 0.1
 
 
 @dataclass(frozen=True)
@@ -35,8 +40,11 @@ class Symptoms:
     distortion is −E_q[log p(x|z)], kl (d,) that of each latent dimension. mutual_information is I(x; z) between the N
     images and their codes, at most log N. sigma is the median posterior standard deviation; second_moment is
     E[μ² + σ²] averaged over dimensions, 1 for the prior. plane names the two dimensions with the largest KL (or the
-    only one), in which holes are looked for: prior_in_holes and fresh_in_holes are the shares of draws from the prior,
-    and of codes of unseen images, that lie in holes; see `holes`.
+    only one), in which holes are looked for: prior_in_holes is the share of the prior that lies in holes; see `holes`.
+
+    seen is how many images the decoder was trained on, where q(z) is that of all of these; codes_in_holes is then the
+    share of codes of held-out images in its holes. Where those images are not at hand, seen is 0, q(z) is that of the
+    held-out images, and codes_in_holes the share of their codes in holes that the others leave.
     """
 
     beta: float
@@ -49,12 +57,24 @@ class Symptoms:
     second_moment: float
     plane: tuple[int, ...]
     prior_in_holes: float
-    fresh_in_holes: float
+    codes_in_holes: float
+    seen: int = 0
 
     @property
     def rate(self) -> float:
         """KL(q(z|x) ‖ p(z)), all dimensions together."""
         return sum(self.kl)
+
+    @property
+    def silent(self) -> int:
+        """How many dimensions are not active."""
+        return len(self.kl) - self.active_units
+
+    @property
+    def holes_are_told(self) -> bool:
+        """Whether holes are those of the model and not for want of images: q(z) is that of what the decoder was trained
+        on, or far fewer codes than draws from the prior lie in holes."""
+        return bool(self.seen) or self.codes_in_holes * _CLEARLY < self.prior_in_holes
 
     @property
     def elbo(self) -> float:
@@ -67,13 +87,18 @@ class Symptoms:
         return math.log(self.images)
 
 
-def examine(snapshot: LatentSnapshot, beta: float) -> Symptoms:
+def examine(snapshot: LatentSnapshot, beta: float, seen: tuple[np.ndarray, np.ndarray] | None = None) -> Symptoms:
     """The symptoms of a model trained for `beta`, from what it says of held-out images. Raises UserError for fewer
-    than two images."""
+    than two images.
+
+    seen: mu and logvar (M, d) of the images that it was trained on.
+    """
     mu, logvar = (np.asarray(part, np.float64) for part in (snapshot.mu, snapshot.logvar))
     split = split_rate(mu, logvar)
     kl = kl_standard_normal(torch.from_numpy(mu), torch.from_numpy(logvar)).mean(0).numpy()
     plane = sorted(rank_by_kl(kl)[:2].tolist())
+    codes = mu[:, plane], logvar[:, plane]
+    known = tuple(part[:, plane] for part in seen) if seen else None
     return Symptoms(
         beta=beta,
         images=len(mu),
@@ -84,27 +109,42 @@ def examine(snapshot: LatentSnapshot, beta: float) -> Symptoms:
         sigma=float(np.median(np.exp(0.5 * logvar))),
         second_moment=float(np.mean(mu**2 + np.exp(logvar))),
         plane=tuple(plane),
-        prior_in_holes=holes.prior_share(mu[:, plane], logvar[:, plane]),
-        fresh_in_holes=holes.fresh_share(mu[:, plane], logvar[:, plane]),
+        prior_in_holes=holes.prior_share(*(known or codes)),
+        codes_in_holes=holes.code_share(*codes, known),
+        seen=len(seen[0]) if seen else 0,
     )
 
 
-def verdict(found: Symptoms) -> str:
-    """One of VERDICTS.
+def verdict(found: Symptoms, at_one: Symptoms | None = None) -> str:
+    """One of VERDICTS; `at_one` are the symptoms of the same network at β = 1.
 
-    'collapse' below 0.1 nats of rate or without an active unit; 'holes' where half the draws from the prior lie in
-    holes or the second moment is over 2; 'partial' where half the dimensions or more are silent.
+    'collapse' below 0.1 nats of rate or without an active unit; 'partial' above β = 1, where more dimensions are silent
+    than at β = 1 or, if that is not known, half of them; 'holes' where a tenth of the prior lies in holes, 'open' where
+    it seems so but the images are too few to tell; 'narrow' below β = 1, where the ELBO is lower than at β = 1 by over
+    a tenth of the rate there; 'spare' where half the dimensions are silent for no such reason.
     """
     if found.rate < _SILENT_NATS or not found.active_units:
         return "collapse"
-    if found.prior_in_holes > _MANY_HOLES or found.second_moment > _FAR:
+    half = found.silent >= len(found.kl) / 2
+    if found.beta > 1 and (found.silent > at_one.silent if at_one else half):
+        return "partial"
+    gaps = found.prior_in_holes > _MANY_HOLES
+    if gaps and found.holes_are_told:
         return "holes"
-    return "partial" if found.active_units <= len(found.kl) / 2 else "neither"
+    if at_one and found.beta < 1 and at_one.elbo - found.elbo > _LOST * at_one.rate:
+        return "narrow"
+    if gaps:
+        return "open"
+    return "spare" if half else "neither"
 
 
-def diagnosis(found: Symptoms) -> str:
-    """What the symptoms mean, in some sentences."""
-    return {"holes": _holes, "collapse": _collapse, "partial": _partial, "neither": _neither}[verdict(found)](found)
+def diagnosis(found: Symptoms, at_one: Symptoms | None = None) -> str:
+    """What the symptoms mean, in some sentences; `at_one` as in `verdict`."""
+    kind = verdict(found, at_one)
+    if kind == "collapse":
+        return _collapse(found)
+    beginning = {"holes": _holes, "narrow": _narrow, "partial": _partial, "spare": _spare}.get(kind, _plain)
+    return f"{beginning(found, at_one)} {_in_holes(found)}"
 
 
 def _price(found: Symptoms) -> str:
@@ -118,53 +158,91 @@ def _told_apart(found: Symptoms) -> str:
     )
 
 
+def _wide(found: Symptoms) -> str:
+    return f"Posteriors are σ = {found.sigma:.2g} wide, with {_told_apart(found)}."
+
+
+def _against(found: Symptoms, at_one: Symptoms | None) -> str:
+    """What β buys and loses against β = 1."""
+    if at_one is None or found.beta == 1:
+        return ""
+    terms = ("rate", "distortion", "elbo")
+    kl, reconstruction, elbo = (_change(getattr(found, term) - getattr(at_one, term)) for term in terms)
+    return f" Against β = 1, the KL is {kl}, the reconstruction term {reconstruction} and the ELBO {elbo}."
+
+
+def _change(nats: float) -> str:
+    return f"{abs(nats):.1f} nats {'higher' if nats > 0 else 'lower'}"
+
+
 def _in_holes(found: Symptoms) -> str:
     where = "" if len(found.kl) <= 2 else " in the plane of the two busiest dimensions alone"
-    return f"{_percent(found.prior_in_holes)} of the prior’s samples fall into holes{where}"
+    prior, codes = _percent(found.prior_in_holes), _percent(found.codes_in_holes)
+    if found.prior_in_holes < _SOME_HOLES:
+        return f"{prior} of the prior’s samples fall into holes{where}."
+    if found.seen:
+        return (
+            f"{prior} of the prior’s samples fall into holes{where}, where the decoder has hardly been trained; of "
+            f"unseen images’ codes, {codes} do."
+        )
+    if found.holes_are_told:
+        return f"{prior} of the prior’s samples fall into holes{where}, and only {codes} of the codes themselves."
+    return (
+        f"{prior} of the prior’s samples lie far from the codes of these {found.images:,} images{where}, but so do "
+        f"{codes} of the codes themselves from the others: so few images cannot tell holes from the gaps between them."
+    )
 
 
 def _percent(share: float) -> str:
     return f"{share:.1%}" if 0 < share < 0.1 else f"{share:.0%}"
 
 
-def _holes(found: Symptoms) -> str:
+def _holes(found: Symptoms, at_one: Symptoms | None) -> str:
+    square = f"{found.second_moment:.1f}"
+    if found.second_moment > _FAR:
+        spread = f"little keeps codes near the prior: their mean square is {square}, the prior’s is 1."
+    else:
+        spread = f"codes leave gaps, though they stay near the prior: their mean square is {square}, the prior’s 1."
+    return f"A nat of code {_price(found)}, and {spread}{_against(found, at_one)} {_wide(found)}"
+
+
+def _narrow(found: Symptoms, at_one: Symptoms | None) -> str:
     return (
-        f"A nat of code {_price(found)}, so nothing keeps codes near the prior or lets them overlap. Each image has a "
-        f"place of its own, σ = {found.sigma:.2g} wide ({_told_apart(found)}); the codes’ mean square is "
-        f"{found.second_moment:.1f}, the prior’s is 1. {_in_holes(found)}, where the decoder was never trained."
+        f"A nat of code {_price(found)}, so that codes are hardly kept from becoming points, as those of an "
+        f"autoencoder are.{_against(found, at_one)} {_wide(found)}"
     )
 
 
 def _collapse(found: Symptoms) -> str:
     return (
         f"A nat of code {_price(found)}, more than it saves. The encoder gives up: q(z|x) is the prior whatever x is "
-        f"({_units(found)}, KL {_little(found.rate)}, σ = {found.sigma:.2g}), and z says nothing of the image "
+        f"({_silent(found)}, KL {_little(found.rate)}, σ = {found.sigma:.2g}), and z says nothing of the image "
         f"(I(x; z): {_little(found.mutual_information)}). Every image is drawn as the same average. Of the prior’s "
         f"samples {_percent(found.prior_in_holes)} fall into holes, and all look alike."
     )
 
 
-def _partial(found: Symptoms) -> str:
+def _partial(found: Symptoms, at_one: Symptoms | None) -> str:
+    before = f", {at_one.silent or 'none'} at β = 1" if at_one else ""
     return (
-        f"A nat of code {_price(found)}, which most dimensions are not worth: {_units(found)}, the others equal the "
-        f"prior. {found.rate:.1f} nats of KL are left, with {_told_apart(found)}. {_in_holes(found)}{_few(found)}."
+        f"A nat of code {_price(found)}, which not all dimensions are worth: {_silent(found)}{before}."
+        f"{_against(found, at_one)} {found.rate:.1f} nats of KL are left. {_wide(found)}"
     )
 
 
-def _neither(found: Symptoms) -> str:
+def _spare(found: Symptoms, at_one: Symptoms | None) -> str:
     return (
-        f"A nat of code {_price(found)} and earns it: {_units(found)}, {found.rate:.1f} nats of KL. Posteriors are "
-        f"σ = {found.sigma:.2g} wide, with {_told_apart(found)}; the codes’ mean square of {found.second_moment:.2f} "
-        f"is near the prior’s 1. {_in_holes(found)}{_few(found)}."
+        f"{_silent(found)}: {found.rate:.1f} nats of code take no more than {found.active_units}. That is a failure "
+        "only if a smaller β or a KL warm-up brings others back at a higher ELBO."
+        f"{_against(found, at_one)} {_wide(found)}"
     )
 
 
-def _few(found: Symptoms) -> str:
-    """Whether what looks like holes may be for want of images."""
-    if found.prior_in_holes < _SOME_HOLES or found.fresh_in_holes < found.prior_in_holes / 2:
-        return ""
+def _plain(found: Symptoms, at_one: Symptoms | None) -> str:
+    earns = " and earns it" if found.beta == 1 else ""
     return (
-        f", but so do {_percent(found.fresh_in_holes)} of unseen images’ codes: so few images leave gaps of their own"
+        f"A nat of code {_price(found)}{earns}: {_silent(found)}, {found.rate:.1f} nats of KL."
+        f"{_against(found, at_one)} {_wide(found)} The codes’ mean square is {found.second_moment:.2f}, the prior’s 1."
     )
 
 
@@ -172,8 +250,8 @@ def _little(nats: float) -> str:
     return f"{nats:.2f} nats" if nats >= 0.01 else "under 0.01 nats"
 
 
-def _units(found: Symptoms) -> str:
-    return f"{found.active_units} of {len(found.kl)} units active"
+def _silent(found: Symptoms) -> str:
+    return f"{found.silent or 'none'} of {len(found.kl)} dimensions {'is' if found.silent < 2 else 'are'} silent"
 
 
 def comparison(found: Sequence[Symptoms]) -> str:

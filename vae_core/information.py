@@ -24,8 +24,8 @@ class RateSplit:
     aggregate_kl = KL(q(z) ‖ p(z)) = total_correlation + Σ dimension_kl.
 
     dimension_kl (d,) is KL(q(z_j) ‖ p(z_j)). `rate` is exact; the rest is estimated, with the `standard_errors`
-    (mutual_information, total_correlation, Σ dimension_kl). No mutual information is over `most` = log N; an estimate may
-    be, by as much as its standard error allows.
+    (mutual_information, total_correlation, Σ dimension_kl). No mutual information is over `most` = log N; an estimate
+    may be, by as much as its standard error allows.
     """
 
     rate: float

@@ -3,7 +3,7 @@
 import numpy as np
 import streamlit as st
 
-from ui import beta_view, failure_runs, failure_view, layout, reconstruction, state
+from ui import failure_runs, failure_view, layout, reconstruction, state
 from ui import latent_view as view
 from ui.components.latent_map import latent_map, read_selection, send_atlas
 from ui.components.picture_grid import picture_grid, picture_grid_index
@@ -16,7 +16,14 @@ from vae_core.holes import HOLE_NATS
 
 SAMPLES = 3 * failure_view.PER_ROW
 RANGE, ALIKE, DIGITS = "One model at three β", "Three like this one", "Three on digits"
-ICONS = {"holes": ("orange", "blur_on"), "collapse": ("red", "compress"), "partial": ("orange", "compress")}
+ICONS = {
+    "holes": ("orange", "blur_on"),
+    "narrow": ("orange", "grain"),
+    "open": ("grey", "question_mark"),
+    "collapse": ("red", "compress"),
+    "partial": ("orange", "compress"),
+    "spare": ("blue", "compress"),
+}
 SIDE = 56  # screen pixels for a picture
 
 
@@ -42,7 +49,7 @@ def trained(checkpoint, source):
     configs = failure_runs.alike(config, checkpoint.record["train"]) if like_this else failure_runs.on_digits()
     found = failure_runs.finished(configs)
     if found:
-        return [failure_view.of_run(run) for run in found]
+        return failure_view.of_runs(found)
     first, *_, last = (f"{config.train.beta:g}" for config in configs)
     st.markdown(
         f"Three ordinary runs of {configs[0].train.epochs} epochs, one after the other: β = {first}, 1 and {last}. "
@@ -52,13 +59,23 @@ def trained(checkpoint, source):
     return []
 
 
-def ways_to_a_range():
-    """Models that can show both failures at once."""
-    ranged = {key: other for key, other in state.entries().items() if beta_view.is_ranged(other)}
+def ways(entries):
+    """Buttons that select other models."""
     with st.container(horizontal=True):
-        for key, other in ranged.items():
+        for key, other in entries.items():
             name = f"Open {state.title(other)}"
             st.button(name, key=f"collapse_open_{key}", on_click=state.choose, args=(key,), icon=":material/balance:")
+
+
+def say_if_not_collapsed(model):
+    """That the largest β here makes no collapse, where it does not, and what does."""
+    if failures.verdict(model.symptoms, model.at_one) == "collapse":
+        return
+    st.caption(
+        f"{model.title} is not enough to collapse this model all the way. **{DIGITS}** makes one that does, in some "
+        "seconds; so does, without training:"
+    )
+    ways({key: other for key, other in failure_view.ranged().items() if failure_view.collapses(other)})
 
 
 def map_key(i):
@@ -107,12 +124,12 @@ def diagnoses(shown):
     """Each model's β, what it suffers from, and why."""
     for column, model in columns(shown):
         with column:
-            kind = failures.verdict(model.symptoms)
+            kind = failures.verdict(model.symptoms, model.at_one)
             colour, icon = ICONS.get(kind, ("green", "check"))
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.subheader(model.title, anchor=False, width="content")
                 st.badge(failures.VERDICTS[kind], color=colour, icon=f":material/{icon}:")
-            st.markdown(failures.diagnosis(model.symptoms))
+            st.markdown(failures.diagnosis(model.symptoms, model.at_one))
 
 
 def columns(shown):
@@ -131,9 +148,16 @@ def maps(shown, z, here):
         send_atlas(failure_view.plane_pictures(model), key=f"collapse_plane_{i}")
         with column:
             count = f"{len(model.codes):,} test images"
-            st.caption(f"**{model.title}:** codes of {count}; hatched: holes; numbered: samples in them")
+            st.caption(f"**{model.title}:** codes of {count}; {hatched(model)}")
             props = failure_view.map_props(model, atlas, marks)
             latent_map(model.projection.positions, props, key=map_key(i))
+
+
+def hatched(model):
+    """What is hatched on its map."""
+    if model.symptoms.seen:
+        return f"hatched: holes between those of all {model.symptoms.seen:,} training images; numbered: samples in them"
+    return "hatched: where they leave gaps; numbered: samples in these"
 
 
 def grids(shown, z):
@@ -147,8 +171,9 @@ def grids(shown, z):
             grid(f"collapse_tests_{i}", pictures, [*codes, *codes], (), "Test images", columns=len(index))
     for i, (column, model) in enumerate(columns(shown)):
         marked = np.flatnonzero(failure_view.depths(model, z) > HOLE_NATS).tolist()
+        holes = "holes" if model.symptoms.seen else "gaps"
         with column:
-            st.caption(f"**{model.title}:** samples, {len(marked)} of {len(z)} in holes (dashed)")
+            st.caption(f"**{model.title}:** samples, {len(marked)} of {len(z)} in {holes} (dashed)")
             grid(f"collapse_samples_{i}", drawn(model, z), z, marked, "Samples from the prior")
     return index, tests
 
@@ -216,14 +241,15 @@ def comparison(shown, index, tests, z):
 
 
 ABOUT_HOLES = """
-The aggregate posterior q(z) is the average of the posteriors q(z|x) of all test images: a mixture of as many Gaussians,
-whose density is known exactly. Where log q(z) lies more than 3 nats below log p(z), codes come less than a twentieth as
-often as samples from the prior: a hole. The share is that of 2,000 samples. With more than two latent dimensions, q and
-p are those of the two with the largest KL: a sample in a hole there is nearly always in one of all dimensions, too, and
-other holes stay unseen.
+The aggregate posterior q(z) is the average of the posteriors q(z|x) of all images that the decoder was trained on: a
+mixture of as many Gaussians, whose density is known exactly. Where log q(z) lies more than 3 nats below log p(z), codes
+come less than a twentieth as often as samples from the prior: a hole. The share is that of the prior's probability.
+With more than two latent dimensions, q and p are those of the two with the largest KL: other holes stay unseen. The
+last row is the share of the test images' codes that lie in holes.
 
-The last row is the same for codes of images that q(z) has not seen, one half of the test images against the other.
-Where it is large too, so many codes are too narrow, or too few, to cover the prior.
+Where the training images are not at hand, q(z) is that of the test images. So few leave gaps of their own, so the last
+row is then each code's chance to lie in a gap that the others leave: only if far fewer codes than samples do are these
+holes of the model.
 """
 
 
@@ -271,7 +297,7 @@ def side_by_side(shown):
 layout.head(
     "Posterior collapse and holes",
     "β is the price of a nat of code. Too low, and codes scatter: samples from the prior fall into holes between them. "
-    "Too high, and the code falls silent. Here both failures are made on purpose, beside β = 1.",
+    "Too high, and the code falls silent. See either failure beside β = 1.",
 )
 entry, checkpoint = state.selected()
 try:
@@ -293,13 +319,16 @@ try:
     st.caption(found[source])
     if source == RANGE:
         shown = failure_view.at_several_betas(entry, checkpoint)
+        say_if_not_collapsed(shown[-1])
     else:
         shown = trained(checkpoint, source)
         if not shown:
-            ways_to_a_range()
+            if others := failure_view.ranged():
+                st.markdown("Or, without training, one model at three β:")
+                ways(others)
             if not checkpoint.model.config.beta_range and len(checkpoint.snapshot) > 1:
                 shown = [failure_view.one(entry, checkpoint)]
     if shown:
-        side_by_side(shown)
+        side_by_side(failure_view.examined(shown))
 except UserError as error:
     st.error(str(error), icon=":material/error:")

@@ -1,0 +1,51 @@
+"""The posteriors of the images that a model was trained on: of what its decoder has seen codes."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import streamlit as st
+
+from ui import caching, turns
+from ui.state import Entry
+from ui.stepwise import Tell
+from vae_core.checkpoint import Checkpoint
+from vae_core.evaluate import encode
+from vae_core.model import VAE
+
+__all__ = ["Codes", "encoding"]
+
+Codes = tuple[np.ndarray, np.ndarray]
+"""mu and logvar, (N, d) each."""
+
+_MOST_PIXELS = 2**28  # five times MNIST's: some minutes on a slow machine
+_AT_ONCE = 2000
+
+
+def encoding(entry: Entry, checkpoint: Checkpoint) -> Callable[[Tell], Codes] | None:
+    """A step for `stepwise`: the codes of all images that the model was trained on, at its β, in 16 bits; kept for all
+    visitors. None where these images are not at hand, or too many."""
+    model = checkpoint.model
+    images = caching.train_images(checkpoint.record.get("train", {}), model.config.image_shape)
+    if images is None or math.prod(images.shape) > _MOST_PIXELS:
+        return None
+    of = str(entry.path), caching.modified(entry.path), model.beta
+    return lambda tell: _codes(*of, model, images, tell)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _codes(
+    path: str,  # noqa: ARG001
+    modified: int,  # noqa: ARG001
+    beta: float,  # noqa: ARG001
+    _model: VAE,
+    _images: np.ndarray,
+    _tell: Tell,
+) -> Codes:
+    parts = []
+    with turns.turn(lambda: _tell(0.0)):
+        for start in range(0, len(_images), _AT_ONCE):
+            parts.append(encode(_model, _images[start : start + _AT_ONCE]))
+            _tell(min(1.0, (start + _AT_ONCE) / len(_images)))
+    mu, logvar = (np.concatenate(column).astype(np.float16) for column in zip(*parts, strict=True))
+    return mu, logvar
