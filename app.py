@@ -26,8 +26,8 @@ def main() -> None:
     """Draw the frame and run the page that the address names."""
     st.set_page_config(page_title="VAE laboratory", page_icon=_icon(), layout="wide")
     st.logo(_UI / "logo.svg", size="large")
-    visitor.greet()
     page = st.navigation({name: list(map(_page, ways)) for name, ways in SECTIONS.items()}, expanded=True)
+    visitor.greet()
     guards.drop_unusable(page)
     carried.arrive(page.url_path)
     with st.sidebar:

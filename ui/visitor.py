@@ -17,7 +17,7 @@ _component = st.components.v2.component("vae_laboratory.visitor", js=script("vis
 
 
 def greet() -> None:
-    """Learn whether this is a public demo and, if so, who has come; for the frame, before anything else.
+    """Learn whether this is a public demo and, if so, who has come; for the frame, before the page.
 
     `VAE_HOSTED` is read from the environment, or else from Streamlit's secrets. Where there are secrets that cannot be
     read, the page ends here: what may be a public demo must not open as if it were one's own machine.

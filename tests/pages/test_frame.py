@@ -75,3 +75,14 @@ def test_the_app_starts_from_any_folder(monkeypatch, tmp_path):
     assert not app.exception
     assert not app.error
     assert app.session_state["model"] == "mnist-d2-beta"
+
+
+def test_the_sentence_stands_in_the_frame_instead_of_the_page(monkeypatch, secrets):
+    """Without its navigation, Streamlit would offer the pages' scripts by the names of their files."""
+    navigation, offered = st.navigation, []
+    monkeypatch.setattr(st, "navigation", lambda *pages, **look: offered.append(pages) or navigation(*pages, **look))
+    secrets.write_text("=")
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE)
+    assert not greeted(app)[0]
+    assert len(app.main.children) == 1
+    assert len(offered) == 1
