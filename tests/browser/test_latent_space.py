@@ -246,7 +246,7 @@ def test_settings_are_in_the_url_and_bring_another_visitor_to_the_same_view(visi
 
 
 def test_a_selected_image_is_in_the_url_until_it_is_let_go(visit, open_page):
-    page = visit("mnist-d2-beta")
+    page = visit("digits-beta")
     page.get_by_test_id("latent-map").get_by_role("application").focus()
     page.keyboard.press("Enter")
     page.wait_for_url(re.compile(r"map_image=\d+"))
