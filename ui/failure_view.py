@@ -191,11 +191,12 @@ def depths(shown: Shown, z: np.ndarray) -> np.ndarray:
     return holes.hole_depth(z[:, list(shown.symptoms.plane)], *shown.plane_codes)
 
 
-def where(depth: float) -> str:
-    """What the depth of a place says."""
+def where(shown: Shown, z: np.ndarray) -> str:
+    """What the depth of the place z (d,) in the model's plane says."""
+    depth = float(depths(shown, z[None])[0])
     nats = layout.nats(-depth if abs(depth) >= 0.05 else 0.0)
     if depth > holes.HOLE_NATS:
-        return f"**In a hole:** log q(z) − log p(z) = {nats}"
+        return f"**In a {'hole' if shown.seen else 'gap'}:** log q(z) − log p(z) = {nats}"
     return f"log q(z) − log p(z) = {nats}"
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "head",
     "nats",
     "nats_in",
+    "of_pixels",
     "picture",
     "plain",
     "table",
@@ -64,6 +65,11 @@ def nats_in(frame: pd.DataFrame, columns: Sequence[str]) -> Styler:
     """A table whose `columns` read as people write nats: two decimals, a true minus sign, nothing where there is no
     number."""
     return frame.style.format(lambda value: _decimals(value, 2), subset=list(columns), na_rep="")
+
+
+def of_pixels(likelihood: str) -> str:
+    """Of what pixels bits per dimension are, to follow them: a Gaussian's are a density of something."""
+    return "" if likelihood == "bernoulli" else ", for pixels from 0 to 255"
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

@@ -113,8 +113,8 @@ def name(model: dict[str, Any], train: dict[str, Any], beta_now: float | None = 
 
 def _tag(run: str) -> str:
     """The last four characters of a run's name, eight where another run ends in the same four."""
-    alike = sum(path.name.endswith(run[-4:]) for path in runs.runs_folder().glob("*"))
-    return run[-4:] if alike < 2 else run[-8:]
+    alike = list(runs.runs_folder().glob(f"*{run[-4:]}"))
+    return run[-4:] if len(alike) < 2 else run[-8:]
 
 
 def beta_words(beta_range: Sequence[float] | None, beta: float, now: float | None = None) -> str:

@@ -87,11 +87,14 @@ def numbers(seen):
     at, config = seen.curve.at(seen.beta), seen.checkpoint.model.config
     rate = rate_distortion.bits_per_dimension(at.rate[0], config.image_shape)
     distortion = rate_distortion.pixel_bits(at.distortion[0], config)
-    of = "" if config.likelihood == "bernoulli" else ", for pixels from 0 to 255"
     shown = [
         ("β", f"{seen.beta:.3g}", None),
         ("Rate R", layout.nats(at.rate[0], 2), f"KL(q(z|x) ‖ p(z)), the code’s price: {rate:.4f} bits a dimension."),
-        ("Distortion D", layout.nats(at.distortion[0], 2), f"−E[log p(x|z)]: {distortion:.4f} bits a dimension{of}."),
+        (
+            "Distortion D",
+            layout.nats(at.distortion[0], 2),
+            f"−E[log p(x|z)]: {distortion:.4f} bits a dimension{layout.of_pixels(config.likelihood)}.",
+        ),
         ("D + βR", layout.nats(at.objective[0], 2), beta_view.objective_words(seen)),
         ("Active units", f"{at.active_units[0]} of {at.kl.shape[1]}", None),
     ]

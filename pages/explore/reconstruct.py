@@ -82,13 +82,12 @@ with after:
     st.caption(about)
 
 bits = pixel_bits(-seen.elbo, model.config)
-of = "" if model.config.likelihood == "bernoulli" else ", for pixels from 0 to 255"
 with st.container(horizontal=True, gap="large"):
     st.metric(
         "ELBO",
         f"{seen.elbo:,.1f} ± {seen.standard_error:.1f} nats".replace("-", "−"),
         help=f"−(reconstruction + KL) at β = 1, with the standard error of its {len(seen.z)} draws of z. "
-        f"In bits per dimension{of}: {bits:.3f}.".replace("-", "−"),
+        f"In bits per dimension{layout.of_pixels(model.config.likelihood)}: {bits:.3f}.".replace("-", "−"),
         width="content",
     )
     st.metric(

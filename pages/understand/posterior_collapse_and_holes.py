@@ -204,7 +204,7 @@ def under_the_glass(shown, here):
                 layout.picture(drawn(model, here[None])[0], target=112)
             with st.container(width="stretch"):
                 st.caption(f"**{model.title}**")
-                st.markdown(failure_view.where(float(failure_view.depths(model, here[None])[0])))
+                st.markdown(failure_view.where(model, here))
 
 
 def comparison(shown, index, tests, z):

@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 LOOKS = {"dark": {"color_scheme": "dark"}, "phone": PHONE}
 ADDRESS = "posterior-collapse-and-holes?model=digits-beta"
-HOLE = re.compile(r"In a hole: log q\(z\) − log p\(z\) = −[\d,.]+ nats")
+HOLE = re.compile(r"In a (hole|gap): log q\(z\) − log p\(z\) = −[\d,.]+ nats")
 
 
 @pytest.fixture(scope="module")
