@@ -197,8 +197,9 @@ def test_a_visitor_has_one_turn_at_a_time_and_the_queue_an_end(monkeypatch):
 
 @pytest.fixture
 def begun(monkeypatch):
-    """The runs that were given a process; none is trained."""
+    """The runs that were given a process; none is trained, nor by a trainer that another test keeps on standby."""
     started = []
+    monkeypatch.setattr(standby, "claim", lambda: None)
     monkeypatch.setattr(runs, "_start", lambda run, *_, **__: started.append(run) or SimpleNamespace(pid=os.getpid()))
     monkeypatch.setattr(standby, "give_way", lambda _: None)
     return started
