@@ -26,7 +26,7 @@ from vae_core.runs import RunConfig
 from vae_core.train import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+_BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")  # the cheapest first
 _FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
