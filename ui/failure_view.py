@@ -292,6 +292,7 @@ def kl_figure(shown: Shown, beside: Sequence[Shown]) -> go.Figure:
 def numbers(shown: Sequence[Shown]) -> pd.DataFrame:
     """The symptoms, a row each, a column for each model."""
     images = shown[0].symptoms.images
+    holes = "holes" if all(model.symptoms.seen for model in shown) else "gaps"
     rows = {
         "ELBO, nats": lambda s: f"{s.elbo:.2f}",
         "Reconstruction, nats": lambda s: f"{s.distortion:.2f}",
@@ -300,8 +301,8 @@ def numbers(shown: Sequence[Shown]) -> pd.DataFrame:
         f"I(x; z), nats; at most log {images} = {np.log(images):.2f}": lambda s: f"{s.mutual_information:.2f}",
         "σ of q(z|x), median": lambda s: f"{s.sigma:.3f}",
         "Mean of μ² + σ²; the prior’s is 1": lambda s: f"{s.second_moment:.2f}",
-        "Samples from the prior in holes": lambda s: f"{s.prior_in_holes:.1%}",
-        "Codes of unseen images in holes": lambda s: f"{s.codes_in_holes:.1%}",
+        f"Samples from the prior in {holes}": lambda s: f"{s.prior_in_holes:.1%}",
+        f"Codes of unseen images in {holes}": lambda s: f"{s.codes_in_holes:.1%}",
     }
     values = [[say(model.symptoms).replace("-", "−") for model in shown] for say in rows.values()]
     return pd.DataFrame(values, index=list(rows), columns=[model.title for model in shown])
