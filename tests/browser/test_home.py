@@ -89,6 +89,23 @@ def test_back_goes_from_page_to_page_as_each_was_left(app, open_page):
     assert page.get_by_role("combobox", name=re.compile("Model")).input_value().startswith("Digits")
 
 
+def test_the_history_keeps_a_page_as_it_was_left_however_slow_the_way_from_it(app, open_page):
+    page = open_page(f"{app}/interpolate?model=digits-d2&interpolate_way=Linear")
+    page.wait_for_function("history.onePerPage")
+    page.keyboard.press("Shift")
+    back = page.evaluate(
+        """async () => {
+            history.pushState({}, "", "/interpolate?model=digits-d2");  // as Streamlit does it
+            await new Promise((resolve) => setTimeout(resolve, 1000));
+            history.pushState({}, "", "/generate?model=digits-d2");
+            history.back();
+            await new Promise((resolve) => addEventListener("popstate", resolve, { once: true }));
+            return location.search;
+        }"""
+    )
+    assert back == "?model=digits-d2&interpolate_way=Linear"
+
+
 def test_choosing_another_picture_moves_the_diagram(app, open_page):
     page = open_page(f"{app}/?model=mnist-d2", reduced_motion="reduce")
     names = page.get_by_test_id("stMain").get_by_test_id("stPageLink-NavLink")
