@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import plotly.colors
 import streamlit as st
-import torch
 from PIL import Image
 
 from ui import caching, interpolation, latent_view, layout, seen_codes, theme, turns
@@ -22,7 +21,6 @@ from vae_core.checkpoint import Checkpoint, LatentSnapshot
 from vae_core.holes import HOLE_NATS, code_share, depths_on_grid, hole_depth, prior_share
 from vae_core.imaging import to_uint8
 from vae_core.information import log_density
-from vae_core.objective import kl_standard_normal
 
 __all__ = ["deepest_hole", "log_ratio", "shares_sentence", "show", "verdict"]
 
@@ -114,7 +112,7 @@ def _map_and_place(plane: _Plane) -> None:
 
 
 def _dimensions(found: LatentSnapshot) -> tuple[int, int]:
-    kl = kl_standard_normal(torch.from_numpy(found.mu), torch.from_numpy(found.logvar)).mean(0).numpy()
+    kl = found.kl.mean(0)
     d = len(kl)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         first, second = (

@@ -12,7 +12,6 @@ from ui.endpoints import spec_of
 from ui.state import Entry
 from vae_core import evaluate, imaging, latent
 from vae_core.checkpoint import Checkpoint
-from vae_core.objective import kl_standard_normal
 
 __all__ = [
     "FRAMES",
@@ -60,7 +59,7 @@ def dimension_kl(checkpoint: Checkpoint) -> np.ndarray:
     snapshot = checkpoint.snapshot
     if snapshot is None:
         return np.zeros(checkpoint.model.config.latent_dim)
-    return kl_standard_normal(torch.from_numpy(snapshot.mu), torch.from_numpy(snapshot.logvar)).mean(0).numpy()
+    return snapshot.kl.mean(0)
 
 
 def radius_words(latent_dim: int) -> str:

@@ -11,7 +11,6 @@ import pandas as pd
 import plotly.colors
 import plotly.graph_objects as go
 import streamlit as st
-import torch
 
 from ui import caching, layout, state, theme, turns
 from ui.components.latent_map import Atlas, Background, ByClass, ByValue, Plane, build_atlas
@@ -19,7 +18,6 @@ from ui.components.sheets import content_digest
 from ui.tsne_job import TsneJob
 from vae_core import data, embedding, evaluate, imaging, latent
 from vae_core.checkpoint import Checkpoint, LatentSnapshot
-from vae_core.objective import kl_standard_normal
 
 __all__ = [
     "MOST_POINTS",
@@ -131,7 +129,6 @@ def codes(entry: state.Entry, checkpoint: Checkpoint, *, whole: bool) -> Codes:
 def _codes(key: str, _checkpoint: Checkpoint, whole: bool) -> Codes:
     record = _checkpoint.record
     snapshot = _encode(_checkpoint) if whole else _checkpoint.snapshot
-    kl = kl_standard_normal(torch.from_numpy(snapshot.mu), torch.from_numpy(snapshot.logvar)).numpy()
     names = tuple(record.get("class_names") or ())
     if snapshot.labels is not None:
         names += tuple(str(label) for label in range(len(names), int(snapshot.labels.max()) + 1))
@@ -139,7 +136,7 @@ def _codes(key: str, _checkpoint: Checkpoint, whole: bool) -> Codes:
         key=key,
         mu=snapshot.mu,
         logvar=snapshot.logvar,
-        kl=kl,
+        kl=snapshot.kl,
         reconstruction=snapshot.reconstruction,
         labels=snapshot.labels,
         factors=snapshot.factors,

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import streamlit as st
-import torch
 
 from ui import caching, visitor
 from ui.layout import plain
@@ -18,7 +17,7 @@ from vae_core.checkpoint import Checkpoint, LatentSnapshot
 from vae_core.errors import UserError
 from vae_core.evaluate import encode
 from vae_core.likelihood import LIKELIHOODS
-from vae_core.objective import describe_objective, kl_standard_normal
+from vae_core.objective import describe_objective
 from vae_core.rate_distortion import at_beta, steps
 
 __all__ = [
@@ -283,8 +282,7 @@ def picture_name(checkpoint: Checkpoint, index: int) -> str:
 
 def snapshot_elbo(snapshot: LatentSnapshot) -> np.ndarray:
     """The ELBO of each held-out image of the snapshot (N,), in nats."""
-    kl = kl_standard_normal(torch.from_numpy(snapshot.mu), torch.from_numpy(snapshot.logvar)).sum(1).numpy()
-    return -(snapshot.reconstruction + kl)
+    return -(snapshot.reconstruction + snapshot.kl.sum(1))
 
 
 def keep_picture(picture: np.ndarray, label: str) -> str:

@@ -13,6 +13,7 @@ from safetensors.torch import save as to_safetensors
 from vae_core.errors import UserError
 from vae_core.files import write_whole
 from vae_core.model import VAE, ModelConfig
+from vae_core.objective import kl_standard_normal
 
 __all__ = [
     "MAX_BYTES",
@@ -46,6 +47,11 @@ class LatentSnapshot:
 
     def __len__(self) -> int:
         return len(self.mu)
+
+    @property
+    def kl(self) -> np.ndarray:
+        """KL(q(z_j|x) ‖ p(z_j)) of each image and latent dimension, (N, d) in nats."""
+        return kl_standard_normal(torch.from_numpy(self.mu), torch.from_numpy(self.logvar)).numpy()
 
 
 @dataclass(frozen=True)

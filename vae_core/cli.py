@@ -777,16 +777,12 @@ def _traverse(args: argparse.Namespace) -> Result:
 
 def _by_kl(checkpoint: "Checkpoint") -> list[int]:
     """Latent dimensions by the KL of the snapshot's posteriors, the largest first; in order without a snapshot."""
-    import torch
-
     from vae_core.latent import rank_by_kl
-    from vae_core.objective import kl_standard_normal
 
     snapshot = checkpoint.snapshot
     if not snapshot:
         return list(range(checkpoint.model.config.latent_dim))
-    kl = kl_standard_normal(torch.from_numpy(snapshot.mu), torch.from_numpy(snapshot.logvar)).mean(0)
-    return rank_by_kl(kl.numpy()).tolist()
+    return rank_by_kl(snapshot.kl.mean(0)).tolist()
 
 
 def _codes(
