@@ -220,13 +220,10 @@ def _against_beta(seen: Seen) -> dict[float, Disentanglement]:
         with charts:
             figure = scores_figure(shown, scores, seen.curve, seen.beta, _points(beside, found))
             layout.chart(figure, "MIG, FactorVAE score and distortion against β", key="disentanglement_scores")
-            st.download_button(
+            layout.download(
                 "CSV of the scores",
                 lambda: scores_csv(shown, scores, checkpoint.record["factor_names"]),
                 f"{seen.entry.id}-disentanglement.csv",
-                "text/csv",
-                icon=":material/download:",
-                on_click="ignore",
             )
 
     found = _scored(seen, betas, beside, draw)

@@ -151,14 +151,7 @@ def _against_beta(seen: Seen) -> None:
     def draw(found: dict[float, RateSplit]) -> None:
         betas, splits = list(found), list(found.values())
         layout.chart(split_figure(betas, splits, seen.beta), "The parts of the rate against β", key="information_split")
-        st.download_button(
-            "CSV of the split",
-            lambda: split_csv(betas, splits),
-            f"{entry.id}-information.csv",
-            "text/csv",
-            icon=":material/download:",
-            on_click="ignore",
-        )
+        layout.download("CSV of the split", lambda: split_csv(betas, splits), f"{entry.id}-information.csv")
 
     stepwise(
         {beta: split_at(beta) for beta in map(float, taken.betas)},

@@ -290,14 +290,8 @@ def _below(found: Codes, chosen: Settings, projection: Projection, here: state.P
             )
         else:
             st.caption(f"{count} · trustworthiness follows when the map is done")
-        st.download_button(
-            "Coordinates (CSV)",
-            lambda: view.coordinates_csv(found, projection),
-            "latent-map.csv",
-            "text/csv",
-            icon=":material/download:",
-            on_click="ignore",
-            key="map_csv",
+        layout.download(
+            "Coordinates (CSV)", lambda: view.coordinates_csv(found, projection), "latent-map.csv", key="map_csv"
         )
 
 

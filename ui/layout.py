@@ -1,7 +1,8 @@
 """The head of a page, and how pictures and numbers stand on it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from vae_core import imaging
 __all__ = [
     "chart",
     "dimension_name",
+    "download",
     "drawing",
     "head",
     "nats",
@@ -34,6 +36,7 @@ _CHART_CONFIG = {
     "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
     "toImageButtonOptions": {"format": "png", "scale": 2},
 }
+_MIME_TYPES = {".csv": "text/csv", ".gif": "image/gif", ".png": "image/png"}
 
 
 def dimension_name(dimension: int) -> str:
@@ -81,6 +84,21 @@ def table(frame: pd.DataFrame, in_nats: Sequence[str], column_config: dict[str, 
 def chart(figure: go.Figure | dict[str, Any], alt: str, *, key: str | None = None) -> None:
     """A Plotly figure; `alt` says what it shows to those who do not see it."""
     st.plotly_chart(figure, config=_CHART_CONFIG, key=key, alt=alt)
+
+
+def download(
+    label: str,
+    data: bytes | str | Callable[[], bytes | str],
+    name: str,
+    *,
+    key: str | None = None,
+    icon: str | None = ":material/download:",
+    width: str = "content",
+) -> None:
+    """A button that saves a file called `name`, of the kind that its ending says; `data` may be made when it is
+    pressed."""
+    mime = _MIME_TYPES.get(PurePath(name).suffix, "application/octet-stream")
+    st.download_button(label, data, name, mime, key, on_click="ignore", icon=icon, width=width)
 
 
 def whole_scale(side: int, target: int) -> int:

@@ -169,14 +169,8 @@ def choose(found: list[OwnPicture], entry: Entry, checkpoint: Checkpoint, popula
 def _table(table: pd.DataFrame, entry: Entry) -> None:
     with st.expander("Table of all pictures", icon=":material/table:"):
         _rows(table)
-        st.download_button(
-            "Table as CSV",
-            lambda: table.to_csv(index=False),
-            f"{entry.id}-pictures.csv",
-            "text/csv",
-            icon=":material/download:",
-            on_click="ignore",
-            key="reconstruct_csv",
+        layout.download(
+            "Table as CSV", lambda: table.to_csv(index=False), f"{entry.id}-pictures.csv", key="reconstruct_csv"
         )
 
 

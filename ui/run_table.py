@@ -13,7 +13,7 @@ from pandas.io.formats.style import Styler
 from ui import caching, live_charts, visitor
 from ui.components.live_chart import live_chart
 from ui.guards import say_errors
-from ui.layout import nats_in, plain
+from ui.layout import download, nats_in, plain
 from ui.run_watch import curves_of, describe, forget, guarded, open_in, resumable, resume, watch
 from vae_core import hosted, runs
 from vae_core.errors import UserError
@@ -149,24 +149,8 @@ def _actions(chosen: list[Run]) -> None:
 
 def _downloads(run: Run) -> None:
     if run.checkpoint.exists():
-        st.download_button(
-            "Checkpoint",
-            run.checkpoint.read_bytes,
-            f"{run.name}.safetensors",
-            "application/octet-stream",
-            key="train_checkpoint",
-            icon=":material/download:",
-            on_click="ignore",
-        )
-    st.download_button(
-        "Metrics",
-        lambda: metrics_csv(run.metrics()),
-        f"{run.name}.csv",
-        "text/csv",
-        key="train_metrics",
-        icon=":material/download:",
-        on_click="ignore",
-    )
+        download("Checkpoint", run.checkpoint.read_bytes, f"{run.name}.safetensors", key="train_checkpoint")
+    download("Metrics", lambda: metrics_csv(run.metrics()), f"{run.name}.csv", key="train_metrics")
 
 
 @st.dialog("Delete runs")

@@ -163,13 +163,10 @@ def chart(seen, live):
 
 def downloads(seen):
     """The numbers behind the charts."""
-    st.download_button(
+    layout.download(
         "CSV of the curve",
         lambda: beta_view.curve_csv(seen.curve, seen.checkpoint.model.config),
         f"{seen.entry.id}-beta.csv",
-        "text/csv",
-        icon=":material/download:",
-        on_click="ignore",
     )
 
 

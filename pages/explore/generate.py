@@ -98,21 +98,15 @@ def downloads(entry, pictures, z):
     """The grid as a picture, and its codes as a table."""
     header = ["sample", *(f"z{dimension + 1}" for dimension in range(z.shape[1]))]
     with st.container(horizontal=True):
-        st.download_button(
+        layout.download(
             "PNG of the grid",
             lambda: interpolation.grid_png(pictures, math.ceil(len(pictures) ** 0.5)),
             f"{entry.id}-samples.png",
-            "image/png",
-            icon=":material/download:",
-            on_click="ignore",
         )
-        st.download_button(
+        layout.download(
             "CSV of z",
             lambda: export.csv_bytes(header, ([number, *row.tolist()] for number, row in enumerate(z, start=1))),
             f"{entry.id}-samples.csv",
-            "text/csv",
-            icon=":material/download:",
-            on_click="ignore",
         )
 
 

@@ -97,21 +97,9 @@ def path_section(entry, checkpoint, a, b, method):
         on_pick=lambda: go_to(picture_grid_index("interpolate_steps") / (STEPS - 1)),
     )
     with st.container(horizontal=True):
-        st.download_button(
-            "GIF of the path",
-            lambda: interpolation.gif(frames),
-            f"{entry.id}-path.gif",
-            "image/gif",
-            icon=":material/download:",
-            on_click="ignore",
-        )
-        st.download_button(
-            "PNG of the steps",
-            lambda: interpolation.grid_png(frames[::every], STEPS),
-            f"{entry.id}-path.png",
-            "image/png",
-            icon=":material/download:",
-            on_click="ignore",
+        layout.download("GIF of the path", lambda: interpolation.gif(frames), f"{entry.id}-path.gif")
+        layout.download(
+            "PNG of the steps", lambda: interpolation.grid_png(frames[::every], STEPS), f"{entry.id}-path.png"
         )
     return z
 
@@ -149,14 +137,8 @@ def corners_section(entry, checkpoint, a, b, method, defaults):
             columns=n,
             on_pick=lambda: walk_on(points[picture_grid_index("interpolate_corners")]),
         )
-    side.download_button(
-        "PNG of the square",
-        lambda: interpolation.grid_png(pictures, n),
-        f"{entry.id}-corners.png",
-        "image/png",
-        icon=":material/download:",
-        on_click="ignore",
-    )
+    with side:
+        layout.download("PNG of the square", lambda: interpolation.grid_png(pictures, n), f"{entry.id}-corners.png")
 
 
 def walk_on(z):

@@ -162,12 +162,11 @@ with row.container():
         with st.popover("Download", icon=":material/download:"):
             reconstructed = imaging.grid(seen.mean_picture[None], 1, scale)
             for title, picture in (("Reconstruction", reconstructed), ("Mean pictures", means), ("Draws", draws)):
-                st.download_button(
+                layout.download(
                     f"{title} (PNG)",
                     lambda picture=picture: imaging.png_bytes(picture),
                     f"{entry.id}-{title.lower().replace(' ', '-')}.png",
-                    "image/png",
-                    on_click="ignore",
+                    icon=None,
                     key=f"reconstruct_png_{title}",
                     width="stretch",
                 )

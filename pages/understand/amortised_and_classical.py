@@ -72,14 +72,7 @@ def results(found, names):
     table = amortised_view.gap_table(found, names)
     with st.expander("Table of all images", icon=":material/table:"):
         st.dataframe(layout.nats_in(table, table.columns[1:]), hide_index=True)
-        st.download_button(
-            "Table as CSV",
-            table.to_csv(index=False),
-            f"{entry.id}-gaps.csv",
-            "text/csv",
-            icon=":material/download:",
-            on_click="ignore",
-        )
+        layout.download("Table as CSV", table.to_csv(index=False), f"{entry.id}-gaps.csv")
 
 
 try:

@@ -47,14 +47,7 @@ def image_part():
             f"From one set of {len(log_weights):,} draws: $L_K$ is the mean over disjoint groups of K of them. Each K "
             "divides the next, so on the same draws the curve can only rise."
         )
-        st.download_button(
-            "CSV of the curve",
-            lambda: bounds_view.curve_csv(curve),
-            f"{entry.id}-{subject.id}-bounds.csv",
-            "text/csv",
-            icon=":material/download:",
-            on_click="ignore",
-        )
+        layout.download("CSV of the curve", lambda: bounds_view.curve_csv(curve), f"{entry.id}-{subject.id}-bounds.csv")
     with jensen:
         st.subheader("The weights behind it", anchor=False)
         alt = "Histogram of log w: where the draws lie, and where their weight lies"
@@ -163,14 +156,7 @@ def table_part(shipped):
         layout.table(table, in_nats, columns(draws))
     if not all(row.real for row in found):
         st.caption(understand.DECODED)
-    st.download_button(
-        "CSV of the table",
-        lambda: table.to_csv(index=False),
-        "test-log-likelihood.csv",
-        "text/csv",
-        icon=":material/download:",
-        on_click="ignore",
-    )
+    layout.download("CSV of the table", lambda: table.to_csv(index=False), "test-log-likelihood.csv")
 
 
 try:

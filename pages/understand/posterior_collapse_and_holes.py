@@ -222,21 +222,15 @@ def comparison(shown, index, tests, z):
         st.markdown(ABOUT_HOLES)
     rows = [[name, *values] for name, values in zip(table.index, table.to_numpy().tolist(), strict=True)]
     with st.container(horizontal=True):
-        st.download_button(
+        layout.download(
             "CSV of the numbers",
             lambda: export.csv_bytes(["measure", *table.columns], rows),
             f"{shown[0].entry.id}-failures.csv",
-            "text/csv",
-            icon=":material/download:",
-            on_click="ignore",
         )
-        st.download_button(
+        layout.download(
             "PNG of the pictures",
             lambda: failure_view.pictures_png(shown, tests, index, z),
             f"{shown[0].entry.id}-failures.png",
-            "image/png",
-            icon=":material/download:",
-            on_click="ignore",
         )
 
 

@@ -77,14 +77,7 @@ def gradient_part(subject, pair, names, mu, sigma):
     table = gradient_view.summary(found, pair)
     with st.expander("Means and spreads as a table", icon=":material/table:"):
         st.dataframe(layout.nats_in(table, table.columns[2:]), hide_index=True)
-        st.download_button(
-            "Table as CSV",
-            lambda: table.to_csv(index=False),
-            f"{entry.id}-{subject.id}-gradients.csv",
-            "text/csv",
-            icon=":material/download:",
-            on_click="ignore",
-        )
+        layout.download("Table as CSV", lambda: table.to_csv(index=False), f"{entry.id}-{subject.id}-gradients.csv")
 
 
 def training_part(subject, pair, names, mu, sigma):
