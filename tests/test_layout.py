@@ -22,6 +22,11 @@ def test_nats_have_a_true_minus_and_no_minus_nought(value, digits, text):
     assert layout.nats(value, digits) == text
 
 
+def test_a_code_is_named_by_its_first_coordinates():
+    assert layout.coordinates(np.float32([0.123, -0.4])) == "(0.12, −0.40)"
+    assert layout.coordinates(np.float32([1, -0.001, 2, 3]), 3) == "(1.00, 0.00, 2.00, …)"
+
+
 def test_nats_in_tables_read_the_same():
     frame = pd.DataFrame({"name": ["a", "b", "c"], "nats": [-0.001, -95.126, np.nan]})
     shown = layout.nats_in(frame, ["nats"])._translate(sparse_index=False, sparse_cols=False)["body"]

@@ -232,7 +232,7 @@ def _content(
 
 
 def _label(beta: float, at: Curve) -> str:
-    return f"β = {beta:.3g} · R {at.rate[0]:.2f} · D {at.distortion[0]:.1f} nats".replace("-", "−")
+    return layout.true_minus(f"β = {beta:.3g} · R {at.rate[0]:.2f} · D {at.distortion[0]:.1f} nats")
 
 
 def _plane(mu: np.ndarray) -> tuple[np.ndarray, tuple[str, str], str]:
@@ -408,11 +408,11 @@ def ends_sentence(curve: Curve) -> str:
             f"Towards the **collapsed end** (R → 0) less and less is worth its price: {there}. "
             "A β beyond the range would go on to R = 0."
         )
-    return (
+    return layout.true_minus(
         f"At the **autoencoder end** (β → 0) a code costs next to nothing, and the model buys all it can use: at "
         f"β = {low.betas[0]:g}, {low.rate[0]:.2f} nats of rate bring the distortion down to {low.distortion[0]:.1f} "
         f"nats. {end}"
-    ).replace("-", "−")
+    )
 
 
 def point_sentence(seen: Seen) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ui.layout import dimension_name, nats
+from ui.layout import coordinates, dimension_name, nats, number, true_minus
 from vae_core.checkpoint import Checkpoint
 from vae_core.derivation import DRAWS, GRADIENT_DRAWS, Derivation, Quantity
 from vae_core.information import RateSplit
@@ -92,9 +92,9 @@ def amount(quantity: Quantity | float) -> str:
     if not isinstance(quantity, Quantity):
         quantity = Quantity(quantity)
     if not quantity.error:
-        return f"{quantity.value:,.2f}".replace("-", "−")
+        return number(quantity.value, 2)
     digits = int(np.clip(-np.floor(np.log10(quantity.error)), 0, 4))
-    return f"{quantity.value:,.{digits}f} ± {quantity.error:.{digits}f}".replace("-", "−")
+    return f"{number(quantity.value, digits)} ± {quantity.error:.{digits}f}"
 
 
 def _bold(quantity: Quantity | float) -> str:
@@ -109,12 +109,11 @@ def _minus(quantity: Quantity | float) -> str:
 
 def words(d: Derivation, pixels: int) -> list[tuple[str, str, str]]:
     """The terminology: symbol, name, and what it is here."""
-    where = ", ".join(f"{value:.2f}".replace("-", "−") for value in d.mu[:_SHOWN])
-    more = ", …" if len(d.mu) > _SHOWN else ""
+    where = coordinates(d.mu, _SHOWN)
     known = "by quadrature" if d.exact else f"estimated from {DRAWS:,} draws"
     return [
         ("x", "the data: what was observed", f"this picture, {pixels:,} numbers"),
-        ("z", "the latent representation", f"{len(d.mu)} numbers; below they are often μ = ({where}{more})"),
+        ("z", "the latent representation", f"{len(d.mu)} numbers; below they are often μ = {where}"),
         ("p(z)", "the prior: what is assumed of z", f"N(0, I); log p(μ) = {_bold(d.at_mu['prior'])}"),
         (
             r"p_\theta(x \mid z)",
@@ -345,7 +344,7 @@ def _closed_form(d: Derivation) -> Step:
                     rf"{_Q} = \mathcal{{N}}(\mu_\phi(x), \mathrm{{diag}}\,\sigma^2_\phi(x))",
                     r"p(z) = \mathcal{N}(0, I)",
                 ),
-                codes.replace("-", "−"),
+                true_minus(codes),
                 touch="latent-space",
             ),
             Line(
@@ -369,7 +368,7 @@ def _reparameterised(d: Derivation) -> Step:
         (
             Line(
                 _rows(r"\epsilon \sim \mathcal{N}(0, I)", r"z = \mu_\phi(x) + \sigma_\phi(x) \odot \epsilon"),
-                drawn.replace("-", "−"),
+                true_minus(drawn),
                 "Now z is a smooth function of μ and σ, and the chance sits in ε.",
                 "reparameterisation",
             ),

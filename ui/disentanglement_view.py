@@ -248,12 +248,12 @@ def verdict(scores: dict[float, Disentanglement], curve: Curve) -> str:
     to = best if bought else high
     from_, there = scores[low], scores[to]
     how = "**β buys disentanglement here**" if bought else "**β buys no disentanglement here**"
-    return (
+    return layout.true_minus(
         f"{how}: from β = {low:g} to {to:.3g}, the MIG goes from {from_.mig:.2f} to {there.mig:.2f} and the FactorVAE "
         f"score from {from_.factor_vae:.2f} to {there.factor_vae:.2f}, while D goes from "
         f"{curve.at(low).distortion[0]:.1f} to {curve.at(to).distortion[0]:.1f} nats. That is one training: in over "
         "12,000 of them, the seed and the settings mattered more than the objective (Locatello et al. 2019)."
-    ).replace("-", "−")
+    )
 
 
 def _points(beside: dict[str, Entry], found: dict[Hashable, Disentanglement]) -> list[Point]:
@@ -405,7 +405,7 @@ def _bought(beta: float, curve: Curve, scores: dict[float, Disentanglement]) -> 
     if scores:
         mig = np.interp(np.log(beta), np.log(list(scores)), [one.mig for one in scores.values()])
         score = f" · MIG ≈ {mig:.2f}"
-    return f"β = {beta:.3g}{score} · D {curve.at(beta).distortion[0]:.1f} nats".replace("-", "−")
+    return layout.true_minus(f"β = {beta:.3g}{score} · D {curve.at(beta).distortion[0]:.1f} nats")
 
 
 def _go_to(beta: float) -> None:

@@ -103,8 +103,7 @@ def _called(spec: str, point: state.Point, checkpoint: Checkpoint) -> str:
         return state.picture_name(checkpoint, index)
     if point.label != "z":
         return layout.plain(point.label)
-    shown = ", ".join(f"{value:.2f}" for value in point.z[:3]).replace("-", "−")
-    return f"z = ({shown}{', …' if len(point.z) > 3 else ''})"
+    return f"z = {layout.coordinates(point.z)}"
 
 
 def _number(spec: str, kind: str) -> int | None:

@@ -194,7 +194,7 @@ def depths(shown: Shown, z: np.ndarray) -> np.ndarray:
 def where(shown: Shown, z: np.ndarray) -> str:
     """What the depth of the place z (d,) in the model's plane says."""
     depth = float(depths(shown, z[None])[0])
-    nats = layout.nats(-depth if abs(depth) >= 0.05 else 0.0)
+    nats = layout.nats(-depth)
     if depth > holes.HOLE_NATS:
         return f"**In a {'hole' if shown.seen else 'gap'}:** log q(z) − log p(z) = {nats}"
     return f"log q(z) − log p(z) = {nats}"
@@ -304,7 +304,7 @@ def numbers(shown: Sequence[Shown]) -> pd.DataFrame:
         f"Samples from the prior in {holes}": lambda s: f"{s.prior_in_holes:.1%}",
         f"Codes of unseen images in {holes}": lambda s: f"{s.codes_in_holes:.1%}",
     }
-    values = [[say(model.symptoms).replace("-", "−") for model in shown] for say in rows.values()]
+    values = [[layout.true_minus(say(model.symptoms)) for model in shown] for say in rows.values()]
     return pd.DataFrame(values, index=list(rows), columns=[model.title for model in shown])
 
 

@@ -215,7 +215,7 @@ def _shades(shares: np.ndarray) -> np.ndarray:
 def _legend() -> None:
     ramp = np.broadcast_to(np.linspace(0, 1, _BAR[0]), _BAR[::-1])
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(f"{_LOW:g}".replace("-", "−"), width="content")
+        st.caption(layout.true_minus(f"{_LOW:g}"), width="content")
         layout.drawing(Image.fromarray(_shades(ramp)), alt="Colours from the lowest to the highest value")
         st.caption(f"{_HIGH:+g} nats, log q(z) − log p(z)", width="content")
 
@@ -235,9 +235,10 @@ def _place(plane: _Plane, place: tuple[float, float]) -> None:
     """The picture that is decoded there, and how dense codes and prior are."""
     at = np.array([place])
     z = plane.projection.lift(at).astype(np.float32)
-    names = ", ".join(f"{name} = {value:.2f}" for name, value in zip(plane.projection.axes, place, strict=True))
+    axes = zip(plane.projection.axes, place, strict=True)
+    names = ", ".join(f"{name} = {layout.number(value, 2)}" for name, value in axes)
     flat = z.shape[1] == 2
-    st.markdown(f"**Decoded at {names}**".replace("-", "−") + ("" if flat else ", all others 0"))
+    st.markdown(f"**Decoded at {names}**{'' if flat else ', all others 0'}")
     layout.picture(to_uint8(latent.decode(plane.checkpoint.model, z))[0], target=168)
     joint = log_density(z, *plane.codes)[0]
     with st.container(horizontal=True, gap="large"):

@@ -125,7 +125,7 @@ def traversals(entry: Entry, checkpoint: Checkpoint, z: np.ndarray, key: str) ->
                 frames[place],
                 key=f"interpolate_z{dimension}",
                 label=f"{layout.dimension_name(dimension)} · {kl[dimension]:.2f} nats",
-                labels=[_signed(value) for value in values],
+                labels=[layout.number(value, 2) for value in values],
                 index=index,
                 scale=layout.whole_scale(frames.shape[-1], 112 if half <= 2 else 56),
                 compact=True,
@@ -146,8 +146,3 @@ def _values(now: float) -> tuple[np.ndarray, int]:
     index = int(np.abs(values - now).argmin())
     values[index] = now
     return values, index
-
-
-def _signed(value: float) -> str:
-    """A number for people, with a true minus sign and no −0."""
-    return f"{round(float(value), 2) + 0.0:.2f}".replace("-", "−")

@@ -117,13 +117,11 @@ def _group(entry: state.Entry, checkpoint: Checkpoint, found: Codes, indices: np
 def _place(
     entry: state.Entry, checkpoint: Checkpoint, found: Codes, z: np.ndarray, spec: str, key: str, title: str = ""
 ) -> None:
-    shown = ", ".join(f"{value:.2f}" for value in z[:3]).replace("-", "−")
-    st.subheader(title or f"z = ({shown}{', …' if len(z) > 3 else ''})", anchor=False)
+    st.subheader(title or f"z = {layout.coordinates(z)}", anchor=False)
     layout.picture(decoded(entry, checkpoint, z), "decoded", target=140)
-    density = f"{interpolation.log_prior(z):.2f}".replace("-", "−")
     st.caption(
-        f"Prior density log p(z) = {density} nats; {np.linalg.norm(z):.2f} from the origin: "
-        f"{interpolation.prior_inside(z):.0%} of the prior's draws lie closer."
+        f"Prior density log p(z) = {layout.nats(interpolation.log_prior(z), 2)}; {np.linalg.norm(z):.2f} from the "
+        f"origin: {interpolation.prior_inside(z):.0%} of the prior's draws lie closer."
     )
     _neighbours(checkpoint, found, z)
     _use_as_end(spec, key)
@@ -159,7 +157,7 @@ def _own_picture(checkpoint: Checkpoint, found: Codes, point: state.Point, spec:
 def _terms(elbo: float, reconstruction: float, kl: float) -> None:
     with st.container(horizontal=True):
         for label, value in (("ELBO", elbo), ("Reconstruction", reconstruction), ("KL", kl)):
-            st.metric(f"{label} (nats)", f"{value:,.1f}".replace("-", "−"), width="content")
+            st.metric(f"{label} (nats)", layout.number(value, 1), width="content")
 
 
 def _posterior(mu: np.ndarray, sigma: np.ndarray, kl: np.ndarray, key: str) -> None:

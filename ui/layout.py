@@ -16,16 +16,19 @@ from vae_core import imaging
 
 __all__ = [
     "chart",
+    "coordinates",
     "dimension_name",
     "download",
     "drawing",
     "head",
     "nats",
     "nats_in",
+    "number",
     "of_pixels",
     "picture",
     "plain",
     "table",
+    "true_minus",
     "whole_scale",
     "with_index",
 ]
@@ -57,17 +60,28 @@ def head(title: str, about: str) -> None:
 
 def nats(value: float, digits: int = 1) -> str:
     """A number of nats for people: '−95.1 nats'."""
-    return f"{_decimals(value, digits)} nats"
+    return f"{number(value, digits)} nats"
 
 
-def _decimals(value: float, digits: int) -> str:
-    return f"{round(float(value), digits) + 0.0:,.{digits}f}".replace("-", "−")  # no −0
+def number(value: float, digits: int) -> str:
+    """A number for people: '−1,095.1', with a true minus sign and no −0."""
+    return true_minus(f"{round(float(value), digits) + 0.0:,.{digits}f}")
+
+
+def true_minus(text: str) -> str:
+    """A text in whose numbers the minus sign is no hyphen."""
+    return text.replace("-", "−")
+
+
+def coordinates(z: np.ndarray, most: int = 3) -> str:
+    """'(0.12, −0.40, 1.00, …)': the first coordinates of a code z (d,)."""
+    return f"({', '.join(number(value, 2) for value in z[:most])}{', …' if len(z) > most else ''})"
 
 
 def nats_in(frame: pd.DataFrame, columns: Sequence[str]) -> Styler:
     """A table whose `columns` read as people write nats: two decimals, a true minus sign, nothing where there is no
     number."""
-    return frame.style.format(lambda value: _decimals(value, 2), subset=list(columns), na_rep="")
+    return frame.style.format(lambda value: number(value, 2), subset=list(columns), na_rep="")
 
 
 def of_pixels(likelihood: str) -> str:

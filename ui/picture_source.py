@@ -155,7 +155,7 @@ def choose(found: list[OwnPicture], entry: Entry, checkpoint: Checkpoint, popula
         reconstruction.stacked(images, scores)[order],
         key="reconstruct_grid",
         label="Your pictures, each over its reconstruction",
-        captions=[f"{scores[i].elbo:,.0f}".replace("-", "−") for i in order],
+        captions=[layout.number(scores[i].elbo, 0) for i in order],
         selected=at,
         scale=layout.whole_scale(images[0].shape[-1], 64),
     )
@@ -179,9 +179,7 @@ def _rows(table: pd.DataFrame) -> None:
     nats = st.column_config.NumberColumn
     digits = {"elbo": 1, "standard_error": 2, "reconstruction": 1, "kl": 2}
     st.dataframe(
-        table.style.format(
-            {name: lambda value, n=n: f"{value:,.{n}f}".replace("-", "−") for name, n in digits.items()}
-        ),
+        table.style.format({name: lambda value, n=n: layout.number(value, n) for name, n in digits.items()}),
         hide_index=True,
         column_config={
             "name": "Picture",

@@ -15,7 +15,7 @@ from ui import caching, live_charts, replay, state, visitor
 from ui.components.film_strip import film_strip
 from ui.components.live_chart import live_chart
 from ui.guards import say_errors
-from ui.layout import plain
+from ui.layout import nats, plain
 from ui.train_form import BETAS, LEARNING_RATES, RATE_FALLS
 from ui.ways import HOME, WAYS
 from vae_core import data, hosted, imaging, runs
@@ -335,7 +335,7 @@ def _live(run: Run, config: RunConfig, situation: _Situation) -> None:
         with column:
             tested = "test, β = 1" if ranged and term != "loss" else "test"
             newest, where = (test[term], tested) if len(test[term]) else (train[term], "train")
-            st.metric(f"{label}, {where}", f"{newest[-1]:,.2f} nats".replace("-", "−"), help=about[term])
+            st.metric(f"{label}, {where}", nats(newest[-1], 2), help=about[term])
             live_chart(
                 live_charts.term_curves(term, train, test, tested),
                 key=f"train_chart_{term}",
@@ -514,4 +514,4 @@ def _numbers_at(curves: Curves, name: str) -> None:
     i = int(np.abs(test["epoch"] - epoch).argmin())
     for term in ("elbo", "reconstruction", "kl"):
         label = "ELBO" if term == "elbo" else live_charts.TERMS[term]
-        st.metric(f"{label}, test, {name}", f"{test[term][i]:,.2f} nats".replace("-", "−"))
+        st.metric(f"{label}, test, {name}", nats(test[term][i], 2))

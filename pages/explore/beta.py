@@ -108,7 +108,7 @@ def numbers(seen):
         shown.append(("Slope dD/dR", f"{slope:.3g}" if math.isfinite(slope) else "–", about))
     with st.container(horizontal=True, gap="medium"):
         for label, value, about in shown:
-            st.metric(label, value.replace("-", "−"), help=about, width="content")
+            st.metric(label, layout.true_minus(value), help=about, width="content")
 
 
 def curve_section(seen):

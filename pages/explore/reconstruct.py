@@ -85,9 +85,9 @@ bits = pixel_bits(-seen.elbo, model.config)
 with st.container(horizontal=True, gap="large"):
     st.metric(
         "ELBO",
-        f"{seen.elbo:,.1f} ± {seen.standard_error:.1f} nats".replace("-", "−"),
+        f"{layout.number(seen.elbo, 1)} ± {seen.standard_error:.1f} nats",
         help=f"−(reconstruction + KL) at β = 1, with the standard error of its {len(seen.z)} draws of z. "
-        f"In bits per dimension{layout.of_pixels(model.config.likelihood)}: {bits:.3f}.".replace("-", "−"),
+        f"In bits per dimension{layout.of_pixels(model.config.likelihood)}: {layout.number(bits, 3)}.",
         width="content",
     )
     st.metric(

@@ -67,7 +67,7 @@ def metrics(row, curve, exact, second):
         if second is not None:
             st.metric(
                 "By annealing",
-                f"{second.values[0]:,.2f} ± {second.standard_errors[0]:.2f} nats".replace("-", "−"),
+                f"{layout.number(second.values[0], 2)} ± {second.standard_errors[0]:.2f} nats",
                 width="content",
             )
         if exact is not None:

@@ -106,7 +106,7 @@ with st.container(horizontal=True, gap="large"):
         st.metric(label, layout.nats(value[0], 3), help=about, width="content")
     st.metric(
         "What is left",
-        layout.nats(round(exact.residual[0], 4) + 0.0, 4),
+        layout.nats(exact.residual[0], 4),
         help="log p(x) − ELBO − gap: the three sums’ errors together. Beyond the square lies at most "
         f"{exact.outside[0]:.1e} nats.",
         width="content",
