@@ -71,8 +71,7 @@ def _choice(name: str, entry: state.Entry, checkpoint: Checkpoint, default: str)
     text.text_input(
         f"Point {name.upper()}",
         key=name,
-        bind="query-params",
-        persist_state="session",
+        **state.KEPT,
         max_chars=_SPEC_CHARACTERS,
         help="test:12 is a test image, prior:7 a draw from N(0, I) with seed 7, z:0.5,-1 a point by its coordinates.",
         on_change=st.rerun,

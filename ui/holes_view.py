@@ -9,7 +9,7 @@ import plotly.colors
 import streamlit as st
 from PIL import Image
 
-from ui import caching, interpolation, latent_view, layout, seen_codes, theme, turns
+from ui import caching, interpolation, latent_view, layout, seen_codes, state, theme, turns
 from ui.beta_view import Seen
 from ui.components.latent_map import Background, ByClass, Mark, latent_map, latent_map_props, read_selection, send_atlas
 from ui.guards import say_errors
@@ -122,8 +122,7 @@ def _dimensions(found: LatentSnapshot) -> tuple[int, int]:
                 index=int(best),
                 format_func=layout.dimension_name,
                 key=f"information_{key}",
-                bind="query-params",
-                persist_state="session",
+                **state.KEPT,
                 width=90,
             )
             % d

@@ -54,29 +54,23 @@ def settings(entry: state.Entry, found: Codes) -> Settings:
     with st.container(horizontal=True):
         kind = st.segmented_control(
             "Projection", list(kinds), format_func=kinds.get, default=next(iter(kinds)), required=True,
-            key="map_projection", bind="query-params", persist_state="session",
+            key="map_projection", **state.KEPT,
         )  # fmt: skip
         kind = kind if kind in kinds else next(iter(kinds))
         colour = st.selectbox(
-            "Colour",
-            list(colours),
-            format_func=colours.get,
-            key="map_colour",
-            bind="query-params",
-            persist_state="session",
-            width=220,
+            "Colour", list(colours), format_func=colours.get, key="map_colour", **state.KEPT, width=220
         )
         dimensions = _pick_dimensions(found) if kind == "dimensions" else (0, 1)
         job, live, asked = _pick_tsne(entry, found) if kind == "tsne" else (None, False, "")
     flat, is_latent = kind != "tsne" and d > 1, kind in ("plane", "dimensions") and d > 1
     with st.container(horizontal=True):
-        thumbnails = st.toggle("Thumbnails", key="map_thumbnails", bind="query-params", persist_state="session")
+        thumbnails = st.toggle("Thumbnails", key="map_thumbnails", **state.KEPT)
         manifold = flat and st.toggle(
-            "Decoded manifold", value=kind == "plane", key=f"map_manifold_{kind}", bind="query-params",
-            persist_state="session", help="What the decoder makes of the places of the map.",
+            "Decoded manifold", value=kind == "plane", key=f"map_manifold_{kind}", **state.KEPT,
+            help="What the decoder makes of the places of the map.",
         )  # fmt: skip
         contours = is_latent and st.toggle(
-            "Prior contours", value=True, key="map_contours", bind="query-params", persist_state="session",
+            "Prior contours", value=True, key="map_contours", **state.KEPT,
             help="Circles of 1, 2 and 3 standard deviations of the prior N(0, I).",
         )  # fmt: skip
     return Settings(
@@ -96,24 +90,10 @@ def _pick_dimensions(found: Codes) -> tuple[int, int]:
     d = found.mu.shape[1]
     first, second = (int(j) for j in latent.rank_by_kl(found.kl.mean(0))[:2])
     across = st.selectbox(
-        "Across",
-        range(d),
-        index=first,
-        format_func=layout.dimension_name,
-        key="map_x",
-        bind="query-params",
-        persist_state="session",
-        width=90,
+        "Across", range(d), index=first, format_func=layout.dimension_name, key="map_x", **state.KEPT, width=90
     )
     up = st.selectbox(
-        "Up",
-        range(d),
-        index=second,
-        format_func=layout.dimension_name,
-        key="map_y",
-        bind="query-params",
-        persist_state="session",
-        width=90,
+        "Up", range(d), index=second, format_func=layout.dimension_name, key="map_y", **state.KEPT, width=90
     )
     return across % d, up % d
 
@@ -122,13 +102,10 @@ def _pick_tsne(entry: state.Entry, found: Codes) -> tuple[TsneJob, bool, str]:
     n = len(found)
     most = max(1, int(embedding.most_perplexity(n)))
     perplexity = st.number_input(
-        "Perplexity", 1, most, min(round(embedding.default_perplexity(n)), most), key="map_perplexity",
-        bind="query-params", persist_state="session", width=140,
-        help="About how many neighbours each point keeps near. Default: √N / 4.",
+        "Perplexity", 1, most, min(round(embedding.default_perplexity(n)), most), key="map_perplexity", **state.KEPT,
+        width=140, help="About how many neighbours each point keeps near. Default: √N / 4.",
     )  # fmt: skip
-    seed = st.number_input(
-        "Seed", 0, 999_999, 0, key="map_seed", bind="query-params", persist_state="session", width=120
-    )
+    seed = st.number_input("Seed", 0, 999_999, 0, key="map_seed", **state.KEPT, width=120)
     job = tsne_jobs().get(
         (found.key, perplexity, seed),
         lambda: found.mu,
@@ -322,8 +299,7 @@ def _own_point(checkpoint: Checkpoint) -> None:
         spec = st.text_input(
             "Or name a point",
             key="map_point",
-            bind="query-params",
-            persist_state="session",
+            **state.KEPT,
             max_chars=4000,
             placeholder="test:12",
             help="test:12 is a test image, prior:7 the draw from N(0, I) with seed 7, z:0.5,-1 a point itself.",

@@ -147,7 +147,7 @@ def choose(found: list[OwnPicture], entry: Entry, checkpoint: Checkpoint, popula
     images = [own_pictures.prepare(one, checkpoint, _preparation(one, entry, checkpoint)) for one in found]
     scores = reconstruction.scores(images, checkpoint)
     table = reconstruction.score_table([one.name for one in found], scores, population)
-    by_elbo = st.toggle("Strangest first", key="reconstruct_sorted", bind="query-params", persist_state="session")
+    by_elbo = st.toggle("Strangest first", key="reconstruct_sorted", **state.KEPT)
     order = np.argsort(table["elbo"], kind="stable") if by_elbo else np.arange(len(found))
     wanted = st.session_state.get(_CHOSEN)
     at = next((place for place, i in enumerate(order) if found[i].id == wanted), 0)

@@ -22,6 +22,7 @@ from vae_core.rate_distortion import at_beta, steps
 
 __all__ = [
     "BETA_PICKER",
+    "KEPT",
     "Entry",
     "Point",
     "beta_picker",
@@ -49,6 +50,10 @@ __all__ = [
 SHIPPED = Path(__file__).resolve().parent.parent / "checkpoints"
 BETA_PICKER = "beta_picker"
 """The fragment of the frame that `beta_picker` draws, for `st.rerun`."""
+
+KEPT = {"bind": "query-params", "persist_state": "session"}
+"""Of a widget whose value stands in the address, and is still there when the visitor comes back to its page."""
+
 _DEFAULT = "mnist-d2-beta"
 _ADDRESS = "address"
 _SEED_DIGITS = 6

@@ -9,6 +9,7 @@ from PIL import Image
 from ui import layout, own_pictures
 from ui.background import in_background
 from ui.layout import plain
+from ui.state import KEPT
 from vae_core import data, hosted, imaging, runs
 from vae_core.data import Dataset
 from vae_core.downloads import Progress
@@ -118,8 +119,7 @@ def _data_picker() -> str:
         [*names, *own],
         format_func=lambda name: own.get(name) or data.title(name),
         key="train_data",
-        persist_state="session",
-        bind="query-params",
+        **KEPT,
         filter_mode=None,
     )
 
@@ -343,16 +343,14 @@ def _more(likelihood: str, kind: str, preset: Preset) -> dict[str, float | bool]
                 value=0.0,
                 step=0.05,
                 key="train_free_bits",
-                bind="query-params",
-                persist_state="session",
+                **KEPT,
                 help="A dimension that costs less than this feels no pull towards the prior.",
             )
         with columns[3 if likelihood == "gaussian" else 2]:
             binarize = st.toggle(
                 "Binarize pixels",
                 key="train_binarize",
-                bind="query-params",
-                persist_state="session",
+                **KEPT,
                 help="Each pixel is drawn 0 or 1 with its grey value as probability, anew each time it is shown.",
             )
         with columns[2]:
@@ -364,8 +362,7 @@ def _more(likelihood: str, kind: str, preset: Preset) -> dict[str, float | bool]
                     step=0.01,
                     format="%.3f",
                     key="train_sigma",
-                    bind="query-params",
-                    persist_state="session",
+                    **KEPT,
                     help="In units of the pixel range 0 to 1.",
                 )
     return {
@@ -384,33 +381,17 @@ def _choice(label: str, names: dict[str, str], default: str, key: str, about: st
         format_func=names.get,
         key=key,
         help=about,
-        bind="query-params",
-        persist_state="session",
+        **KEPT,
         filter_mode=None,
     )
 
 
 def _number(label: str, default: int, key: str, about: str) -> int:
     """A whole number, without limits: a field would drop what is beyond them, where the config says a sentence."""
-    return st.number_input(
-        label,
-        value=default,
-        step=1,
-        key=key,
-        help=about,
-        bind="query-params",
-        persist_state="session",
-    )
+    return st.number_input(label, value=default, step=1, key=key, help=about, **KEPT)
 
 
 def _slide(label: str, options: tuple, default: float, key: str, about: str) -> float:
     return st.select_slider(
-        label,
-        options,
-        default,
-        format_func=lambda value: f"{value:g}",
-        key=key,
-        help=about,
-        bind="query-params",
-        persist_state="session",
+        label, options, default, format_func=lambda value: f"{value:g}", key=key, help=about, **KEPT
     )

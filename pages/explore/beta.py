@@ -129,13 +129,7 @@ def chart(seen, live):
     chosen = st.session_state.get(f"{key}/chosen", beta_view.beside_at_first(seen.entry, others))
     with st.container(horizontal=True):
         unit = st.segmented_control(
-            "Unit",
-            beta_view.UNITS,
-            default=beta_view.UNITS[0],
-            required=True,
-            key="beta_unit",
-            bind="query-params",
-            persist_state="session",
+            "Unit", beta_view.UNITS, default=beta_view.UNITS[0], required=True, key="beta_unit", **state.KEPT
         )
         beside = st.multiselect(
             "Beside it",

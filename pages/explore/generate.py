@@ -22,9 +22,9 @@ PRIOR = 1.0  # the temperature at which samples are draws from the prior
 def settings():
     """How many samples, from which seed, and at which temperature."""
     count, seeds, warmth = st.columns(3, gap="medium", vertical_alignment="bottom")
-    n = count.slider("Samples", 4, MOST, 64, key="generate_n", bind="query-params", persist_state="session")
+    n = count.slider("Samples", 4, MOST, 64, key="generate_n", **state.KEPT)
     with seeds.container(horizontal=True, vertical_alignment="bottom"):
-        seed = st.number_input("Seed", 0, MOST_SEED, key="generate_seed", bind="query-params", persist_state="session")
+        seed = st.number_input("Seed", 0, MOST_SEED, key="generate_seed", **state.KEPT)
         st.button("New", icon=":material/casino:", help="Another seed, by chance.", on_click=draw_seed)
     if st.session_state.get("generate_temperature") is None:
         st.session_state["generate_temperature"] = PRIOR
@@ -35,8 +35,7 @@ def settings():
         None,
         0.05,
         key="generate_temperature",
-        bind="query-params",
-        persist_state="session",
+        **state.KEPT,
         help="z is drawn from N(0, T²I). At T = 1 it is the prior; towards 0 all samples become the same picture.",
     )
     return n, seed, PRIOR if temperature is None else temperature
@@ -121,14 +120,7 @@ def drawn(entry, checkpoint):
         grid, details = st.columns([3, 2], gap="medium")
         with details:
             number = st.number_input(
-                "Sample",
-                1,
-                MOST,
-                key="generate_sample",
-                bind="query-params",
-                persist_state="session",
-                width=160,
-                help="In reading order.",
+                "Sample", 1, MOST, key="generate_sample", **state.KEPT, width=160, help="In reading order."
             )
         chosen = min(number, n) - 1
         with grid:

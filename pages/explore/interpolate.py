@@ -28,17 +28,7 @@ def path_section(entry, checkpoint, a, b, method):
     with at:
         if st.session_state.get("interpolate_t") is None:
             st.session_state["interpolate_t"] = MIDDLE
-        t = st.number_input(
-            "Position t",
-            0.0,
-            1.0,
-            None,
-            0.05,
-            key="interpolate_t",
-            bind="query-params",
-            persist_state="session",
-            width=160,
-        )
+        t = st.number_input("Position t", 0.0, 1.0, None, 0.05, key="interpolate_t", **state.KEPT, width=160)
         t = MIDDLE if t is None else t
         index = round(t * (FRAMES - 1))
         z = points[index]
@@ -118,13 +108,7 @@ def corners_section(entry, checkpoint, a, b, method, defaults):
         c = endpoint("c", entry, checkpoint, defaults[2])
         d = endpoint("d", entry, checkpoint, defaults[3])
         n = st.segmented_control(
-            "Pictures a side",
-            [5, 7, 9, 11],
-            default=7,
-            required=True,
-            key="interpolate_side",
-            bind="query-params",
-            persist_state="session",
+            "Pictures a side", [5, 7, 9, 11], default=7, required=True, key="interpolate_side", **state.KEPT
         )
     points = latent.corner_grid(np.stack([a.z, b.z, c.z, d.z]), n, method)
     pictures = decoded(entry, checkpoint, points)
@@ -158,8 +142,7 @@ def traversals_section(entry, checkpoint, z):
         spec = st.text_input(
             "Point",
             key="interpolate_point",
-            bind="query-params",
-            persist_state="session",
+            **state.KEPT,
             placeholder="the point on the path",
             help="test:12, prior:7, or z: and its coordinates. Empty: the point on the path.",
             width=320,  # so that the buttons stand beside it on a screen of 1280
@@ -244,8 +227,7 @@ try:
             required=True,
             format_func=str.capitalize,
             key="interpolate_way",
-            bind="query-params",
-            persist_state="session",
+            **state.KEPT,
             help=about_ways(checkpoint.model.config.latent_dim),
         )
         st.button("", icon=":material/swap_horiz:", help="Swap A and B.", key="interpolate_swap", on_click=swap)

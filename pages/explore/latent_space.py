@@ -13,9 +13,7 @@ layout.head(
 images = state.held_out(checkpoint)
 most = 0 if images is None else min(len(images), latent_view.MOST_POINTS)
 try:
-    whole = most > len(checkpoint.snapshot) and st.toggle(
-        f"All {most:,} test images", key="map_whole", bind="query-params", persist_state="session"
-    )
+    whole = most > len(checkpoint.snapshot) and st.toggle(f"All {most:,} test images", key="map_whole", **state.KEPT)
     found = latent_view.codes(entry, checkpoint, whole=whole)
     latent_panels.explorer(entry, checkpoint, found, latent_panels.settings(entry, found))
 except UserError as error:

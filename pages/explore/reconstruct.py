@@ -58,13 +58,7 @@ with after:
             layout.picture(seen.mean_picture, "x̂, the reconstruction", target=height * scale)
         errors = st.container(width=width * scale + reconstruction.BAR)
     kind = st.segmented_control(
-        "Error map",
-        ERRORS,
-        default=ERRORS[0],
-        required=True,
-        key="reconstruct_error",
-        bind="query-params",
-        persist_state="session",
+        "Error map", ERRORS, default=ERRORS[0], required=True, key="reconstruct_error", **state.KEPT
     )
     if kind == ERRORS[0]:
         values, title, top = pixels.absolute_error(image, seen.mean_picture), "|x − x̂|, white = 1", 1.0

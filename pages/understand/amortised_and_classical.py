@@ -24,9 +24,7 @@ def chosen_images():
     """Eight test images, from one that the visitor chooses."""
     last = max(0, len(checkpoint.snapshot) - amortised_view.IMAGES)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        first = st.number_input(
-            "First test image", 0, last, key="amortised_first", bind="query-params", persist_state="session", width=168
-        )
+        first = st.number_input("First test image", 0, last, key="amortised_first", **state.KEPT, width=168)
         st.button(
             "Random",
             help="Any eight in a row.",

@@ -46,8 +46,7 @@ def on_the_plane():
         default=PARTS[0],
         required=True,
         key="elbo_part",
-        bind="query-params",
-        persist_state="session",
+        **state.KEPT,
         label_visibility="collapsed",
     )
     walk = climb and climb.walk

@@ -251,14 +251,7 @@ def choose_z():
     """Ask for the z that is looked at, and for other samples."""
     st.markdown("**The same z in each.** Click a sample, a test image, or any place on a map, or write it here.")
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        st.text_input(
-            "z",
-            key="collapse_z",
-            bind="query-params",
-            persist_state="session",
-            placeholder="z: and a number for each dimension",
-            width=320,
-        )
+        st.text_input("z", key="collapse_z", **state.KEPT, placeholder="z: and a number for each dimension", width=320)
         st.button(
             "Other samples",
             icon=":material/casino:",
@@ -305,8 +298,7 @@ try:
             default=next(iter(found)),
             required=True,
             key="collapse_source",
-            bind="query-params",
-            persist_state="session",
+            **state.KEPT,
         )
     )
     source = source if source in found else next(iter(found))

@@ -88,23 +88,9 @@ def training_part(subject, pair, names, mu, sigma):
         "estimator. A small rate calms the noise, and takes for ever; many draws a step buy calm with work."
     )
     with st.container(horizontal=True, gap="medium"):
-        rate = st.select_slider(
-            "Learning rate",
-            RATES,
-            "0.001",
-            key="reparameterisation_rate",
-            bind="query-params",
-            persist_state="session",
-            width=260,
-        )
+        rate = st.select_slider("Learning rate", RATES, "0.001", key="reparameterisation_rate", **state.KEPT, width=260)
         samples = st.segmented_control(
-            "Draws a step",
-            SAMPLES,
-            default=4,
-            required=True,
-            key="reparameterisation_samples",
-            bind="query-params",
-            persist_state="session",
+            "Draws a step", SAMPLES, default=4, required=True, key="reparameterisation_samples", **state.KEPT
         )
     found = gradient_view.walks(entry, checkpoint, subject.image, mu, sigma, samples=samples, learning_rate=float(rate))
     climbing, plane = st.columns([1.3, 1], gap="medium")
