@@ -19,10 +19,6 @@ _component = st.components.v2.component(
 )
 
 
-def _nothing() -> None:
-    pass
-
-
 @dataclass(frozen=True)
 class FilmStripResult:
     """Where a film strip is.
@@ -45,7 +41,7 @@ def film_strip(
     scale: int = 4,
     fps: int = 12,
     compact: bool = False,
-    on_release: Callable[[], None] = _nothing,
+    on_release: Callable[[], None] = lambda: None,
 ) -> FilmStripResult:
     """Draw a film strip and return where its thumb was let go.
 

@@ -267,17 +267,13 @@ def read_dropped(value: Any, *, id: str) -> DroppedFile | None:
         return None
 
 
-def _nothing() -> None:
-    pass
-
-
 def latent_map(
     positions: np.ndarray,
     props: dict[str, Any],
     *,
     key: str,
     on_drop: Callable[[DroppedFile], None] | None = None,
-    on_select: Callable[[], None] = _nothing,
+    on_select: Callable[[], None] = lambda: None,
 ) -> Selection | None:
     """Draw the map that `latent_map_props` describes for these positions (N, 2); what is selected in it.
 

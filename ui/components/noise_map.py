@@ -25,10 +25,6 @@ class Dragged:
     sigma: tuple[float, float]
 
 
-def _nothing() -> None:
-    pass
-
-
 def noise_map(
     noise: np.ndarray,
     cloud: np.ndarray,
@@ -38,7 +34,7 @@ def noise_map(
     subject: str,
     names: Sequence[str],
     label: str,
-    on_drag: Callable[[], None] = _nothing,
+    on_drag: Callable[[], None] = lambda: None,
 ) -> Dragged:
     """Draw ε (K, 2) on the left, and z = μ + σ ⊙ ε over a cloud of codes (N, 2) on the right; q as it was left.
 

@@ -18,10 +18,6 @@ _component = st.components.v2.component(
 )
 
 
-def _nothing() -> None:
-    pass
-
-
 def picture_grid(
     images: np.ndarray,
     *,
@@ -32,7 +28,7 @@ def picture_grid(
     scale: int = 2,
     columns: int | None = None,
     marked: Sequence[int] = (),
-    on_pick: Callable[[], None] = _nothing,
+    on_pick: Callable[[], None] = lambda: None,
 ) -> int | None:
     """Draw a grid of pictures and return the index of the selected one, or None.
 
