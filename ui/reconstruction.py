@@ -226,66 +226,21 @@ def landing(seen: ImagePosterior, snapshot: LatentSnapshot, class_names: Sequenc
     """Where a picture lands in the latent plane, or line: q(z|x) to 1 and 2 σ over the test images' posterior means."""
     if len(seen.mu) == 1:
         return _landing_on_a_line(seen, snapshot)
-    traces, names = [], []
+    clouds, names = [], []
     mu = snapshot.mu[:_CLOUD]
     labels = np.zeros(len(mu), np.int64) if snapshot.labels is None else snapshot.labels[:_CLOUD]
     for label in np.unique(labels):
-        colour = theme.class_colour(int(label))
+        colour, codes = theme.class_colour(int(label)), mu[labels == label]
         name = str(class_names[label]) if label < len(class_names) else "test image"
-        x, y = mu[labels == label].T
-        traces.append(
-            {
-                "type": "scatter",
-                "x": x,
-                "y": y,
-                "mode": "markers",
-                "marker": {"size": 4, "opacity": 0.45, "color": colour},
-                "name": name,
-                "hovertemplate": "%{x:.2f}, %{y:.2f}",
-            }
-        )
+        clouds.append(_cloud(codes, name, colour))
         if label < len(class_names):
-            names.append(
-                {
-                    "x": float(np.median(x)),
-                    "y": float(np.median(y)),
-                    "text": f"<b>{name}</b>",
-                    "font": {"color": theme.ink_on(colour), "size": 11},
-                    "bgcolor": colour,
-                    "borderpad": 2,
-                    "showarrow": False,
-                }
-            )
-    angle = np.linspace(0, 2 * np.pi, 73)
-    traces += [
-        {
-            "type": "scatter",
-            "x": seen.mu[0] + sigmas * seen.sigma[0] * np.cos(angle),
-            "y": seen.mu[1] + sigmas * seen.sigma[1] * np.sin(angle),
-            "mode": "lines",
-            "line": {"color": _PICTURE_COLOUR, "width": 3 - sigmas},
-            "hoverinfo": "skip",
-        }
-        for sigmas in (1, 2)
-    ]
-    here = {"size": 11, "symbol": "x", "color": _PICTURE_COLOUR, "line": {"color": "white", "width": 1.5}}
-    traces.append(
-        {
-            "type": "scatter",
-            "x": seen.mu[:1],
-            "y": seen.mu[1:],
-            "mode": "markers",
-            "name": "this picture",
-            "marker": here,
-            "hovertemplate": "%{x:.3f}, %{y:.3f}",
-        }
-    )
+            names.append(_name_over(codes, name, colour))
     reach = 1.05 * float(max(np.abs(mu).max(), np.abs(seen.mu).max()))
     axis = {"range": [-reach, reach], "constrain": "domain"}
     return theme.chart(
         "z₁",
         "z₂",
-        traces,
+        [*clouds, *(_ellipse(seen, sigmas) for sigmas in (1, 2)), _cross(seen)],
         height=_HEIGHT,
         hovermode="closest",
         showlegend=False,
@@ -293,6 +248,59 @@ def landing(seen: ImagePosterior, snapshot: LatentSnapshot, class_names: Sequenc
         xaxis=axis,
         yaxis=axis | {"scaleanchor": "x"},
     )
+
+
+def _cloud(codes: np.ndarray, name: str, colour: str) -> dict[str, Any]:
+    """Codes (n, 2) of one class."""
+    return {
+        "type": "scatter",
+        "x": codes[:, 0],
+        "y": codes[:, 1],
+        "mode": "markers",
+        "marker": {"size": 4, "opacity": 0.45, "color": colour},
+        "name": name,
+        "hovertemplate": "%{x:.2f}, %{y:.2f}",
+    }
+
+
+def _name_over(codes: np.ndarray, name: str, colour: str) -> dict[str, Any]:
+    """The name of a class in the middle of its codes (n, 2)."""
+    x, y = np.median(codes, axis=0)
+    return {
+        "x": float(x),
+        "y": float(y),
+        "text": f"<b>{name}</b>",
+        "font": {"color": theme.ink_on(colour), "size": 11},
+        "bgcolor": colour,
+        "borderpad": 2,
+        "showarrow": False,
+    }
+
+
+def _ellipse(seen: ImagePosterior, sigmas: int) -> dict[str, Any]:
+    """q(z|x) to so many σ."""
+    angle = np.linspace(0, 2 * np.pi, 73)
+    return {
+        "type": "scatter",
+        "x": seen.mu[0] + sigmas * seen.sigma[0] * np.cos(angle),
+        "y": seen.mu[1] + sigmas * seen.sigma[1] * np.sin(angle),
+        "mode": "lines",
+        "line": {"color": _PICTURE_COLOUR, "width": 3 - sigmas},
+        "hoverinfo": "skip",
+    }
+
+
+def _cross(seen: ImagePosterior) -> dict[str, Any]:
+    """Where μ of the picture lies."""
+    return {
+        "type": "scatter",
+        "x": seen.mu[:1],
+        "y": seen.mu[1:],
+        "mode": "markers",
+        "name": "this picture",
+        "marker": {"size": 11, "symbol": "x", "color": _PICTURE_COLOUR, "line": {"color": "white", "width": 1.5}},
+        "hovertemplate": "%{x:.3f}, %{y:.3f}",
+    }
 
 
 def _landing_on_a_line(seen: ImagePosterior, snapshot: LatentSnapshot) -> theme.Chart:

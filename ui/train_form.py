@@ -1,6 +1,7 @@
 """The form that asks what to train: the data, the network, the objective, the optimiser."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import streamlit as st
@@ -9,6 +10,7 @@ from PIL import Image
 from ui import layout, own_pictures
 from ui.background import in_background
 from ui.layout import plain
+from ui.reconstruction import is_grey
 from ui.state import KEPT
 from vae_core import data, hosted, imaging, runs
 from vae_core.data import Dataset
@@ -96,7 +98,7 @@ def train_form() -> RunConfig | None:
     if dataset is not None:
         _describe(dataset)
     try:
-        config = _settings(kind, dataset, int(seed))
+        config = _settings(kind, dataset, seed)
     except UserError as error:
         st.error(str(error), icon=":material/error:")
         return None
@@ -258,79 +260,52 @@ def _strip(images: np.ndarray, scale: int) -> Image.Image:
 
 
 def _settings(kind: str, dataset: Dataset | None, seed: int) -> RunConfig | None:
+    """Draw the settings; the config that they make with the data set, where there is one."""
     preset = PRESETS.get(kind, _OTHER)
+    model, train = _fields(kind, preset)
+    sigma, more = _more(model["likelihood"], kind, preset)
+    if dataset is None:
+        return None
+    config = RunConfig(
+        ModelConfig(dataset.image_shape, **model, sigma=sigma),
+        TrainConfig(dataset.name, **train, **more, seed=seed, pictures=dataset.fingerprint),
+    )
+    hosted.check_config(config)
+    grey = config.model.likelihood == "bernoulli" and not config.train.binarize and is_grey(dataset.test.images[:64])
+    note = " On grey pixels the Bernoulli term is a loss, not a density." if grey else ""
+    st.caption(f"{count_parameters(config.model):,} parameters.{note}")
+    return config
+
+
+def _fields(kind: str, preset: Preset) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Draw what is asked of everybody; by the names that it has in ModelConfig, and in TrainConfig."""
     columns = st.columns(4)
     with columns[0]:
         arch = _choice("Network", _NETWORKS, preset.arch, f"train_network_{kind}", _NETWORKS_HELP)
-        epochs = _number(
-            "Epochs",
-            preset.epochs,
-            f"train_epochs_{kind}",
-            "How often the model sees each picture.",
-        )
+        about = "How often the model sees each picture."
+        epochs = _number("Epochs", preset.epochs, f"train_epochs_{kind}", about)
     with columns[1]:
-        latent_dim = _number(
-            "Latent size d",
-            preset.latent_dim,
-            f"train_d_{kind}",
-            "With 2, the latent plane itself is seen.",
-        )
-        learning_rate = _slide(
-            "Learning rate",
-            LEARNING_RATES,
-            preset.learning_rate,
-            f"train_rate_{kind}",
-            f"The step size of Adam. {RATE_FALLS}",
-        )
+        about = "With 2, the latent plane itself is seen."
+        latent_dim = _number("Latent size d", preset.latent_dim, f"train_d_{kind}", about)
+        about = f"The step size of Adam. {RATE_FALLS}"
+        rate = _slide("Learning rate", LEARNING_RATES, preset.learning_rate, f"train_rate_{kind}", about)
     with columns[2]:
         likelihood = _choice(
             "Likelihood p(x|z)", LIKELIHOODS, preset.likelihood, f"train_likelihood_{kind}", _LIKELIHOODS_HELP
         )
-        warmup = _number(
-            "KL warm-up, epochs",
-            0,
-            "train_warmup",
-            "β rises from 0 over so many epochs.",
-        )
+        warmup = float(_number("KL warm-up, epochs", 0, "train_warmup", "β rises from 0 over so many epochs."))
     with columns[3]:
         objective = _choice("Objective", OBJECTIVES, next(iter(OBJECTIVES)), "train_objective", _OBJECTIVES_HELP)
-        beta, samples = 1.0, 1
         if objective == "iwae":
-            samples = _number("Importance samples K", 5, "train_samples", _SAMPLES_HELP)
+            weight = {"importance_samples": _number("Importance samples K", 5, "train_samples", _SAMPLES_HELP)}
         else:
-            beta = _slide("β", BETAS, preset.beta, f"train_beta_{kind}", _BETA_HELP[objective])
-    more = _more(likelihood, kind, preset)
-    if dataset is None:
-        return None
-    model = ModelConfig(dataset.image_shape, int(latent_dim), arch, likelihood, sigma=more["sigma"])
-    train = TrainConfig(
-        dataset.name,
-        int(epochs),
-        int(more["batch_size"]),
-        float(learning_rate),
-        float(beta),
-        float(warmup),
-        more["free_bits"],
-        more["binarize"],
-        seed,
-        objective,
-        int(samples),
-        pictures=dataset.fingerprint,
-    )
-    config = RunConfig(model, train)
-    hosted.check_config(config)
-    grey = likelihood == "bernoulli" and not more["binarize"] and _has_grey(dataset)
-    note = " On grey pixels the Bernoulli term is a loss, not a density." if grey else ""
-    st.caption(f"{count_parameters(model):,} parameters.{note}")
-    return config
+            weight = {"beta": _slide("β", BETAS, preset.beta, f"train_beta_{kind}", _BETA_HELP[objective])}
+    model = {"arch": arch, "latent_dim": latent_dim, "likelihood": likelihood}
+    return model, {"epochs": epochs, "learning_rate": rate, "kl_warmup": warmup, "objective": objective, **weight}
 
 
-def _has_grey(dataset: Dataset) -> bool:
-    sample = dataset.test.images[:64]
-    return bool(((sample > 0) & (sample < 255)).any())
-
-
-def _more(likelihood: str, kind: str, preset: Preset) -> dict[str, float | bool]:
+def _more(likelihood: str, kind: str, preset: Preset) -> tuple[float, dict[str, Any]]:
+    """Draw what few need to change: σ of the pixels, and further settings by their names in TrainConfig."""
     with st.expander("More", type="compact"):
         columns = st.columns(4, vertical_alignment="bottom")
         with columns[0]:
@@ -365,12 +340,7 @@ def _more(likelihood: str, kind: str, preset: Preset) -> dict[str, float | bool]
                     **KEPT,
                     help="In units of the pixel range 0 to 1.",
                 )
-    return {
-        "batch_size": int(batch_size),
-        "free_bits": float(free_bits),
-        "sigma": float(sigma),
-        "binarize": bool(binarize),
-    }
+    return sigma, {"batch_size": batch_size, "free_bits": free_bits, "binarize": binarize}
 
 
 def _choice(label: str, names: dict[str, str], default: str, key: str, about: str | None = None) -> str:

@@ -15,6 +15,7 @@ from vae_core import latent
 from vae_core.errors import UserError
 
 MIDDLE = 0.5
+EVERY = (FRAMES - 1) // (STEPS - 1)  # frames from one step to the next
 
 
 def path_section(entry, checkpoint, a, b, method):
@@ -26,72 +27,96 @@ def path_section(entry, checkpoint, a, b, method):
         metrics = st.container(horizontal=True, gap="medium")
         chart, at = st.container(), st.container(horizontal=True, vertical_alignment="bottom")
     with at:
-        if st.session_state.get("interpolate_t") is None:
-            st.session_state["interpolate_t"] = MIDDLE
-        t = st.number_input("Position t", 0.0, 1.0, None, 0.05, key="interpolate_t", **state.KEPT, width=160)
-        t = MIDDLE if t is None else t
+        t = position()
         index = round(t * (FRAMES - 1))
         z = points[index]
         st.code(spec_of(z), language=None, width="stretch")
     with picture:
-        film_strip(
-            frames,
-            key="interpolate_path",
-            label="From A to B",
-            labels=[f"t = {step / (FRAMES - 1):.2f}" for step in range(FRAMES)],
-            index=index,
-            scale=layout.whole_scale(frames.shape[-1], 300),
-            fps=24,
-            on_release=lambda: go_to(film_strip_index("interpolate_path") / (FRAMES - 1)),
+        strip(frames, index)
+    with metrics:
+        place_numbers(checkpoint, z, frames[index])
+    with chart:
+        radius_chart(a.z, b.z, method, t)
+    steps(frames, index)
+    with st.container(horizontal=True):
+        layout.download("GIF of the path", lambda: interpolation.gif(frames), f"{entry.id}-path.gif")
+        layout.download(
+            "PNG of the steps", lambda: interpolation.grid_png(frames[::EVERY], STEPS), f"{entry.id}-path.png"
         )
-    metrics.metric(
+    return z
+
+
+def position():
+    """The place t on the path, from 0 to 1: where the thumb is, or what is written here."""
+    if st.session_state.get("interpolate_t") is None:
+        st.session_state["interpolate_t"] = MIDDLE
+    t = st.number_input("Position t", 0.0, 1.0, None, 0.05, key="interpolate_t", **state.KEPT, width=160)
+    return MIDDLE if t is None else t
+
+
+def strip(frames, index):
+    """The path under a slider, which stands at frame `index`."""
+    film_strip(
+        frames,
+        key="interpolate_path",
+        label="From A to B",
+        labels=[f"t = {step / (FRAMES - 1):.2f}" for step in range(FRAMES)],
+        index=index,
+        scale=layout.whole_scale(frames.shape[-1], 300),
+        fps=24,
+        on_release=lambda: go_to(film_strip_index("interpolate_path") / (FRAMES - 1)),
+    )
+
+
+def place_numbers(checkpoint, z, picture):
+    """How far out z lies, and whether its picture is encoded there again."""
+    st.metric(
         "‖z‖",
         f"{np.linalg.norm(z):.2f}",
         help=f"Distance from the origin. {interpolation.radius_words(len(z))}",
         width="content",
     )
-    metrics.metric(
+    st.metric(
         "Prior mass inside",
         f"{interpolation.prior_inside(z):.0%}",
         help="The share of N(0, I) that lies closer to the origin than z.",
         width="content",
     )
-    metrics.metric(
+    st.metric(
         "Encoded again",
-        f"{interpolation.encoded_again(checkpoint, z, frames[index]):.2f}",
+        f"{interpolation.encoded_again(checkpoint, z, picture):.2f}",
         help="How far from z the encoder puts the decoded picture: far where no training image lies near.",
         width="content",
     )
-    curves = interpolation.radius_curves(a.z, b.z, method)
-    with chart:
-        live_chart(
-            curves,
-            key="interpolate_radius",
-            label="Distance from the origin",
-            x="position t",
-            y="‖z‖",
-            marks=[Mark(t, f"t = {t:.2f}")],
-            y_range=[0, 1.08 * max(max(curve.y) for curve in curves)],
-            height=220,
-            subject=f"{a.z} {b.z}",
-        )
 
-    every = (FRAMES - 1) // (STEPS - 1)
+
+def radius_chart(a, b, method, t):
+    """‖z‖ along both ways from a to b, with a mark at t."""
+    curves = interpolation.radius_curves(a, b, method)
+    live_chart(
+        curves,
+        key="interpolate_radius",
+        label="Distance from the origin",
+        x="position t",
+        y="‖z‖",
+        marks=[Mark(t, f"t = {t:.2f}")],
+        y_range=[0, 1.08 * max(max(curve.y) for curve in curves)],
+        height=220,
+        subject=f"{a} {b}",
+    )
+
+
+def steps(frames, index):
+    """Eleven pictures of the path in a row; a click on one moves there."""
     picture_grid(
-        frames[::every],
+        frames[::EVERY],
         key="interpolate_steps",
         label="Steps from A to B",
         captions=[f"{step / (STEPS - 1):.1f}" for step in range(STEPS)],
-        selected=index // every if index % every == 0 else None,
+        selected=index // EVERY if index % EVERY == 0 else None,
         scale=layout.whole_scale(frames.shape[-1], 56),
         on_pick=lambda: go_to(picture_grid_index("interpolate_steps") / (STEPS - 1)),
     )
-    with st.container(horizontal=True):
-        layout.download("GIF of the path", lambda: interpolation.gif(frames), f"{entry.id}-path.gif")
-        layout.download(
-            "PNG of the steps", lambda: interpolation.grid_png(frames[::every], STEPS), f"{entry.id}-path.png"
-        )
-    return z
 
 
 def go_to(t):

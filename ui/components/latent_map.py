@@ -187,12 +187,7 @@ def latent_map_props(
     `remembers` whether the selected point stays so when other points take the place of these, `chosen` the first.
     Raises ValueError where the lengths do not agree.
     """
-    n = len(positions)
-    if np.shape(positions) != (n, 2):
-        raise ValueError(f"positions must be (N, 2), not {np.shape(positions)}")
-    for column in (colour.index if isinstance(colour, ByClass) else colour.values, labels and labels.index):
-        if column is not None and len(column) != n:
-            raise ValueError(f"{len(column)} colours or labels for {n} points")
+    _check(positions, colour, labels)
     return {
         "id": id,
         "view": view,
@@ -205,11 +200,7 @@ def latent_map_props(
         "label": label,
         "file": file,
         "atlas": atlas and atlas.id,
-        "background": background
-        and {
-            "image": background.url,
-            "extent": list(background.extent),
-        },
+        "background": background and {"image": background.url, "extent": list(background.extent)},
         "contours": contours,
         "marks": [_mark(mark) for mark in marks],
         "fit": _fit(marks, contours),
@@ -294,6 +285,15 @@ def latent_map(
 def points_message(positions: np.ndarray, props: dict[str, Any]) -> bytes:
     """The positions (N, 2) as they travel: their name in `props`, then x and y of each as float32, little-endian."""
     return props["positions"].encode() + np.ascontiguousarray(positions, "<f4").tobytes()
+
+
+def _check(positions: np.ndarray, colour: ByClass | ByValue, labels: ByClass | None) -> None:
+    n = len(positions)
+    if np.shape(positions) != (n, 2):
+        raise ValueError(f"positions must be (N, 2), not {np.shape(positions)}")
+    for column in (colour.index if isinstance(colour, ByClass) else colour.values, labels and labels.index):
+        if column is not None and len(column) != n:
+            raise ValueError(f"{len(column)} colours or labels for {n} points")
 
 
 def _mark(mark: Mark) -> dict[str, Any]:
