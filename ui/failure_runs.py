@@ -6,9 +6,9 @@ from typing import Any
 import streamlit as st
 
 from ui import run_watch, visitor
+from ui.guards import errors_said
 from ui.train_form import PRESETS
 from vae_core import data, hosted
-from vae_core.errors import UserError
 from vae_core.model import ModelConfig
 from vae_core.runs import LIVE, Run, RunConfig
 from vae_core.train import TrainConfig
@@ -78,11 +78,9 @@ def _progress(configs: list[RunConfig], live: bool) -> None:
         if any(hosted.owns(run, visitor.token()) for run in found):
             st.button("Stop", key="collapse_stop", icon=":material/stop:", on_click=_stop, args=(found,))
     elif st.button("Make them", key="collapse_make", icon=":material/play_arrow:", type="primary"):
-        try:
+        with errors_said():
             run_watch.start_sweep(configs)
             st.rerun()
-        except UserError as error:
-            st.error(str(error), icon=":material/error:")
 
 
 def _line(run: Run, config: RunConfig) -> None:

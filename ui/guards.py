@@ -1,9 +1,8 @@
 """What keeps a page whole: errors said in sentences, and an address without settings that no widget survives."""
 
 import math
-from collections.abc import Callable
-from contextlib import suppress
-from functools import wraps
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import streamlit as st
@@ -11,24 +10,24 @@ from streamlit.errors import StreamlitAPIException
 
 from vae_core.errors import UserError
 
-__all__ = ["drop_unusable", "say_errors"]
+__all__ = ["drop_unusable", "errors_said", "say_errors"]
+
+
+@contextmanager
+def errors_said() -> Iterator[None]:
+    """Say a UserError that is raised in this block, below what the block has drawn."""
+    try:
+        yield
+    except UserError as error:
+        st.error(str(error), icon=":material/error:")
 
 
 def say_errors(draw: Callable[..., Any]) -> Callable[..., Any]:
     """`draw`, which says a UserError that it raises where it draws, and then returns None.
 
-    For what `st.fragment` runs: what is raised there never reaches the `try` of the page around it.
+    For what `st.fragment` runs: what is raised there never reaches the page around it.
     """
-
-    @wraps(draw)
-    def drawn(*arguments: Any, **named: Any) -> Any:
-        try:
-            return draw(*arguments, **named)
-        except UserError as error:
-            st.error(str(error), icon=":material/error:")
-            return None
-
-    return drawn
+    return errors_said()(draw)
 
 
 def drop_unusable(page: st.Page) -> None:

@@ -17,7 +17,7 @@ from ui.components.latent_map import (
     latent_map_props,
     send_atlas,
 )
-from ui.guards import say_errors
+from ui.guards import errors_said, say_errors
 from ui.latent_selection import named_points, selection_panel
 from ui.latent_view import Codes, Projection
 from ui.tsne_job import TsneJob, tsne_jobs
@@ -304,11 +304,9 @@ def _own_point(checkpoint: Checkpoint) -> None:
             placeholder="test:12",
             help="test:12 is a test image, prior:7 the draw from N(0, I) with seed 7, z:0.5,-1 a point itself.",
         )
-        try:
+        with errors_said():
             if spec:
                 state.resolve(spec, checkpoint)
-        except UserError as error:
-            st.error(str(error), icon=":material/error:")
 
 
 def _take_uploaded(checkpoint: Checkpoint) -> None:

@@ -7,10 +7,10 @@ import streamlit as st
 
 from ui import state, visitor
 from ui.beta_view import Seen, belongs_beside
+from ui.guards import errors_said
 from ui.run_watch import start_sweep
 from ui.train_form import BETAS
 from vae_core import data, hosted, runs
-from vae_core.errors import UserError
 from vae_core.model import ModelConfig
 from vae_core.objective import OBJECTIVES
 from vae_core.runs import LIVE, Run, RunConfig
@@ -40,11 +40,9 @@ def train_button(seen: Seen) -> None:
     if not _trainable(seen):
         return
     if st.button("Train one like this for every β", icon=":material/model_training:", key="beta_train_range"):
-        try:
+        with errors_said():
             _remember(start_sweep([range_config(seen)]))
             st.rerun()
-        except UserError as error:
-            st.error(str(error), icon=":material/error:")
 
 
 def _trainable(seen: Seen) -> bool:
@@ -78,12 +76,10 @@ def sweep_form(seen: Seen) -> None:
     )
     label = f"Train {len(betas)} models" if len(betas) != 1 else "Train 1 model"
     if st.button(label, icon=":material/play_arrow:", key="beta_sweep_start", type="primary", disabled=not betas):
-        try:
+        with errors_said():
             changes = {"epochs": int(epochs), "objective": objective, "importance_samples": 1}
             _remember(start_sweep([_config(seen, changes | {"beta": beta}) for beta in sorted(betas)]))
             st.rerun()
-        except UserError as error:
-            st.error(str(error), icon=":material/error:")
 
 
 def _remember(started: list[Run]) -> None:

@@ -7,9 +7,8 @@ import streamlit as st
 from ui import beta_view, disentanglement_view, holes_view, information_view, layout, state, sweep
 from ui.components.beta_strip import beta_strip
 from ui.components.film_strip import film_strip_index
-from ui.guards import say_errors
+from ui.guards import errors_said, say_errors
 from vae_core import rate_distortion
-from vae_core.errors import UserError
 
 SIDE = 48  # screen pixels for a picture in the strip
 REFRESH_SECONDS = 2.0
@@ -195,8 +194,6 @@ layout.head(
     "β is the price of a nat of code. Move it, and watch what is bought.",
 )
 entry, checkpoint = state.selected()
-try:
+with errors_said():
     (strip_section if checkpoint.model.config.beta_range else one_beta_section)(entry, checkpoint)
     below()
-except UserError as error:
-    st.error(str(error), icon=":material/error:")

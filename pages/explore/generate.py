@@ -10,8 +10,8 @@ from ui.components.film_strip import film_strip, film_strip_index
 from ui.components.picture_grid import picture_grid, picture_grid_index
 from ui.decoded import decoded, mosaics
 from ui.endpoints import spec_of
+from ui.guards import say_errors
 from vae_core import export, latent
-from vae_core.errors import UserError
 
 MOST = 144
 PREVIEWED = 8
@@ -110,34 +110,32 @@ def downloads(entry, pictures, z):
 
 
 @st.fragment
+@say_errors
 def drawn(entry, checkpoint):
     """The samples and what is known of the chosen one; a change in them leaves the frame alone."""
-    try:
-        n, seed, temperature = settings()
-        noise = latent.sample_prior(n, checkpoint.model.config.latent_dim, seed)
-        z = np.float32(temperature) * noise
-        pictures = decoded(entry, checkpoint, z)
-        grid, details = st.columns([3, 2], gap="medium")
-        with details:
-            number = st.number_input(
-                "Sample", 1, MOST, key="generate_sample", **state.KEPT, width=160, help="In reading order."
-            )
-        chosen = min(number, n) - 1
-        with grid:
-            temperature_strip(entry, checkpoint, noise, temperature)
-            picture_grid(
-                pictures,
-                key="generate_grid",
-                label="Samples",
-                selected=chosen,
-                scale=layout.whole_scale(pictures.shape[-1], 56),
-                on_pick=lambda: st.session_state.update(generate_sample=picture_grid_index("generate_grid") + 1),
-            )
-            downloads(entry, pictures, z)
-        with details:
-            sample_details(checkpoint, z[chosen], pictures[chosen])
-    except UserError as error:
-        st.error(str(error), icon=":material/error:")
+    n, seed, temperature = settings()
+    noise = latent.sample_prior(n, checkpoint.model.config.latent_dim, seed)
+    z = np.float32(temperature) * noise
+    pictures = decoded(entry, checkpoint, z)
+    grid, details = st.columns([3, 2], gap="medium")
+    with details:
+        number = st.number_input(
+            "Sample", 1, MOST, key="generate_sample", **state.KEPT, width=160, help="In reading order."
+        )
+    chosen = min(number, n) - 1
+    with grid:
+        temperature_strip(entry, checkpoint, noise, temperature)
+        picture_grid(
+            pictures,
+            key="generate_grid",
+            label="Samples",
+            selected=chosen,
+            scale=layout.whole_scale(pictures.shape[-1], 56),
+            on_pick=lambda: st.session_state.update(generate_sample=picture_grid_index("generate_grid") + 1),
+        )
+        downloads(entry, pictures, z)
+    with details:
+        sample_details(checkpoint, z[chosen], pictures[chosen])
 
 
 layout.head(

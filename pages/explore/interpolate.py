@@ -9,10 +9,9 @@ from ui.components.live_chart import Mark, live_chart
 from ui.components.picture_grid import picture_grid, picture_grid_index
 from ui.decoded import decoded
 from ui.endpoints import endpoint, spec_of
-from ui.guards import say_errors
+from ui.guards import errors_said, say_errors
 from ui.interpolation import FRAMES, STEPS
 from vae_core import latent
-from vae_core.errors import UserError
 
 MIDDLE = 0.5
 EVERY = (FRAMES - 1) // (STEPS - 1)  # frames from one step to the next
@@ -179,10 +178,8 @@ def traversals_section(entry, checkpoint, z):
             if st.button(f"Use as {name.upper()}", disabled=not spec, on_click=lambda name=name: use_as(name, spec)):
                 st.rerun()
     if spec and not back:
-        try:
+        with errors_said():
             z = state.resolve(spec, checkpoint).z
-        except UserError as error:
-            st.error(str(error), icon=":material/error:")
     with face:
         layout.picture(decoded(entry, checkpoint, z[None])[0], f"‖z‖ = {np.linalg.norm(z):.2f}", target=112)
     interpolation.traversals(entry, checkpoint, z, "interpolate_point")
@@ -238,7 +235,7 @@ layout.head(
 )
 entry, checkpoint = state.selected()
 defaults = [f"test:{number % len(checkpoint.snapshot)}" for number in range(4)]
-try:
+with errors_said():
     left, right, way = st.columns([5, 5, 4], vertical_alignment="center")
     with left:
         a = endpoint("a", entry, checkpoint, defaults[0])
@@ -261,5 +258,3 @@ try:
         walk(entry, checkpoint, a, b, method, traversals)
     with corners:
         corners_section(entry, checkpoint, a, b, method, defaults)
-except UserError as error:
-    st.error(str(error), icon=":material/error:")

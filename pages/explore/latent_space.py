@@ -3,7 +3,7 @@
 import streamlit as st
 
 from ui import latent_panels, latent_view, layout, state
-from vae_core.errors import UserError
+from ui.guards import errors_said
 
 entry, checkpoint = state.selected()
 layout.head(
@@ -12,9 +12,7 @@ layout.head(
 )
 images = state.held_out(checkpoint)
 most = 0 if images is None else min(len(images), latent_view.MOST_POINTS)
-try:
+with errors_said():
     whole = most > len(checkpoint.snapshot) and st.toggle(f"All {most:,} test images", key="map_whole", **state.KEPT)
     found = latent_view.codes(entry, checkpoint, whole=whole)
     latent_panels.explorer(entry, checkpoint, found, latent_panels.settings(entry, found))
-except UserError as error:
-    st.error(str(error), icon=":material/error:")

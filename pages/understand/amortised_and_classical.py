@@ -4,8 +4,8 @@ import numpy as np
 import streamlit as st
 
 from ui import amortised_view, layout, state, understand
+from ui.guards import errors_said
 from vae_core import imaging
-from vae_core.errors import UserError
 
 ROW = 4  # pictures side by side: fits a phone at whole multiples
 QUALITY = "The mean ELBO of these images against the seconds that it took"
@@ -73,7 +73,7 @@ def results(found, names):
         layout.download("Table as CSV", table.to_csv(index=False), f"{entry.id}-gaps.csv")
 
 
-try:
+with errors_said():
     index, images, asked = chosen_images()
     found = amortised_view.compared(entry, checkpoint, images)
     if found is None and asked:
@@ -94,5 +94,3 @@ try:
         )
     else:
         results(found, [str(i) for i in index])
-except UserError as error:
-    st.error(str(error), icon=":material/error:")

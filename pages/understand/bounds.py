@@ -3,8 +3,8 @@
 import streamlit as st
 
 from ui import bounds_view, layout, state, understand
+from ui.guards import errors_said
 from vae_core.bounds import bound_curve
-from vae_core.errors import UserError
 
 layout.head(
     "Bounds",
@@ -159,8 +159,6 @@ def table_part(shipped):
     layout.download("CSV of the table", lambda: table.to_csv(index=False), "test-log-likelihood.csv")
 
 
-try:
+with errors_said():
     image_part()
     table_part(test_sets())
-except UserError as error:
-    st.error(str(error), icon=":material/error:")

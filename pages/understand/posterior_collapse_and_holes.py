@@ -9,7 +9,7 @@ from ui.components.latent_map import latent_map, read_selection, send_atlas
 from ui.components.picture_grid import picture_grid, picture_grid_index
 from ui.decoded import decoded
 from ui.endpoints import spec_of
-from ui.guards import say_errors
+from ui.guards import errors_said, say_errors
 from vae_core import data, export, failures, latent
 from vae_core.errors import UserError
 from vae_core.holes import HOLE_NATS
@@ -287,7 +287,7 @@ layout.head(
     "Too high, and the code falls silent. See either failure beside β = 1.",
 )
 entry, checkpoint = state.selected()
-try:
+with errors_said():
     found = sources(checkpoint)
     source = (
         next(iter(found))
@@ -316,5 +316,3 @@ try:
                 shown = [failure_view.one(entry, checkpoint)]
     if shown:
         side_by_side(failure_view.examined(shown))
-except UserError as error:
-    st.error(str(error), icon=":material/error:")
