@@ -1,6 +1,5 @@
 """The slider for β: pictures, latent map and rate–distortion curve move under it; Python hears where it is let go."""
 
-import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,7 @@ import streamlit as st
 from ui.components.film_strip import FilmStripResult
 from ui.components.position import Position, settle_in_session
 from ui.components.scripts import script, style
-from ui.components.sheets import sheet
+from ui.components.sheets import packed, sheet
 from vae_core.imaging import Sheet
 
 __all__ = ["BetaStripContent", "beta_strip", "beta_strip_props"]
@@ -98,9 +97,9 @@ def beta_strip_props(
         "samples": _pictures(captions[1], *samples),
         "map": {
             "label": captions[2],
-            "positions": _base64(np.round(content.positions / reach * _LEVELS), "<i2"),
+            "positions": packed(np.round(content.positions / reach * _LEVELS), "<i2"),
             "reach": reach,
-            "classes": _base64(content.classes, "u1"),
+            "classes": packed(content.classes, "u1"),
             "colours": list(content.colours),
             "extent": [-extent, extent],
             "axes": list(content.axes),
@@ -120,7 +119,3 @@ def _pictures(label: str, digest: str, picture: Sheet) -> dict:
 
 def _numbers(values: np.ndarray) -> list[float]:
     return [float(f"{value:.6g}") for value in values]
-
-
-def _base64(values: np.ndarray, dtype: str) -> str:
-    return base64.b64encode(np.ascontiguousarray(values, dtype=dtype).tobytes()).decode("ascii")

@@ -13,7 +13,7 @@ import streamlit as st
 from PIL import Image
 
 from ui.components.scripts import script, style
-from ui.components.sheets import content_digest
+from ui.components.sheets import content_digest, packed
 from vae_core.imaging import data_url, grid, png_bytes, to_uint8
 
 __all__ = [
@@ -193,7 +193,7 @@ def latent_map_props(
         "view": view,
         "positions": content_digest(np.ascontiguousarray(positions, "<f4")),
         "colour": _colour(colour),
-        "labels": labels and {"index": _base64(labels.index, "<u2"), "names": list(labels.names)},
+        "labels": labels and {"index": packed(labels.index, "<u2"), "names": list(labels.names)},
         "axes": list(axes),
         "ticks": ticks,
         "item": item,
@@ -322,19 +322,15 @@ def _webp(images: np.ndarray, columns: int, quality: int) -> bytes:
     return file.getvalue()
 
 
-def _base64(values: np.ndarray, dtype: str) -> str:
-    return base64.b64encode(np.ascontiguousarray(values, dtype=dtype).tobytes()).decode()
-
-
 def _colour(colour: ByClass | ByValue) -> dict[str, Any]:
     if isinstance(colour, ByClass):
-        index, names = _base64(colour.index, "<u2"), list(colour.names)
+        index, names = packed(colour.index, "<u2"), list(colour.names)
         return {"kind": "class", "index": index, "names": names, "colours": list(colour.colours)}
     finite = colour.values[np.isfinite(colour.values)]
     low, high = np.percentile(finite, [1, 99]) if len(finite) else (0.0, 1.0)
     return {
         "kind": "value",
-        "values": _base64(colour.values, "<f4"),
+        "values": packed(colour.values, "<f4"),
         "low": float(low),
         "high": float(high),
         "title": colour.title,

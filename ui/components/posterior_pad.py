@@ -1,6 +1,5 @@
 """A Gaussian that is moved by hand over the true posterior, with its ELBO and gap while it moves."""
 
-import base64
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ import numpy as np
 import streamlit as st
 
 from ui.components.scripts import script, style
-from ui.components.sheets import sheet
+from ui.components.sheets import packed, sheet
 
 __all__ = ["Gaussian", "PadView", "is_gaussian", "posterior_pad", "posterior_pad_props", "read_gaussian"]
 
@@ -64,12 +63,11 @@ def posterior_pad_props(
 ) -> dict:
     """What the browser is given; the same while the visitor moves q."""
     _, picture = sheet(view.pictures)
-    grid = np.ascontiguousarray(view.log_likelihood, "<f4")
     return {
         "content": view.content,
         "window": list(view.window),
-        "steps": len(grid),
-        "logLikelihood": base64.b64encode(grid.tobytes()).decode(),
+        "steps": len(view.log_likelihood),
+        "logLikelihood": packed(view.log_likelihood, "<f4"),
         "logEvidence": view.log_evidence,
         "sprite": picture.url,
         "frame": picture.frame,

@@ -1,5 +1,6 @@
-"""Sprite sheets for the browser, encoded once for each content."""
+"""Arrays for the browser: sprite sheets, encoded once for each content, and numbers."""
 
+import base64
 import hashlib
 
 import numpy as np
@@ -7,7 +8,7 @@ import streamlit as st
 
 from vae_core import imaging
 
-__all__ = ["content_digest", "sheet"]
+__all__ = ["content_digest", "packed", "sheet"]
 
 
 def content_digest(frames: np.ndarray) -> str:
@@ -15,6 +16,11 @@ def content_digest(frames: np.ndarray) -> str:
     digest = hashlib.blake2b(repr((frames.shape, frames.dtype.str)).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(frames).data)
     return digest.hexdigest()
+
+
+def packed(values: np.ndarray, dtype: str) -> str:
+    """Numbers of any shape as `dtype` in base64."""
+    return base64.b64encode(np.ascontiguousarray(values, dtype).tobytes()).decode()
 
 
 def sheet(frames: np.ndarray) -> tuple[str, imaging.Sheet]:
