@@ -6,6 +6,7 @@ import time
 import pytest
 
 from tests.browser.conftest import ROOT, settle
+from tests.browser.traffic import Traffic
 
 pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 from playwright.sync_api import expect
@@ -13,24 +14,6 @@ from playwright.sync_api import expect
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 MODEL = "digits-beta"
 _QUIET_BYTES = 60_000  # numbers and charts of one run, without any picture
-
-
-class Traffic:
-    """What the page and its server say to one another, from before they are connected."""
-
-    def __init__(self):
-        self.sent, self.received = [], []
-
-    def of(self, page):
-        page.on("websocket", self._listen)
-
-    def _listen(self, socket):
-        socket.on("framesent", lambda frame: self.sent.append(len(frame)))
-        socket.on("framereceived", lambda frame: self.received.append(len(frame)))
-
-    def forget(self):
-        self.sent.clear()
-        self.received.clear()
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.browser.conftest import serve, settle
+from tests.browser.traffic import Traffic
 
 pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 from playwright.sync_api import expect
@@ -22,25 +23,6 @@ _QUIET_BYTES = 30_000
 def gallery(browser):  # noqa: ARG001 (no browser, no server)
     with serve("tests/browser/gallery_strips.py") as url:
         yield url
-
-
-class Traffic:
-    """Counts what a page and its server say to one another."""
-
-    def __init__(self):
-        self.sent, self.received = [], []
-
-    def of(self, page):
-        """To be called before the page is connected."""
-        page.on("websocket", self._listen)
-
-    def _listen(self, socket):
-        socket.on("framesent", lambda frame: self.sent.append(len(frame)))
-        socket.on("framereceived", lambda frame: self.received.append(len(frame)))
-
-    def forget(self):
-        self.sent.clear()
-        self.received.clear()
 
 
 @pytest.fixture
