@@ -118,10 +118,10 @@ class Diagram {
 
   describe() {
     const { z, reconstruction } = this.data;
-    const shown = z[this.index].slice(0, 3).map((value) => value.toFixed(2).replace("-", "−"));
+    const shown = z[this.index].slice(0, 3).map((value) => decimals(value, 2));
     const more = z[this.index].length > 3 ? ", …" : "";
     this.q.text.textContent = `z = (${shown.join(", ")}${more})`;
-    this.p.text.textContent = `−log p(x|z) = ${reconstruction[this.index].toFixed(1).replace("-", "−")} nats`;
+    this.p.text.textContent = `−log p(x|z) = ${decimals(reconstruction[this.index], 1)} nats`;
   }
 
   paintPicture() {

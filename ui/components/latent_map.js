@@ -1138,7 +1138,7 @@ function ticks(low, high, step) {
 function label(value, step) {
   const digits = Math.max(0, -Math.floor(Math.log10(step)));
   if (digits > 4) return value.toExponential(1).replace("-", "−");
-  return value.toFixed(digits).replace(/^-(?=0\.?0*$)/, "").replace("-", "−");
+  return decimals(value, digits);
 }
 
 function line(c, x0, y0, x1, y1) {

@@ -302,7 +302,7 @@ class NoiseMap {
 
   write() {
     const noise = this.data.noise[this.chosen];
-    const text = (value) => value.toFixed(2).replace("-", "−");
+    const text = (value) => decimals(value, 2);
     this.noise.setAttribute("aria-valuenow", this.chosen + 1);
     this.noise.setAttribute("aria-valuetext", `ε = (${noise.map(text).join(", ")})`);
     this.sums.forEach((line, axis) => {

@@ -27,7 +27,7 @@ function lattice(step, reach) {
   return points.map(([a, b, weight]) => [a, b, weight / total]);
 }
 
-const nats = (value) => `${value.toFixed(2).replace("-", "−")} nats`;
+const nats = (value) => `${decimals(value, 2)} nats`;
 
 class PosteriorPad {
   constructor(parent) {
@@ -355,11 +355,10 @@ class PosteriorPad {
       context.textAlign = align;
       context.fillText(value, px, py);
     };
-    const number = (value) => value.toFixed(2).replace("-", "−");
-    text(`z₁ = ${number(x0)}`, 6, side - 6, "left");
-    text(`z₁ = ${number(x1)}`, side - 6, side - 6, "right");
-    text(`z₂ = ${number(y1)}`, 6, 14, "left");
-    text(`z₂ = ${number(y0)}`, 6, side - 20, "left");
+    text(`z₁ = ${decimals(x0, 2)}`, 6, side - 6, "left");
+    text(`z₁ = ${decimals(x1, 2)}`, side - 6, side - 6, "right");
+    text(`z₂ = ${decimals(y1, 2)}`, 6, 14, "left");
+    text(`z₂ = ${decimals(y0, 2)}`, 6, side - 20, "left");
   }
 
   readOut() {
@@ -368,7 +367,7 @@ class PosteriorPad {
     this.root.dataset.elbo = terms.elbo;
     this.root.dataset.sum = terms.sum;
     this.root.dataset.handles = JSON.stringify(this.handles().map(([, px, py]) => [px, py])); // of μ, σ₁, σ₂ on the canvas
-    const pair = (values) => `(${values.map((value) => value.toFixed(3).replace("-", "−")).join(", ")})`;
+    const pair = (values) => `(${values.map((value) => decimals(value, 3)).join(", ")})`;
     this.caption.textContent = `Decoded at μ = ${pair(mu)}, σ = ${pair(sigma)}`;
     this.canvas.setAttribute("aria-label",
       `True posterior and q with μ ${pair(mu)}, σ ${pair(sigma)}; ELBO ${nats(terms.elbo)}, gap ${nats(terms.gap)}`);
@@ -388,7 +387,6 @@ class PosteriorPad {
     const place = (value) => CUT + Math.max(0, Math.min(width - CUT, ((value - start) / (end - start)) * (width - CUT)));
     const bar = (y, left, to, colour) =>
       `<rect x="${left}" y="${y}" width="${Math.max(0, place(to) - left)}" height="20" fill="${colour}"/>`;
-    const number = (value, digits) => value.toFixed(digits).replace("-", "−");
     const tear = (x) => `L${x + 3} 27 L${x - 3} 37 L${x + 3} 47 L${x - 3} 57 L${x} 65`;
     const tearUp = (x) => `L${x} 65 L${x - 3} 57 L${x + 3} 47 L${x - 3} 37 L${x + 3} 27 L${x} 15`;
     this.bars.innerHTML =
@@ -397,8 +395,8 @@ class PosteriorPad {
       bar(17, 0, reconstruction, COLOURS.reconstruction) + bar(17, place(reconstruction), -elbo, COLOURS.kl) +
       bar(41, 0, -evidence, COLOURS.evidence) + bar(41, place(-evidence), -elbo, COLOURS.gap) +
       `<path class="break" d="M${CUT / 2 - 2} 15 ${tear(CUT / 2 - 2)} ${tearUp(CUT / 2 + 3)} Z"/>` +
-      `<text x="0" y="76">${start > 0 ? "0" : "…"}</text><text x="${CUT}" y="76">${number(start, 0)}</text>` +
-      `<text x="${width}" y="76" text-anchor="end">${number(-elbo, 2)} nats</text>` +
+      `<text x="0" y="76">${start > 0 ? "0" : "…"}</text><text x="${CUT}" y="76">${decimals(start, 0)}</text>` +
+      `<text x="${width}" y="76" text-anchor="end">${decimals(-elbo, 2)} nats</text>` +
       `<text x="0" y="93" class="faint">−ELBO = −log p(x) + gap</text></svg>`;
   }
 

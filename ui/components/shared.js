@@ -1,10 +1,15 @@
-// What every component needs: elements, sprite pictures, packed numbers, whole-pixel scales.
+// What every component needs: elements, numbers to read, sprite pictures, packed numbers, whole-pixel scales.
 
 function element(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
   node.append(...children);
   return node;
+}
+
+// With a true minus sign, and without one before a nought.
+function decimals(value, digits) {
+  return value.toFixed(digits).replace(/^-(?=0\.?0*$)/, "").replace("-", "−");
 }
 
 function unpack(base64, Type) {

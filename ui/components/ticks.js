@@ -14,7 +14,7 @@ function ticks([low, high], count, whole = false) {
   const digits = Math.max(0, -Math.floor(Math.log10(step) + 1e-9));
   const found = [];
   for (let i = Math.ceil(low / step); i * step <= high; i++) {
-    found.push({ value: i * step, text: (i * step).toFixed(digits).replace("-", "−") });
+    found.push({ value: i * step, text: decimals(i * step, digits) });
   }
   return found;
 }
