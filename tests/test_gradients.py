@@ -7,7 +7,7 @@ import torch
 from tests.toys import LinearGaussian, build, images
 from vae_core.errors import UserError
 from vae_core.evaluate import to_unit
-from vae_core.gradients import ESTIMATORS, ascend, exact_gradient, gradient_draws
+from vae_core.gradients import ESTIMATORS, ascend, exact_moments, gradient_draws
 
 PICTURE = np.array([[[40, 200, 120]]], np.uint8)
 MU, SIGMA = np.array([0.3, -0.5]), np.array([0.4, 0.7])
@@ -24,7 +24,7 @@ def _closed_form(model: LinearGaussian, mu: np.ndarray, sigma: np.ndarray) -> np
 
 def test_quadrature_is_the_closed_form() -> None:
     model = LinearGaussian(weight=((0.8, 0.5, 0.0), (0.6, -0.2, 0.7)))
-    np.testing.assert_allclose(exact_gradient(model, PICTURE, MU, SIGMA), _closed_form(model, MU, SIGMA), rtol=1e-9)
+    np.testing.assert_allclose(exact_moments(model, PICTURE, MU, SIGMA).mean, _closed_form(model, MU, SIGMA), rtol=1e-9)
 
 
 @pytest.mark.parametrize("d", [1, 2])
@@ -47,7 +47,7 @@ def test_quadrature_on_a_network_is_the_finite_difference_of_a_fine_grid(d: int)
     at, step = np.concatenate([mu, np.log(sigma)]), 1e-4
     moves = step * np.eye(2 * d)
     differences = [(expectation(at + move) - expectation(at - move)) / (2 * step) for move in moves]
-    found = exact_gradient(model, picture, mu, sigma)
+    found = exact_moments(model, picture, mu, sigma).mean
     np.testing.assert_allclose(found, differences, atol=5e-3 * np.abs(found).max())
 
 
@@ -58,7 +58,28 @@ def test_every_estimator_has_the_exact_mean(estimator: str, network: bool) -> No
     model, picture = (build(latent_dim=2).double().eval(), images(1)[0]) if network else (LinearGaussian(), PICTURE)
     draws = gradient_draws(model, picture, MU, SIGMA, 10_000)[estimator]
     error = draws.std(0) / len(draws) ** 0.5
-    assert (np.abs(draws.mean(0) - exact_gradient(model, picture, MU, SIGMA)) < 5 * error).all()
+    assert (np.abs(draws.mean(0) - exact_moments(model, picture, MU, SIGMA).mean) < 5 * error).all()
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+@pytest.mark.parametrize("network", [False, True], ids=["linear", "network"])
+def test_the_exact_variance_is_that_of_many_draws(estimator: str, network: bool) -> None:
+    """Of 100,000 draws in float64, by component, within five standard errors of a variance."""
+    model, picture = (build(latent_dim=2).double().eval(), images(1)[0]) if network else (LinearGaussian(), PICTURE)
+    squares = gradient_draws(model, picture, MU, SIGMA, 100_000)[estimator]
+    squares = (squares - squares.mean(0)) ** 2
+    error = squares.std(0) / len(squares) ** 0.5
+    found = exact_moments(model, picture, MU, SIGMA).variance[estimator]
+    assert (np.abs(squares.mean(0) - found) < 5 * error).all()
+
+
+def test_the_variance_by_mu_is_the_closed_form() -> None:
+    """The slope of log p(x|z) is linear in z there, (x − zW)Wᵀ / σ², and so is a reparameterised gradient in ε."""
+    model = LinearGaussian(weight=((0.8, 0.5, 0.0), (0.6, -0.2, 0.7)))
+    weight = model.weight.detach().numpy()
+    expected = ((weight @ weight.T / model.sigma**2 * SIGMA) ** 2).sum(1)
+    found = exact_moments(model, PICTURE, MU, SIGMA).variance["reparameterised"][:2]
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
 def test_baseline_is_the_mean_of_the_others_and_moves_no_single_pair_of_them() -> None:
@@ -125,4 +146,4 @@ def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(UserError, match="1 draws have no spread"):
         gradient_draws(build(), images(1)[0], MU, SIGMA, 1)
     with pytest.raises(UserError, match="3 latent dimensions are too many"):
-        exact_gradient(build(latent_dim=3), images(1)[0], np.zeros(3), np.ones(3))
+        exact_moments(build(latent_dim=3), images(1)[0], np.zeros(3), np.ones(3))

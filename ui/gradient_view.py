@@ -1,5 +1,6 @@
 """What the page Reparameterisation shows of gradients: clouds, spreads, and walks that follow them."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,8 +13,9 @@ from ui.components.noise_map import Dragged
 from ui.state import Entry
 from vae_core.amortisation import GaussianPosterior, elbo
 from vae_core.checkpoint import Checkpoint, LatentSnapshot
-from vae_core.gradients import ESTIMATORS, ascend, exact_gradient, gradient_draws
+from vae_core.gradients import ESTIMATORS, Ascent, Moments, ascend, exact_moments, gradient_draws
 from vae_core.latent import rank_by_kl
+from vae_core.model import VAE
 from vae_core.posterior import ImagePosterior
 
 __all__ = [
@@ -29,9 +31,10 @@ __all__ = [
     "draws_needed",
     "elbo_figure",
     "gradients",
+    "lesson",
     "start_of",
     "summary",
-    "three_digits",
+    "two_digits",
     "two_dimensions",
     "variances",
     "walk_figure",
@@ -40,18 +43,19 @@ __all__ = [
 
 DRAWS, STEPS = 400, 60
 WIDE = 0.2
-ELBO_DRAWS = 16
+ELBO_DRAWS = 64
 _EVERY = 4
 NAMES = dict(zip(ESTIMATORS, ("Reparameterised", "Score function", "Score function, baseline"), strict=True))
+_SPOKEN = dict(zip(ESTIMATORS[1:], ("The score function", "With a baseline it"), strict=True))
 _COLOURS = dict(zip(ESTIMATORS, ("#2a9d9d", "#c0378a", "#d98a1f"), strict=True))
 
 
 @dataclass(frozen=True)
 class Gradients:
-    """Gradients by (μ, log σ) for one image and q: by estimator (K, 2d) float32, and exact (2d,) where d ≤ 2."""
+    """Gradients by (μ, log σ) for one image and q: by estimator (K, 2d) float32, and what they estimate where d ≤ 2."""
 
     draws: dict[str, np.ndarray]
-    exact: np.ndarray | None
+    exact: Moments | None
 
 
 def two_dimensions(snapshot: LatentSnapshot) -> tuple[int, int]:
@@ -74,7 +78,7 @@ def gradients(entry: Entry, checkpoint: Checkpoint, image: np.ndarray, mu: np.nd
         found = gradient_draws(model, image, mu, sigma, DRAWS)
         progress(0.5)
         draws = {one: values.astype(np.float32) for one, values in found.items()}
-        return Gradients(draws, exact_gradient(model, image, mu, sigma) if len(mu) <= 2 else None)
+        return Gradients(draws, exact_moments(model, image, mu, sigma) if len(mu) <= 2 else None)
 
     key = understand.result_key("gradients", entry, checkpoint.model.beta, image, *mu.tolist(), *sigma.tolist())
     return understand.kept(key, compute, "Drawing gradients", passing=True)
@@ -89,12 +93,12 @@ def clouds(found: Gradients, pair: tuple[int, int], names: tuple[str, str]) -> d
 def _cloud(
     estimator: str,
     draws: np.ndarray,
-    exact: np.ndarray | None,
+    exact: Moments | None,
     pair: tuple[int, int],
     names: tuple[str, str],
     reach: float,
 ) -> theme.Chart:
-    middle = draws.mean(0) if exact is None else exact[list(pair)]
+    middle = draws.mean(0) if exact is None else exact.mean[list(pair)]
     traces = [
         {
             "type": "scatter",
@@ -131,27 +135,44 @@ def _cloud(
 
 
 def variances(found: Gradients) -> dict[str, float]:
-    """The variance of each estimator's gradient, summed over its components."""
-    return {one: float(draws.var(0, ddof=1, dtype=np.float64).sum()) for one, draws in found.draws.items()}
+    """The variance of each estimator's gradient, summed over its components: by quadrature where d ≤ 2."""
+    if found.exact:
+        return {one: float(variance.sum()) for one, variance in found.exact.variance.items()}
+    return {one: float(_squares(draws).mean()) for one, draws in found.draws.items()}
 
 
-def costs(found: Gradients) -> dict[str, float]:
-    """How many draws each estimator needs for the accuracy of one reparameterised draw: ratios of total variance."""
+def _squares(draws: np.ndarray) -> np.ndarray:
+    """How far each draw (K, 2d) lies from their mean, squared, with the K that makes their mean the variance: (K,)."""
+    return ((draws - draws.mean(0, dtype=np.float64)) ** 2).sum(1) * len(draws) / (len(draws) - 1)
+
+
+def costs(found: Gradients) -> dict[str, tuple[float, float]]:
+    """How many draws each estimator needs for the accuracy of one reparameterised draw, and that number's standard
+    error, 0 where the variances are exact: ratios of total variance."""
     spread = variances(found)
-    return {one: value / max(spread[ESTIMATORS[0]], 1e-300) for one, value in spread.items()}
+    first = max(spread[ESTIMATORS[0]], 1e-300)
+    ratios = {one: value / first for one, value in spread.items()}
+    if found.exact:
+        return {one: (ratio, 0.0) for one, ratio in ratios.items()}
+    squares = {one: _squares(draws) / max(spread[one], 1e-300) for one, draws in found.draws.items()}
+    errors = {one: (squares[one] - squares[ESTIMATORS[0]]).std() / len(squares[one]) ** 0.5 for one in ratios}
+    return {one: (ratio, ratio * float(errors[one])) for one, ratio in ratios.items()}
 
 
-def draws_needed(cost: float) -> str:
-    """One of `costs`, for people: '79.3 draws'."""
+def draws_needed(cost: float, error: float) -> str:
+    """One of `costs`, for people: '31 draws', '118 ± 5 draws'."""
     if cost == 1:
         return "1 draw"
-    return f"{three_digits(cost)} draws"
+    if not error:
+        return f"{two_digits(cost)} draws"
+    digits = max(0, -math.floor(math.log10(error)))
+    return f"{cost:,.{digits}f} ± {error:,.{digits}f} draws"
 
 
-def three_digits(value: float) -> str:
-    """'0.0123', '79.3', '1,230,000'."""
-    rounded = float(f"{value:.3g}")
-    return f"{rounded:,.0f}" if rounded >= 100 else f"{rounded:g}"
+def two_digits(value: float) -> str:
+    """'0.012', '79', '1,200,000'."""
+    rounded = float(f"{value:.2g}")
+    return f"{rounded:,.0f}" if rounded >= 10 else f"{rounded:g}"
 
 
 def summary(found: Gradients, dimensions: tuple[int, ...]) -> pd.DataFrame:
@@ -169,7 +190,7 @@ def summary(found: Gradients, dimensions: tuple[int, ...]) -> pd.DataFrame:
                         "Mean, nats": values.mean(),
                         "Standard error, nats": values.std(ddof=1) / len(values) ** 0.5,
                         "Standard deviation of one draw, nats": values.std(ddof=1),
-                        "Exact, nats": None if found.exact is None else found.exact[offset + j],
+                        "Exact, nats": None if found.exact is None else found.exact.mean[offset + j],
                     }
                 )
     return pd.DataFrame(rows).dropna(axis=1)
@@ -208,10 +229,7 @@ def walks(
                 progress((place + state.step / STEPS) / len(ESTIMATORS))
             found.mu[one] = np.stack([state.mu for state in states])
             found.sigma[one] = np.stack([state.sigma for state in states])
-            mu_then, sigma_then = (torch.as_tensor(part[one][::_EVERY]).to(like) for part in (found.mu, found.sigma))
-            q = GaussianPosterior(mu_then, torch.diag_embed(sigma_then))
-            repeated = np.broadcast_to(image, (len(mu_then), *image.shape)).copy()
-            found.elbo[one] = elbo(model, repeated, q, ELBO_DRAWS).values
+            found.elbo[one] = np.array([_elbo(model, like, image, state) for state in states[::_EVERY]])
         return found
 
     settings = (*mu.tolist(), *sigma.tolist(), samples, learning_rate)
@@ -221,6 +239,34 @@ def walks(
         "Climbing with each estimator",
         passing=True,
     )
+
+
+def _elbo(model: VAE, like: torch.Tensor, image: np.ndarray, at: Ascent) -> float:
+    """The ELBO of one state of a walk, by the same noise for every state, so that a curve shows the way and not the
+    chance of its draws."""
+    mu, sigma = (torch.as_tensor(part[None]).to(like) for part in (at.mu, at.sigma))
+    return float(elbo(model, image[None], GaussianPosterior(mu, torch.diag_embed(sigma)), ELBO_DRAWS).values[0])
+
+
+def lesson(found: Walks) -> str:
+    """What the walks show: where each estimator came to, beside where the reparameterised one did."""
+    first, *others = ESTIMATORS
+    start, best = found.elbo[first][0], found.elbo[first][-1]
+    said = [f"From {layout.nats(start)}, sixty reparameterised steps come to **{layout.nats(best)}**."]
+    for one in others:
+        end = found.elbo[one][-1]
+        if end < min(start, best) - 1:
+            where = f"is lost: it ends at **{layout.nats(end)}**, below where it began"
+        elif end < best - 1:
+            where = f"ends {layout.number(best - end, 1)} nats lower"
+        else:
+            where = "keeps up" if end < best + 1 else f"ends {layout.number(end - best, 1)} nats higher, by its luck"
+        said.append(f"{_SPOKEN[one]} {where}.")
+    if found.mu[first].shape[1] == 2:
+        said.append(
+            "In two dimensions a baseline nearly makes up for the slope; the more dimensions, the dearer it is."
+        )
+    return " ".join(said)
 
 
 def elbo_figure(found: Walks) -> theme.Chart:

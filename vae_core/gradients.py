@@ -13,7 +13,7 @@ from vae_core.evaluate import points_at_once, to_unit
 from vae_core.model import VAE
 from vae_core.objective import kl_standard_normal, log_prob_given
 
-__all__ = ["ESTIMATORS", "Ascent", "ascend", "exact_gradient", "gradient_draws"]
+__all__ = ["ESTIMATORS", "Ascent", "Moments", "ascend", "exact_moments", "gradient_draws"]
 
 ESTIMATORS = ("reparameterised", "score", "score with baseline")
 """∇ through z = μ + σε; log p(x|z) ∇ log q(z); and the same, the average of the other draws' log p(x|z) taken off."""
@@ -76,11 +76,20 @@ def gradient_draws(
     return {one: _of_draws(one, noise, sigma, *found).cpu().double().numpy() for one in ESTIMATORS}
 
 
-@torch.no_grad()
-def exact_gradient(model: VAE, image: np.ndarray, mu: np.ndarray, sigma: np.ndarray) -> np.ndarray:
-    """The gradient of E_q[log p(x|z)] by (μ, log σ), (2d,) float64, by Gauss–Hermite quadrature (d = 1 or 2).
+@dataclass(frozen=True)
+class Moments:
+    """Of a gradient by (μ, log σ): its mean (2d,), and by estimator the variance of one draw (2d,), float64."""
 
-    From values of log p(x|z) alone, at 64 nodes a dimension: E_q[log p(x|z) ∇ log q(z)]. Raises UserError where d > 2.
+    mean: np.ndarray
+    variance: dict[str, np.ndarray]
+
+
+def exact_moments(model: VAE, image: np.ndarray, mu: np.ndarray, sigma: np.ndarray) -> Moments:
+    """What `gradient_draws` estimate: the gradient of E_q[log p(x|z)], and how far each estimator's draws spread.
+
+    By Gauss–Hermite quadrature with 64 nodes a dimension, in 1 or 2 dimensions; the mean from values of log p(x|z)
+    alone, as E_q[log p(x|z) ∇ log q(z)]. The baseline is that of very many draws, E_q[log p(x|z)]. Raises UserError
+    where d > 2.
     """
     x, mu, log_sigma = _start(model, image, mu, sigma)
     if len(mu) > 2:
@@ -89,11 +98,17 @@ def exact_gradient(model: VAE, image: np.ndarray, mu: np.ndarray, sigma: np.ndar
     grid = np.stack(np.meshgrid(*[nodes] * len(mu), indexing="ij"), -1).reshape(-1, len(mu))
     share = np.stack(np.meshgrid(*[weights / math.sqrt(2 * math.pi)] * len(mu), indexing="ij"), -1)
     share = share.reshape(-1, len(mu)).prod(1)
-    z = mu + log_sigma.exp() * torch.as_tensor(grid, dtype=mu.dtype, device=mu.device)
-    fit = _fit_and_slope(model, x, z, slope=False)[0].cpu().double().numpy()
-    fit = (fit - share @ fit)[:, None]
-    by_mu = share @ (fit * grid) / log_sigma.exp().cpu().double().numpy()
-    return np.concatenate([by_mu, share @ (fit * (grid**2 - 1))])
+    noise = torch.as_tensor(grid, dtype=mu.dtype, device=mu.device)
+    fit, slope = _fit_and_slope(model, x, mu + log_sigma.exp() * noise, slope=True)
+    fit, slope, noise, sigma = (part.cpu().double() for part in (fit, slope, noise, log_sigma.exp()))
+    centred = fit - torch.as_tensor(share) @ fit
+    at_nodes = {
+        "reparameterised": _of_draws("reparameterised", noise, sigma, fit, slope),
+        "score": _of_draws("score", noise, sigma, fit, None),
+        "score with baseline": _of_draws("score", noise, sigma, centred, None),
+    }
+    mean = share @ at_nodes["score with baseline"].numpy()
+    return Moments(mean, {one: share @ (values.numpy() - mean) ** 2 for one, values in at_nodes.items()})
 
 
 @dataclass(frozen=True)

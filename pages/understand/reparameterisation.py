@@ -65,15 +65,16 @@ def gradient_part(subject, pair, names, mu, sigma):
         with column:
             st.metric(
                 gradient_view.NAMES[one],
-                gradient_view.draws_needed(costs[one]),
+                gradient_view.draws_needed(*costs[one]),
                 help="The ratio of its variance to that of the reparameterised gradient.",
             )
-            st.caption(f"total variance {gradient_view.three_digits(variances[one])} nats²")
+            st.caption(f"total variance {gradient_view.two_digits(variances[one])} nats²")
             alt = f"{gradient_view.NAMES[one]}: a cloud of gradients, and their mean"
             layout.chart(figure, alt, key=f"reparameterisation_{one}")
     st.caption(
         f"{gradient_view.DRAWS} gradients each, one draw of z for each, on the same axes; the cross is their mean. "
-        "The total variance is that of all components of (μ, log σ) together."
+        "The total variance is that of all components of (μ, log σ) together, "
+        + ("by quadrature." if found.exact else "from these draws, ± a standard error.")
     )
     table = gradient_view.summary(found, pair)
     with st.expander("Means and spreads as a table", icon=":material/table:"):
@@ -104,11 +105,10 @@ def training_part(subject, pair, names, mu, sigma):
             "The ways of μ over the latent plane, by kind of gradient",
             key="reparameterisation_walk",
         )
-    ends = {one: values[-1] for one, values in found.elbo.items()}
+    st.markdown(gradient_view.lesson(found))
     st.caption(
-        "ELBO after the last step: "
-        + ", ".join(f"{gradient_view.NAMES[one].lower()} {layout.nats(value)}" for one, value in ends.items())
-        + f". Each is averaged over {gradient_view.ELBO_DRAWS} draws; what lies far below the chart is cut off."
+        f"Each ELBO is averaged over {gradient_view.ELBO_DRAWS} draws, the same for all; what lies far below the chart "
+        "is cut off."
     )
 
 
