@@ -214,6 +214,11 @@ def annealed_verdict(second: LogLikelihood, exact: float | None) -> str:
             f"{count} The others were turned up too fast to find as good a place: this estimate, too, may be a nat or "
             f"more too low, and its ± does not show it.{missing}"
         )
+    if effective < 0.75 * second.samples:
+        return (
+            f"{count} The others found less good places: this estimate may be somewhat too low, by more than its ± "
+            f"shows.{missing}"
+        )
     return f"{count} They agree on the weight that they found, so that the estimate’s ± tells its error.{missing}"
 
 
@@ -299,7 +304,8 @@ def measured_words(entry: Entry) -> str | None:
     return (
         f"{state.title(entry)}, over {found.images:,} test images with {found.samples:,} draws for each: "
         f"log p(x) ≥ {layout.with_index('L', found.samples)} = **{layout.nats(found.value, 2)}**. For this "
-        f"network and objective Burda et al. (2016, Table 1) report {layout.nats(paper, 2)} after 3,280 epochs."
+        f"network and objective Burda et al. (2016, Table 1) report {layout.nats(paper, 2)} after 3,280 epochs; "
+        f"this model saw {record['epoch']:,}."
     )
 
 
@@ -309,12 +315,16 @@ def _measured(path: Path, modified: int) -> MeanLikelihood | None:  # noqa: ARG0
 
 
 def whole_sets(entries: Sequence[Entry]) -> pd.DataFrame:
-    """What was measured of models over whole test sets, one row each; models of which nothing was are left out.
+    """What was measured of models over whole test sets, one row each, by data and then the best first; models of which
+    nothing was are left out.
 
     Raises UserError where a checkpoint cannot be read.
     """
     found = [(entry, _measured(entry.path, caching.modified(entry.path))) for entry in entries]
-    rows = [(entry, one) for entry, one in found if one is not None]
+    rows = sorted(
+        [(entry, one) for entry, one in found if one is not None],
+        key=lambda row: (caching.read_header(row[0].path)["record"]["train"]["dataset"], -row[1].value),
+    )
     configs = [ModelConfig.from_dict(caching.read_header(entry.path)["model"]) for entry, _ in rows]
     return pd.DataFrame(
         {
@@ -325,8 +335,8 @@ def whole_sets(entries: Sequence[Entry]) -> pd.DataFrame:
                 "exact" if one.samples is None else f"at least: {layout.with_index('L', one.samples)}"
                 for _, one in rows
             ],
-            "± by draws, nats": [round(one.by_draws, 3) for _, one in rows],
-            "± by images, nats": [round(one.by_images, 2) for _, one in rows],
+            "± draws": [round(one.by_draws, 3) for _, one in rows],
+            "± images": [round(one.by_images, 2) for _, one in rows],
             "Bits per dimension": [
                 round(float(pixel_bits(-one.value, config)), 4) for (_, one), config in zip(rows, configs, strict=True)
             ],

@@ -249,7 +249,7 @@ def _by_jensen(d: Derivation) -> Step:
                 _rows(rf"{_EVIDENCE} \ge {_mean(_RATIO)}", rf"\quad = {_ELBO}"),
                 f"{amount(d.evidence)} ≥ {_bold(d.log_weight)}, from the same draws",
                 "The logarithm is concave: the mean of logarithms lies below the logarithm of the mean. "
-                f"The step loses {nats(d.evidence.value - d.log_weight.value, 2)}, the gap of the first way. "
+                f"The step loses {amount(d.evidence - d.log_weight)} nats by these draws: the gap of the first way. "
                 "Raising this bound is not the same as raising log p(x): both the model and the gap answer to it.",
                 "bounds",
             ),

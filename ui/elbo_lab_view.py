@@ -1,13 +1,14 @@
 """What the ELBO lab computes: the decoded plane, the true posterior of one picture, and a q improved step by step."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import streamlit as st
 import torch
 
-from ui import caching, turns, understand
+from ui import caching, layout, turns, understand
 from ui.components.posterior_pad import Gaussian, PadView, is_gaussian
 from ui.components.sheets import content_digest
 from ui.state import Entry
@@ -33,6 +34,7 @@ __all__ = [
     "modes",
     "numbers",
     "pad_view",
+    "peaks_words",
     "worst",
 ]
 
@@ -45,6 +47,7 @@ _SIDE = 15
 _EVERY = 4  # a point of the walk for so many steps
 _FOUND, _AT_ONCE = 12, 16
 _CAUGHT = 0.1  # nats
+_A_PEAK = 0.01  # the least share of the mass that is called a peak
 _LEFT, _LINKS, _ADDRESS = "elbo_left", "elbo_links", "elbo_address"
 
 
@@ -102,6 +105,20 @@ def _modes(name: str, _lab: Lab) -> list[Mode]:  # noqa: ARG001
 def modes(lab: Lab) -> list[Mode]:
     """The peaks of the true posterior, the one with most mass first, found once."""
     return _modes(lab.id, lab)
+
+
+def peaks_words(masses: Sequence[float], latent_dim: int) -> str:
+    """What the shares of mass at a posterior's peaks, the largest first, say of any Gaussian q: a q that stays at the
+    largest peak has KL(q(z|x) ‖ p(z|x)) ≥ −log(its share), and one that does not covers places of low density."""
+    shares = [mass for mass in masses if mass > _A_PEAK]
+    if len(shares) < 2:
+        shape = "its tilt and its bends, which a q along the axes" if latent_dim > 1 else "its shape, which a Gaussian"
+        return f"This posterior has one peak. The gap that **Improve q** leaves comes of {shape} cannot follow."
+    least = -math.log(shares[0])
+    listed = ", ".join(f"{share:.0%}" for share in shares)
+    short = f"A Gaussian at the largest alone leaves a gap of {layout.nats(least, 2)} or more"
+    end = "the others matter little." if least < _CAUGHT else "one Gaussian must fail here."
+    return f"This posterior has **{len(shares)} peaks**, with {listed} of its mass. {short}: {end}"
 
 
 def begun(lab: Lab) -> tuple[Gaussian, int]:

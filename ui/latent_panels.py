@@ -261,7 +261,8 @@ def _below(found: Codes, chosen: Settings, projection: Projection, here: state.P
         elif not (job and job.running):
             score = view.trustworthiness(f"{chosen.view} {job and job.step.iteration}", found.mu, projection.positions)
             st.caption(
-                f"{count} · trustworthiness **{score:.3f}**{_held(projection, here, d)}",
+                f"{count} · trustworthiness **{score:.3f}**{_held(projection, here, d)}"
+                + (". t-SNE keeps neighbours: gaps, distances and the sizes of islands say little." if job else ""),
                 help="How far neighbours in the map are neighbours in the latent space (5 neighbours, up to "
                 "2,000 points): 1 is all of them, 0.5 is chance. Venna & Kaski 2001.",
             )

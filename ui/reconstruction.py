@@ -117,8 +117,13 @@ def is_grey(image: np.ndarray) -> bool:
 
 def say_if_a_loss(checkpoint: Checkpoint, images: np.ndarray) -> None:
     """Say what nats of these uint8 pictures are not, where they are grey and the likelihood is Bernoulli."""
-    if checkpoint.model.config.likelihood == "bernoulli" and is_grey(images):
-        st.caption("Grey pixels under a Bernoulli likelihood: such nats are a loss, not the logarithm of a density.")
+    if checkpoint.model.config.likelihood != "bernoulli" or not is_grey(images):
+        return
+    strange = " This model was trained on pixels drawn black or white: grey ones are strange to it."
+    st.caption(
+        "Grey pixels under a Bernoulli likelihood: such nats are a loss, not the logarithm of a density."
+        + (strange if checkpoint.record["train"].get("binarize") else "")
+    )
 
 
 def contact_sheet(images: np.ndarray, columns: int, width: int) -> Image.Image:

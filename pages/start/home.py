@@ -13,6 +13,19 @@ from vae_core.posterior import posterior
 
 CHOICES, DRAWS, ROWS, CLOUD = 12, 32, 16, 1200
 CARDS = 3  # in a row
+WORDS = """
+- **Code z**: the few numbers, d of them, from which a picture is drawn. The **prior** p(z) = N(0, I) is how codes are
+  spread before any picture is seen.
+- **Encoder** q(z|x): for a picture x a Gaussian over codes, with a mean μ and a standard deviation σ in each dimension.
+  It stands in for the **posterior** p(z|x): which codes the model itself holds responsible for x.
+- **Decoder** p(x|z), the **likelihood**: how probable every picture is, given a code. What pages draw is its mean.
+- **Evidence** p(x): how probable the model finds a picture, over all codes. The **ELBO** is a lower bound on log p(x).
+- The ELBO’s two terms: **reconstruction**, −log p(x|z), what drawing again loses; and the **KL**, how far q(z|x) lies
+  from the prior, which is how much the code says. **β** is the weight of the KL in training.
+- **Nat**: the unit of natural logarithms, 1.44 bits. One nat more of log p(x) is e = 2.7 times the probability.
+- **Active** is a dimension whose mean μ varies from picture to picture (a variance over 0.01), **silent** any other. If
+  all fall silent, the posterior has **collapsed**. A **hole** is where the prior draws codes and the encoder puts none.
+"""
 
 
 def followed(count):
@@ -70,11 +83,13 @@ diagram(
 )
 
 elbo, reconstruction, kl, place = st.columns(4)
-elbo.metric("ELBO", layout.nats(seen.elbo), help="−(reconstruction + KL). Higher is better.")
+elbo.metric("ELBO", layout.nats(seen.elbo), help="−(reconstruction + KL), a lower bound on log p(x). Higher is better.")
 reconstruction.metric(
-    "Reconstruction", layout.nats(seen.reconstruction.mean()), help="−log p(x|z), averaged over z ~ q(z|x)."
+    "Reconstruction",
+    layout.nats(seen.reconstruction.mean()),
+    help="−log p(x|z), averaged over z ~ q(z|x): what drawing the picture again loses.",
 )
-kl.metric("KL", layout.nats(seen.kl.sum(), 2), help="KL(q(z|x) ‖ p(z)): what it costs to say z beyond the prior.")
+kl.metric("KL", layout.nats(seen.kl.sum(), 2), help="KL(q(z|x) ‖ p(z)): how much the code says, beyond the prior.")
 place.metric(
     "Stranger than",
     f"{rank(seen.elbo, state.snapshot_elbo(snapshot)):.0%}",
@@ -82,6 +97,8 @@ place.metric(
 )
 
 say_if_a_loss(checkpoint, images[chosen])
+with st.expander("The words", icon=":material/menu_book:"):
+    st.markdown(WORDS)
 
 st.subheader("Where to go", anchor=False)
 ways = (TRAIN, *WAYS)

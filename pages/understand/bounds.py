@@ -115,10 +115,10 @@ def test_sets():
         ["log p(x), nats"],
         {
             "Test images": number(format="localized"),
-            "± by draws, nats": number(format="%.3f", help="The Monte Carlo standard error; 0 where it is exact."),
-            "± by images, nats": number(
+            "± draws": number(format="%.3f", help="In nats. The Monte Carlo standard error; 0 where it is exact."),
+            "± images": number(
                 format="%.2f",
-                help="The standard error of the average, were the test set a sample of all images there could be.",
+                help="In nats. The standard error of the average, as one over all images there could be.",
             ),
             "Bits per dimension": number(format="%.4f"),
         },

@@ -111,12 +111,7 @@ with st.container(horizontal=True, gap="large"):
         width="content",
     )
 
-modes = [mode for mode in elbo_lab_view.modes(lab) if mode.mass > 0.01]
-if len(modes) > 1:
-    shares = ", ".join(f"{mode.mass:.0%}" for mode in modes)
-    st.markdown(f"This posterior has **{len(modes)} peaks**, with {shares} of its mass: one Gaussian must fail here.")
-else:
-    st.markdown("This posterior has one peak.")
+st.markdown(elbo_lab_view.peaks_words([mode.mass for mode in elbo_lab_view.modes(lab)], latent_dim))
 
 st.subheader("Where q fails worst", anchor=False)
 images = state.held_out(checkpoint)

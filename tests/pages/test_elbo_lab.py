@@ -15,7 +15,7 @@ from tests.toys import build
 from tests.waiting import PATIENCE
 from ui import elbo_lab_view, state
 from ui.components.posterior_pad import Gaussian, PadView, posterior_pad_props, read_gaussian
-from ui.elbo_lab_view import Lab, climb, gap_sentence, matched
+from ui.elbo_lab_view import Lab, climb, gap_sentence, matched, peaks_words
 from vae_core import data
 from vae_core.checkpoint import Checkpoint, load, save
 from vae_core.evaluate import binarise, encode, snapshot, to_unit
@@ -274,3 +274,13 @@ def test_a_q_that_was_caught_elsewhere_is_called_so(known: float, caught: bool) 
     assert ("caught" in words) == caught
     amortisation, approximation = map(float, re.findall(r"([\d.]+) nats (?:are )?the", words))
     assert amortisation + approximation == pytest.approx(21.2)
+
+
+def test_peaks_are_judged_by_what_they_cost_a_gaussian() -> None:
+    """−log of the largest share: 0.02 nats for 98 %, 0.51 for 60 %."""
+    assert "a gap of 0.02 nats or more: the others matter little" in peaks_words([0.98, 0.02], 2)
+    said = peaks_words([0.6, 0.395, 0.005], 2)
+    assert said.startswith("This posterior has **2 peaks**, with 60%, 40% of its mass.")
+    assert "a gap of 0.51 nats or more: one Gaussian must fail here" in said
+    assert "its tilt and its bends" in peaks_words([1.0], 2)
+    assert "its shape" in peaks_words([0.995, 0.005], 1)
