@@ -43,7 +43,7 @@ __all__ = [
 
 DRAWS, STEPS = 400, 60
 WIDE = 0.2
-ELBO_DRAWS = 64
+ELBO_DRAWS = 32
 _EVERY = 4
 NAMES = dict(zip(ESTIMATORS, ("Reparameterised", "Score function", "Score function, baseline"), strict=True))
 _SPOKEN = dict(zip(ESTIMATORS[1:], ("The score function", "With a baseline it"), strict=True))
