@@ -413,7 +413,7 @@ def _pictures(run: Run, curves: Curves) -> None:
         st.metric(
             "Active units",
             f"{count} of {len(kl)}",
-            help=f"Latent dimensions whose posterior mean varies by more than {ACTIVE_VARIANCE:g} over test images.",
+            help=f"Latent dimensions whose posterior mean has a variance over {ACTIVE_VARIANCE:g} across test images.",
         )
         live_chart(
             live_charts.kl_bars(kl, used),

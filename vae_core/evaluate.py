@@ -40,7 +40,7 @@ _ACCELERATED = 2**22
 class Evaluation:
     """A model's averages over images, in nats, at β = 1: elbo = −(reconstruction + kl).
 
-    active_units counts the dimensions whose posterior mean varies by more than 0.01 over the images.
+    active_units counts the dimensions whose posterior mean has a variance over 0.01 across the images.
     second_moment is that of the aggregate posterior, E[μ² + σ²] averaged over dimensions: the prior's is 1.
     """
 

@@ -44,8 +44,8 @@ class Curve:
     """What held-out images cost at K values of β, in nats, averaged over the images.
 
     betas (K,), rising; distortion (K,), one posterior draw or more an image; kl (K, d), exact, whose sum over
-    dimensions is the rate (K,); active (K, d), whether a dimension's posterior mean varies by more than
-    `evaluate.ACTIVE_VARIANCE` over the images.
+    dimensions is the rate (K,); active (K, d), whether a dimension's posterior mean has a variance over
+    `evaluate.ACTIVE_VARIANCE` across the images.
     """
 
     betas: np.ndarray

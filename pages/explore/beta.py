@@ -9,6 +9,7 @@ from ui.components.beta_strip import beta_strip
 from ui.components.film_strip import film_strip_index
 from ui.guards import errors_said, say_errors
 from vae_core import rate_distortion
+from vae_core.evaluate import ACTIVE_VARIANCE
 
 SIDE = 48  # screen pixels for a picture in the strip
 REFRESH_SECONDS = 2.0
@@ -170,8 +171,8 @@ def dimensions_section(seen):
         return
     st.markdown(
         "Each curve is one latent dimension’s KL. As β rises, the dimensions that earn least switch off, one after the "
-        "other: that is how a posterior collapses. An active unit is one whose posterior mean still varies by more "
-        "than 0.01 over the test images."
+        "other: that is how a posterior collapses. An active unit is one whose posterior mean still has a "
+        f"variance over {ACTIVE_VARIANCE:g} across the test images."
     )
     layout.chart(beta_view.kl_figure(seen.curve, seen.beta), "KL by latent dimension against β", key="beta_kl")
     further = seen.curve.kl.shape[1] - beta_view.SHOWN_DIMENSIONS

@@ -163,6 +163,7 @@ def test_other_pages_follow_beta():
 def test_the_dimensions_have_a_section():
     app = open_page(beta_section="Latent dimensions")
     assert len(app.get("plotly_chart")) == 2
+    assert any("has a variance over 0.01" in text.value for text in app.markdown)
 
 
 def test_dimensions_beyond_the_chart_are_counted(monkeypatch, tmp_path):

@@ -308,6 +308,7 @@ def test_training_to_the_end_shows_curves_numbers_and_the_replay():
     assert not app.error
     shown = [metric.label for metric in app.metric]
     assert shown[:4] == ["Loss, test", "Reconstruction, test", "KL, test", "Active units"]
+    assert "has a variance over 0.01" in app.metric[3].help
     assert app.metric[2].help == "KL(q(z|x) ‖ p(z)), summed over dimensions: what the code costs."
     loss, reconstruction, kl = (float(metric.value.split()[0]) for metric in app.metric[:3])
     assert loss == pytest.approx(reconstruction + kl, abs=0.02)
