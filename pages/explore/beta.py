@@ -148,11 +148,18 @@ def chart(seen, live):
         key="beta_curve",
     )
     sweep.progress()
+    ranged = seen.is_ranged or any(beta_view.is_ranged(others[one]) for one in shown)
     st.caption(
-        f"Averages over the first {seen.curve.images:,} test images, with four posterior draws each and the same "
-        "noise at every β; models of one β with one draw." + beta_view.likelihood_words(seen)
+        f"Averages over the first {seen.curve.images:,} test images, {draws(ranged)}.{beta_view.likelihood_words(seen)}"
     )
     downloads(seen)
+
+
+def draws(ranged):
+    """With how many posterior draws the distortion is measured; ranged: there is a model of a range of β."""
+    if not ranged:
+        return "with one posterior draw each"
+    return "with four posterior draws each and the same noise at every β; models of one β with one draw"
 
 
 def downloads(seen):

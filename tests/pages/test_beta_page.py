@@ -63,6 +63,17 @@ def test_a_model_of_one_beta_leads_to_one_of_a_range():
     assert not app.info
 
 
+def test_the_caption_speaks_of_several_betas_only_where_there_are_some():
+    app, captions = open_page("digits-d2"), []
+    for beside in ([], [RANGED]):
+        app.multiselect(key="beta_beside_digits-d2").set_value(beside)
+        captions += [text.value for text in ran(app).caption if text.value.startswith("Averages")]
+    alone, with_a_range = captions
+    assert "with one posterior draw each" in alone
+    assert "every β" not in alone
+    assert "the same noise at every β; models of one β with one draw" in with_a_range
+
+
 def test_a_link_names_a_beta_and_the_frame_s_slider_moves_it():
     app = open_page(beta="0.1")
     assert metric(app, "β") == "0.1"
