@@ -22,7 +22,7 @@ from vae_core.holes import HOLE_NATS, code_share, depths_on_grid, hole_depth, pr
 from vae_core.imaging import to_uint8
 from vae_core.information import log_density
 
-__all__ = ["deepest_hole", "log_ratio", "shares_sentence", "show", "verdict"]
+__all__ = ["deepest_hole", "log_ratio", "search_label", "shares_sentence", "show", "verdict"]
 
 _GRID = 121
 _LEAST_EXTENT, _MOST_EXTENT = 3.5, 8.0
@@ -97,8 +97,10 @@ def _map_and_place(plane: _Plane) -> None:
     left, right = st.columns([3, 2], gap="medium")
     with right:
         about = f"Within {_WITHIN:g} standard deviations of the prior."
-        if st.button("Show the deepest hole", icon=":material/search:", help=about, key="information_deepest"):
-            st.session_state["information_place"] = deepest_hole(plane.values, plane.ratio)
+        deepest = deepest_hole(plane.values, plane.ratio)
+        named = search_label(-hole_depth(np.array([deepest]), *plane.there)[0], trained_on=plane.trained_on is not None)
+        if st.button(named, icon=":material/search:", help=about, key="information_deepest"):
+            st.session_state["information_place"] = deepest
     place = _chosen(plane)
     with left:
         _map(plane, place)
@@ -171,6 +173,13 @@ def deepest_hole(values: np.ndarray, ratio: np.ndarray) -> tuple[float, float]:
     inside = values[:, None] ** 2 + values**2 <= _WITHIN**2
     row, column = np.unravel_index(np.where(inside, ratio, np.inf).argmin(), ratio.shape)
     return float(values[column]), float(values[row])
+
+
+def search_label(difference: float, *, trained_on: bool) -> str:
+    """What the button that shows the lowest log q − log p is called, as `verdict` calls the place."""
+    if difference < -HOLE_NATS:
+        return f"Show the deepest {'hole' if trained_on else 'gap'}"
+    return "Show the thinnest place"
 
 
 def _map(plane: _Plane, place: tuple[float, float] | None) -> None:

@@ -44,7 +44,7 @@ def test_the_split_is_drawn_and_downloaded(app, open_page):
 def test_a_click_on_the_map_decodes_the_place(app, open_page):
     page = open_page(address(app, "Aggregate posterior"))
     expect(page.get_by_text("what the decoder makes of it appears here")).to_be_visible()
-    page.get_by_role("button", name="Show the deepest hole").click()
+    page.get_by_role("button", name="Show the thinnest place").click()
     place = page.get_by_text("Decoded at z")
     expect(place).to_be_visible()
     first = place.inner_text()

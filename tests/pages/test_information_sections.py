@@ -119,8 +119,10 @@ def test_the_deepest_hole_is_decoded_with_its_densities(model, known, monkeypatc
     app = finished(open_tab("Aggregate posterior", model))
     assert "what the decoder makes of it appears here" in words(app)
     assert f"q(z) is that of {'the 1,500 pictures' if known else '297 test pictures'}" in words(app)
-    app.button(key="information_deepest").click()
+    button = app.button(key="information_deepest").click()
     ran(app)
+    shown = {"Show the deepest hole": "A hole:", "Show the deepest gap": "A gap", "Show the thinnest place": "A thin"}
+    assert shown[button.label] in words(app)
     place = app.session_state["information_place"]
     assert math.hypot(*place) <= 2.01
     found = load(ROOT / "checkpoints" / f"{model}.safetensors")
