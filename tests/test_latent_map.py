@@ -90,6 +90,7 @@ def test_the_background_travels_without_loss():
     assert kind == "data:image/png;base64"
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))), image)
     assert props["background"]["extent"] == [-3, 3, -2, 2]
+    assert props["background"]["opacity"] == 0.75
     assert props["marks"] == [{"x": 9.0, "y": 9.0, "label": "A", "picture": None}]
     assert [9.0, 9.0] in props["fit"], "the first view includes the marks"
     assert [3.0, 3.0] in props["fit"], "and the 3 σ circle"

@@ -205,7 +205,7 @@ def _map(plane: _Plane, place: tuple[float, float] | None) -> None:
 def _background(key: str, _values: np.ndarray, _ratio: np.ndarray) -> Background:  # noqa: ARG001 (the cache's key)
     edge = _values[-1] + (_values[1] - _values[0]) / 2  # cells stand around their points
     shares = (np.clip(_ratio[::-1], _LOW, _HIGH) - _LOW) / (_HIGH - _LOW)
-    return Background(_shades(shares), (-edge, edge, -edge, edge))
+    return Background(_shades(shares), (-edge, edge, -edge, edge), opacity=1.0)
 
 
 @functools.cache

@@ -44,6 +44,11 @@ def test_the_split_is_drawn_and_downloaded(app, open_page):
 def test_a_click_on_the_map_decodes_the_place(app, open_page):
     page = open_page(address(app, "Aggregate posterior"))
     expect(page.get_by_text("what the decoder makes of it appears here")).to_be_visible()
+    corner = "canvas => canvas.getContext('2d').getImageData(60 * devicePixelRatio, 16 * devicePixelRatio, 1, 1).data"
+    settle(page)
+    assert page.get_by_test_id("latent-map").locator("canvas").first.evaluate(corner) == [68, 1, 84, 255], (
+        "the first colour of the legend"
+    )
     page.get_by_role("button", name="Show the thinnest place").click()
     place = page.get_by_text("Decoded at z")
     expect(place).to_be_visible()

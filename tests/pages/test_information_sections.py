@@ -140,6 +140,9 @@ def test_the_ratio_of_a_posterior_like_the_prior_is_nothing_and_holes_are_where_
     np.testing.assert_allclose(holes_view.log_ratio(values, np.zeros((5, 2)), np.zeros((5, 2))), 0, atol=1e-12)
     mu = np.array([[x, y] for x in (-1.0, 1.0) for y in (-1.0, 1.0) if (x, y) != (1.0, -1.0)])
     ratio = holes_view.log_ratio(values, mu, np.full((3, 2), -1.0))
+    background = holes_view._background("a test's", values, ratio)
+    assert background.opacity == 1, "its colours are those of the legend"
+    np.testing.assert_array_equal(background.image[-1, -1], holes_view._shades(np.zeros(1))[0])
     first, second = holes_view.deepest_hole(values, ratio)
     assert first > 0.5 > -0.5 > second
 

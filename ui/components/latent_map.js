@@ -206,11 +206,11 @@ class LatentMap {
   setBackground() {
     if (!this.data.background) this.background = null;
     if (!this.data.background) return;
-    const { image: source, extent } = this.data.background;
+    const { image: source, extent, opacity } = this.data.background;
     const image = new Image();
     image.onload = () => {
       if (this.data.background?.image !== source) return;
-      this.background = { image, extent }; // the old one stays until now
+      this.background = { image, extent, opacity }; // the old one stays until now
       this.invalidate();
     };
     image.src = source;
@@ -673,7 +673,7 @@ class LatentMap {
       const [left, top] = this.toScreen(x0, y1);
       const [right, bottom] = this.toScreen(x1, y0);
       c.imageSmoothingEnabled = false;
-      c.globalAlpha = 0.75;
+      c.globalAlpha = this.background.opacity;
       c.drawImage(this.background.image, left, top, right - left, bottom - top);
       c.globalAlpha = 1;
     }

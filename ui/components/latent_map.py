@@ -85,10 +85,14 @@ class ByValue:
 
 @dataclass(frozen=True)
 class Background:
-    """An image (H, W[, 3]) uint8 behind the points and its extent (x0, x1, y0, y1); its top row is at y1."""
+    """An image (H, W[, 3]) uint8 behind the points and its extent (x0, x1, y0, y1); its top row is at y1.
+
+    opacity: how strongly it covers the page; 1 for colours that a legend names.
+    """
 
     image: np.ndarray
     extent: tuple[float, float, float, float]
+    opacity: float = 0.75
 
     @cached_property
     def url(self) -> str:
@@ -200,7 +204,7 @@ def latent_map_props(
         "label": label,
         "file": file,
         "atlas": atlas and atlas.id,
-        "background": background and {"image": background.url, "extent": list(background.extent)},
+        "background": background and _background(background),
         "contours": contours,
         "marks": [_mark(mark) for mark in marks],
         "fit": _fit(marks, contours),
@@ -294,6 +298,10 @@ def _check(positions: np.ndarray, colour: ByClass | ByValue, labels: ByClass | N
     for column in (colour.index if isinstance(colour, ByClass) else colour.values, labels and labels.index):
         if column is not None and len(column) != n:
             raise ValueError(f"{len(column)} colours or labels for {n} points")
+
+
+def _background(background: Background) -> dict[str, Any]:
+    return {"image": background.url, "extent": list(background.extent), "opacity": background.opacity}
 
 
 def _mark(mark: Mark) -> dict[str, Any]:
