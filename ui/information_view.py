@@ -24,6 +24,7 @@ PARTS = {
     "dimension_kl": "dimension-wise KL",
 }
 _MOST_BESIDE = 8
+_BAR_SHARE = 0.45  # of the height that a model takes; its title and its mark have the rest
 COLOURS = dict(zip(PARTS, ("#2f7fc1", "#f39762", "#429b8d"), strict=True))
 
 
@@ -243,21 +244,22 @@ def _split_of(path: str, modified: int, _tell: Tell) -> RateSplit | None:
 def beside_sentence(splits: list[RateSplit]) -> str:
     """Which of the bars can be compared, from how many images each is made."""
     if not any(split.at_ceiling for split in splits):
-        return "The line in a bar is log N, the most that I(x; z) can be of its N test images."
+        return "The mark under a bar is log N, the most that I(x; z) can be of its N test images."
     return (
-        "The line in a bar is log N, the most that I(x; z) can be of its N test images. Hatched: I(x; z) is at that "
+        "The mark under a bar is log N, the most that I(x; z) can be of its N test images. Hatched: I(x; z) is at that "
         "ceiling, so that the other two parts are upper bounds: more images would move nats from them to I(x; z)."
     )
 
 
 def split_bars(splits: dict[str, RateSplit]) -> go.Figure:
-    """The parts of the rate as one bar a model under its title, the first on top."""
-    chart = theme.figure("nats", "", height=120 + 64 * len(splits), hovermode="closest", barmode="stack", bargap=0.5)
+    """The parts of the rate as one bar a model under its title and over its mark, the first on top."""
+    chart, rows = theme.figure("nats", "", height=120 + 68 * len(splits), hovermode="closest"), np.arange(len(splits))
+    chart.update_layout(barmode="stack", bargap=1 - _BAR_SHARE)
     chart.update_layout(uniformtext={"minsize": 11, "mode": "hide"}, legend_traceorder="normal")
     for part, name in PARTS.items():
         values = [_value(split, part) for split in splits.values()]
         chart.add_bar(
-            y=list(splits),
+            y=rows,
             x=np.maximum(values, 0),
             customdata=values,
             name=name,
@@ -272,24 +274,23 @@ def split_bars(splits: dict[str, RateSplit]) -> go.Figure:
         )
     chart.add_scatter(
         x=[split.most for split in splits.values()],
-        y=list(splits),
+        y=rows + 0.7 * _BAR_SHARE,
         name="log N",
         mode="markers",
-        marker={"symbol": "line-ns-open", "size": 30, "color": theme.TERM_COLOURS["total"], "line": {"width": 3}},
+        marker={"symbol": "triangle-up", "size": 10, "color": theme.TERM_COLOURS["total"]},
         hovertemplate="log N: %{x:.3f} nats<extra></extra>",
     )
-    for title, split in splits.items():
+    for row, (title, split) in enumerate(splits.items()):
         chart.add_annotation(
             x=0,
-            y=title,
+            y=row - _BAR_SHARE / 2,
             text=f"{title} · N = {split.images:,}",
             showarrow=False,
             xanchor="left",
             yanchor="bottom",
-            yshift=15,
             font={"size": 12},
         )
-    return chart.update_yaxes(autorange="reversed", showticklabels=False)
+    return chart.update_yaxes(range=[len(splits) - 0.5, -0.7], showticklabels=False, showgrid=False, zeroline=False)
 
 
 def _pattern(split: RateSplit, part: str) -> str:

@@ -186,6 +186,10 @@ def test_bars_of_few_images_say_how_many_and_are_hatched_at_their_ceiling():
     assert list(information.marker.pattern.shape) == ["", ""]
     assert list(correlation.marker.pattern.shape) == list(dimensions.marker.pattern.shape) == ["/", ""]
     assert list(ceiling.x) == [math.log(240), math.log(1000)]
+    rows, half = np.arange(2), (1 - figure.layout.bargap) / 2
+    assert list(information.y) == rows.tolist()
+    assert (np.array(ceiling.y) - rows > half).all(), "under its bar, clear of the title above"
+    assert [note.y for note in figure.layout.annotations] == pytest.approx(rows - half)
     assert [note.text for note in figure.layout.annotations] == ["few · N = 240", "many · N = 1,000"]
     assert "upper bounds" in information_view.beside_sentence([few, many])
     assert "upper bounds" not in information_view.beside_sentence([many])
