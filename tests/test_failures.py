@@ -11,6 +11,7 @@ import torch
 from vae_core import failures, holes
 from vae_core.checkpoint import LatentSnapshot
 from vae_core.failures import Symptoms, diagnosis, examine, verdict
+from vae_core.information import split_rate
 
 
 def snapshot(mu: np.ndarray, sigma: float, distortion: float = 20.0) -> LatentSnapshot:
@@ -133,6 +134,14 @@ def test_symptoms_of_points_far_apart_are_holes():
     assert found.rate == pytest.approx(0.5 * np.mean((grid**2).sum(1)) + sigma**2 - 1 - 2 * math.log(sigma), rel=1e-4)
     assert found.prior_in_holes > 0.98
     assert verdict(examine(snapshot(grid, sigma), 0.0, (grid, np.full_like(grid, 2 * math.log(sigma))))) == "holes"
+
+
+@pytest.mark.parametrize("d", [1, 2, 16])
+def test_the_information_is_what_the_split_of_the_rate_says_of_the_same_codes(d):
+    codes = snapshot(draws(300, d), 0.2)
+    found, split = examine(codes, 1.0), split_rate(codes.mu, codes.logvar)
+    assert found.mutual_information == split.mutual_information
+    assert found.information_error == split.standard_errors[0]
 
 
 def test_codes_that_fill_the_prior_are_neither():

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,9 +10,12 @@ import torch
 from torch.distributions import Categorical, MixtureSameFamily, Normal
 
 from vae_core import information, objective
+from vae_core.checkpoint import load
 from vae_core.errors import UserError
 from vae_core.information import log_aggregate, log_density, split_rate
 from vae_core.objective import kl_standard_normal, total_correlation
+
+CHECKPOINTS = sorted((Path(__file__).resolve().parents[1] / "checkpoints").glob("*.safetensors"))
 
 
 def posteriors(n: int = 400, d: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -110,7 +114,7 @@ def test_correlated_gaussian_aggregate() -> None:
     random = np.random.default_rng(0)
     covariance = v * np.array([[1, rho], [rho, 1]]) - s**2 * np.eye(2)
     mu = random.multivariate_normal([0, 0], covariance, 4000).astype(np.float32)
-    split = split_rate(mu, np.full((4000, 2), 2 * math.log(s), np.float32))
+    split = split_rate(mu, np.full((4000, 2), 2 * math.log(s), np.float32), draws=1)
     assert split.total_correlation == pytest.approx(-0.5 * math.log(1 - rho**2), abs=0.08)
     assert split.dimension_kl == pytest.approx([0.5 * (v - 1 - math.log(v))] * 2, abs=0.03)
     expected = 0.5 * math.log(np.linalg.det(covariance + s**2 * np.eye(2)) / s**4)
@@ -204,6 +208,18 @@ def test_a_batch_has_the_information_of_all_between_what_it_says_alone_and_as_a_
     error = 4 * np.std(stratified) / math.sqrt(30)
     assert np.mean(alone) < exact < np.mean(stratified) + error
     assert np.mean(stratified) - np.mean(alone) > 0.05
+
+
+@pytest.mark.parametrize(("d", "draws"), [(1, 20), (2, 10), (16, 2), (50, 1)])
+def test_the_fewer_the_dimensions_the_more_draws(d: int, draws: int) -> None:
+    mu, logvar = posteriors(210, d)
+    assert split_rate(mu, logvar) == split_rate(mu, logvar, draws=draws)
+
+
+@pytest.mark.parametrize("path", CHECKPOINTS, ids=lambda path: path.stem)
+def test_the_information_of_shipped_models_is_sure_to_a_hundredth_of_a_nat(path: Path) -> None:
+    codes = load(path).snapshot
+    assert split_rate(codes.mu[:1000], codes.logvar[:1000]).standard_errors[0] < 0.012
 
 
 def test_one_picture_is_refused() -> None:

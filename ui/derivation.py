@@ -522,6 +522,7 @@ def _views(d: Derivation, split: RateSplit | None) -> Step:
         )
     ]
     if split:
+        information = Quantity(split.mutual_information, split.standard_errors[0])
         rest = f"The rest of the rate, {nats(split.aggregate_kl, 2)}, is KL(q(z) ‖ p(z))"
         apart = f"To tell so many images apart takes log N = {nats(split.most, 2)}"
         if split.at_ceiling:
@@ -530,7 +531,7 @@ def _views(d: Derivation, split: RateSplit | None) -> Step:
         lines.append(
             Line(
                 rf"I(X; Z) \le \mathbb{{E}}_x\!\left[{_KL_PRIOR}\right]",
-                f"over {split.images:,} test images: {amount(split.mutual_information)} ≤ {_bold(split.rate)}",
+                f"over {split.images:,} test images: {amount(information)} ≤ {_bold(split.rate)}",
                 f"What z tells about x cannot exceed the mean rate. {rest}: how far all codes together are from the "
                 f"prior. {apart}.",
                 "beta",

@@ -298,7 +298,9 @@ def numbers(shown: Sequence[Shown]) -> pd.DataFrame:
         "Reconstruction, nats": lambda s: f"{s.distortion:.2f}",
         "KL, nats": lambda s: f"{s.rate:.2f}",
         "Active units": lambda s: f"{s.active_units} of {len(s.kl)}",
-        f"I(x; z), nats; at most log {images} = {np.log(images):.2f}": lambda s: f"{s.mutual_information:.2f}",
+        f"I(x; z), nats; at most log {images} = {np.log(images):.2f}": lambda s: (
+            f"{s.mutual_information:.3f} ± {s.information_error:.3f}"
+        ),
         "σ of q(z|x), median": lambda s: f"{s.sigma:.3f}",
         "Mean of μ² + σ²; the prior’s is 1": lambda s: f"{s.second_moment:.2f}",
         f"Samples from the prior in {holes}": lambda s: f"{s.prior_in_holes:.1%}",

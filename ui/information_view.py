@@ -118,7 +118,7 @@ def _numbers(split: RateSplit) -> None:
     ]
     with st.container(horizontal=True, gap="large"):
         for label, value, error, about in rows:
-            sure = f" Standard error {error:.2f} nats." if error else ""
+            sure = f" Standard error {error:.3f} nats." if error else ""
             st.metric(label, layout.nats(value, 2), help=about + sure, width="content")
     st.caption(
         f"With the first {split.images:,} test images as all there is: q(z) is the mean of their posteriors, exactly. "

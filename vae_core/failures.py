@@ -38,9 +38,10 @@ class Symptoms:
     """What N held-out images say of a model at one β, in nats.
 
     distortion is −E_q[log p(x|z)], kl (d,) that of each latent dimension. mutual_information is I(x; z) between the N
-    images and their codes, at most log N. sigma is the median posterior standard deviation; second_moment is
-    E[μ² + σ²] averaged over dimensions, 1 for the prior. plane names the two dimensions with the largest KL (or the
-    only one), in which holes are looked for: prior_in_holes is the share of the prior that lies in holes; see `holes`.
+    images and their codes, at most log N, and information_error its standard error. sigma is the median posterior
+    standard deviation; second_moment is E[μ² + σ²] averaged over dimensions, 1 for the prior. plane names the two
+    dimensions with the largest KL (or the only one), in which holes are looked for: prior_in_holes is the share of the
+    prior that lies in holes; see `holes`.
 
     seen is how many images the decoder was trained on, where q(z) is that of all of these; codes_in_holes is then the
     share of codes of held-out images in its holes. Where those images are not at hand, seen is 0, q(z) is that of the
@@ -59,6 +60,7 @@ class Symptoms:
     prior_in_holes: float
     codes_in_holes: float
     seen: int = 0
+    information_error: float = 0.0
 
     @property
     def rate(self) -> float:
@@ -93,8 +95,8 @@ def examine(snapshot: LatentSnapshot, beta: float, seen: tuple[np.ndarray, np.nd
 
     seen: mu and logvar (M, d) of the images that it was trained on.
     """
+    split = split_rate(snapshot.mu, snapshot.logvar)
     mu, logvar = (np.asarray(part, np.float64) for part in (snapshot.mu, snapshot.logvar))
-    split = split_rate(mu, logvar)
     kl = kl_standard_normal(torch.from_numpy(mu), torch.from_numpy(logvar)).mean(0).numpy()
     plane = sorted(rank_by_kl(kl)[:2].tolist())
     codes = mu[:, plane], logvar[:, plane]
@@ -112,6 +114,7 @@ def examine(snapshot: LatentSnapshot, beta: float, seen: tuple[np.ndarray, np.nd
         prior_in_holes=holes.prior_share(*(known or codes)),
         codes_in_holes=holes.code_share(*codes, known),
         seen=len(seen[0]) if seen else 0,
+        information_error=split.standard_errors[0],
     )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from tests.pages.opening import open_at
 from tests.waiting import PATIENCE, until
 from ui import failure_runs, failure_view, run_watch, seen_codes, state
 from vae_core import checkpoint, data, failures, holes, latent, runs
@@ -86,6 +87,16 @@ def test_a_range_shows_both_failures_and_neither():
     shares = row(app, "Samples from the prior in holes")
     assert shares[0] > 30 > 5 > shares[1] >= shares[2]
     assert row(app, "Active units") == [2, 2, 0]
+
+
+def test_every_page_has_the_same_information():
+    app = open_page()
+    (name,) = (name for name in app.table[0].value.index if name.startswith("I(x; z)"))
+    value = row(app, name)[1]
+    beta = open_at("pages/explore/beta.py", model=RANGED, beta_section="Information")
+    (said,) = (metric.value for metric in beta.metric if metric.label == "= I(x; z)")
+    assert said == f"{value:.2f} nats"
+    assert f": {value:.3f} ± " in texts(open_at("pages/understand/derivation.py", model=RANGED))
 
 
 def test_the_middle_follows_the_beta_of_the_frame():
