@@ -144,6 +144,22 @@ def test_the_information_is_what_the_split_of_the_rate_says_of_the_same_codes(d)
     assert found.information_error == split.standard_errors[0]
 
 
+def test_the_width_is_that_of_active_dimensions_where_there_are_any():
+    mu, logvar = draws(300, 5), np.full((300, 5), 2 * math.log(0.25), np.float32)
+    mu[:, 1:4] *= 0.05
+    logvar[:, 1:4] = 0
+    found = examine(LatentSnapshot(mu.astype(np.float32), logvar, np.full(300, 20, np.float32)), 1.0)
+    assert (found.active_units, found.sigma) == (2, pytest.approx(0.25))
+    assert "Posteriors are σ = 0.25 wide in the active dimensions" in diagnosis(found)
+    assert "in the active dimensions" not in diagnosis(SOUND)
+    assert examine(snapshot(0.05 * mu, 0.9), 1.0).sigma == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(("information", "told"), [(2.9, False), (6.85, True)])
+def test_information_at_its_ceiling_is_said_to_be(information, told):
+    assert ("at this ceiling" in diagnosis(replace(SOUND, mutual_information=information))) == told
+
+
 def test_codes_that_fill_the_prior_are_neither():
     found = examine(snapshot(draws(1000, 2, math.sqrt(1 - 0.3**2)), 0.3), 1.0)
     assert verdict(found) == "neither"

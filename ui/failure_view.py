@@ -301,7 +301,9 @@ def numbers(shown: Sequence[Shown]) -> pd.DataFrame:
         f"I(x; z), nats; at most log {images} = {np.log(images):.2f}": lambda s: (
             f"{s.mutual_information:.3f} ± {s.information_error:.3f}"
         ),
-        "σ of q(z|x), median": lambda s: f"{s.sigma:.3f}",
+        "σ of q(z|x), median over active dimensions": lambda s: (
+            f"{s.sigma:.3f}{'' if s.active_units else ' (all are silent)'}"
+        ),
         "Mean of μ² + σ²; the prior’s is 1": lambda s: f"{s.second_moment:.2f}",
         f"Samples from the prior in {holes}": lambda s: f"{s.prior_in_holes:.1%}",
         f"Codes of unseen images in {holes}": lambda s: f"{s.codes_in_holes:.1%}",

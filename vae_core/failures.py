@@ -9,8 +9,8 @@ import torch
 
 from vae_core import holes
 from vae_core.checkpoint import LatentSnapshot
-from vae_core.evaluate import active_units
-from vae_core.information import split_rate
+from vae_core.evaluate import ACTIVE_VARIANCE
+from vae_core.information import AT_CEILING, split_rate
 from vae_core.latent import rank_by_kl
 from vae_core.objective import kl_standard_normal
 
@@ -39,9 +39,9 @@ class Symptoms:
 
     distortion is −E_q[log p(x|z)], kl (d,) that of each latent dimension. mutual_information is I(x; z) between the N
     images and their codes, at most log N, and information_error its standard error. sigma is the median posterior
-    standard deviation; second_moment is E[μ² + σ²] averaged over dimensions, 1 for the prior. plane names the two
-    dimensions with the largest KL (or the only one), in which holes are looked for: prior_in_holes is the share of the
-    prior that lies in holes; see `holes`.
+    standard deviation over active dimensions, or over all where none is; second_moment is E[μ² + σ²]
+    averaged over dimensions, 1 for the prior. plane names the two dimensions with the largest KL (or the only one), in
+    which holes are looked for: prior_in_holes is the share of the prior that lies in holes; see `holes`.
 
     seen is how many images the decoder was trained on, where q(z) is that of all of these; codes_in_holes is then the
     share of codes of held-out images in its holes. Where those images are not at hand, seen is 0, q(z) is that of the
@@ -88,6 +88,11 @@ class Symptoms:
         """log N: what it takes to tell N images apart."""
         return math.log(self.images)
 
+    @property
+    def at_ceiling(self) -> bool:
+        """Whether the mutual information is that of N images, not of the model; see `information.RateSplit`."""
+        return self.mutual_information > AT_CEILING * self.most_information
+
 
 def examine(snapshot: LatentSnapshot, beta: float, seen: tuple[np.ndarray, np.ndarray] | None = None) -> Symptoms:
     """The symptoms of a model trained for `beta`, from what it says of held-out images. Raises UserError for fewer
@@ -97,6 +102,7 @@ def examine(snapshot: LatentSnapshot, beta: float, seen: tuple[np.ndarray, np.nd
     """
     split = split_rate(snapshot.mu, snapshot.logvar)
     mu, logvar = (np.asarray(part, np.float64) for part in (snapshot.mu, snapshot.logvar))
+    active = mu.var(0) > ACTIVE_VARIANCE
     kl = kl_standard_normal(torch.from_numpy(mu), torch.from_numpy(logvar)).mean(0).numpy()
     plane = sorted(rank_by_kl(kl)[:2].tolist())
     codes = mu[:, plane], logvar[:, plane]
@@ -106,9 +112,9 @@ def examine(snapshot: LatentSnapshot, beta: float, seen: tuple[np.ndarray, np.nd
         images=len(mu),
         distortion=float(snapshot.reconstruction.mean(dtype=np.float64)),
         kl=tuple(kl.tolist()),
-        active_units=active_units(mu),
+        active_units=int(active.sum()),
         mutual_information=max(0.0, split.mutual_information),
-        sigma=float(np.median(np.exp(0.5 * logvar))),
+        sigma=float(np.median(np.exp(0.5 * logvar[:, active if active.any() else slice(None)]))),
         second_moment=float(np.mean(mu**2 + np.exp(logvar))),
         plane=tuple(plane),
         prior_in_holes=holes.prior_share(*(known or codes)),
@@ -155,14 +161,16 @@ def _price(found: Symptoms) -> str:
 
 
 def _told_apart(found: Symptoms) -> str:
+    ceiling = ": at this ceiling, so that of more images it would be higher" if found.at_ceiling else ""
     return (
         f"I(x; z) = {found.mutual_information:.2f} of the log N = {found.most_information:.2f} nats that tell "
-        f"{found.images:,} images apart"
+        f"{found.images:,} images apart{ceiling}"
     )
 
 
 def _wide(found: Symptoms) -> str:
-    return f"Posteriors are σ = {found.sigma:.2g} wide, with {_told_apart(found)}."
+    where = " in the active dimensions" if found.silent else ""
+    return f"Posteriors are σ = {found.sigma:.2g} wide{where}, with {_told_apart(found)}."
 
 
 def _against(found: Symptoms, at_one: Symptoms | None) -> str:

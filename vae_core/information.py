@@ -11,12 +11,14 @@ from torch import Tensor
 from vae_core.errors import UserError
 from vae_core.objective import kl_standard_normal, log_normal, reparameterise, stratified_weights
 
-__all__ = ["RateSplit", "log_aggregate", "log_density", "split_rate"]
+__all__ = ["AT_CEILING", "RateSplit", "log_aggregate", "log_density", "split_rate"]
+
+AT_CEILING = 0.95
+"""The share of log N from which on a mutual information is one that N images cannot exceed, not the model's."""
 
 _PAIRS_AT_ONCE = 2**21  # of a draw and a posterior: 8 MB a tensor
 _NUMBERS_DRAWN = 20  # for each posterior, draws times dimensions: I(x; z) of 1,000 images is then sure to 0.01 nats
 _LEAST_DRAWS = 200  # in all, so that the fit of the control variates takes next to none of what chance does
-_AT_CEILING = 0.95
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class RateSplit:
     def at_ceiling(self) -> bool:
         """Whether the mutual information is that of N images, not of the model: 95 % of log N or more. More images
         would move nats to it from the rest of the rate, which is then an upper bound."""
-        return self.mutual_information > _AT_CEILING * self.most
+        return self.mutual_information > AT_CEILING * self.most
 
 
 def log_aggregate(z: np.ndarray, mu: np.ndarray, logvar: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

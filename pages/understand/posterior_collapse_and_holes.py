@@ -12,6 +12,7 @@ from ui.endpoints import spec_of
 from ui.guards import errors_said, say_errors
 from vae_core import data, export, failures, latent
 from vae_core.errors import UserError
+from vae_core.evaluate import ACTIVE_VARIANCE
 from vae_core.holes import HOLE_NATS
 
 SAMPLES = 3 * failure_view.PER_ROW
@@ -130,6 +131,10 @@ def diagnoses(shown):
                 st.subheader(model.title, anchor=False, width="content")
                 st.badge(failures.VERDICTS[kind], color=colour, icon=f":material/{icon}:")
             st.markdown(failures.diagnosis(model.symptoms, model.at_one))
+    st.caption(
+        "A dimension is silent where its posterior mean hardly varies from image to image, with a variance of at most "
+        f"{ACTIVE_VARIANCE:g}; else it is active."
+    )
 
 
 def columns(shown):

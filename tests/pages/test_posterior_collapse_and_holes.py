@@ -87,6 +87,9 @@ def test_a_range_shows_both_failures_and_neither():
     shares = row(app, "Samples from the prior in holes")
     assert shares[0] > 30 > 5 > shares[1] >= shares[2]
     assert row(app, "Active units") == [2, 2, 0]
+    widths = app.table[0].value.loc["σ of q(z|x), median over active dimensions"]
+    assert ["all are silent" in width for width in widths] == [False, False, True]
+    assert "with a variance of at most 0.01; else it is active" in texts(app)
 
 
 def test_every_page_has_the_same_information():
