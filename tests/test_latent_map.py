@@ -94,6 +94,11 @@ def test_the_background_travels_without_loss():
     assert props["marks"] == [{"x": 9.0, "y": 9.0, "label": "A", "picture": None}]
     assert [9.0, 9.0] in props["fit"], "the first view includes the marks"
     assert [3.0, 3.0] in props["fit"], "and the 3 σ circle"
+    assert props["extent"] is None
+
+
+def test_the_first_view_can_be_named():
+    assert latent_map_props(POSITIONS, CLASSES, **NAMED, extent=(-5, 4, -3, 2))["extent"] == [[-5, -3], [4, 2]]
 
 
 @pytest.mark.parametrize("shape", [(1, 5, 4), (3, 5, 4)])

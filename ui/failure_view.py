@@ -28,6 +28,7 @@ __all__ = [
     "Shown",
     "at_several_betas",
     "collapses",
+    "common_extent",
     "depths",
     "examined",
     "kl_figure",
@@ -219,10 +220,28 @@ def _plane_key(shown: Shown) -> str:
     return f"{shown.version} {shown.projection.key} failures"
 
 
-def map_props(shown: Shown, atlas: Atlas, marks: Sequence[tuple[str, np.ndarray]]) -> dict:
+def common_extent(shown: Sequence[Shown], here: np.ndarray) -> tuple[float, float, float, float]:
+    """What maps of one scale show, (x0, x1, y0, y1): along each axis 99 % of the codes of every model, the place of
+    here (d,), and the prior to 3 σ."""
+    ends = []
+    for model in shown:
+        projection = model.projection
+        ends += [*np.percentile(projection.positions, [0.5, 99.5], axis=0), projection.place(here[None])[0]]
+        if projection.is_latent:
+            ends += [np.full(2, -3.0), np.full(2, 3.0)]
+    (x0, y0), (x1, y1) = np.min(ends, axis=0), np.max(ends, axis=0)
+    return float(x0), float(x1), float(y0), float(y1)
+
+
+def map_props(
+    shown: Shown,
+    atlas: Atlas,
+    marks: Sequence[tuple[str, np.ndarray]],
+    extent: tuple[float, float, float, float] | None = None,
+) -> dict:
     """The latent map: codes of the test images by class, the prior's contours, and the holes hatched.
 
-    marks: names of places z (d,). `atlas` has the thumbnails.
+    marks: names of places z (d,). `atlas` has the thumbnails. extent: what it shows at first, if not all of these.
     """
     projection = shown.projection
     return latent_map_props(
@@ -238,6 +257,7 @@ def map_props(shown: Shown, atlas: Atlas, marks: Sequence[tuple[str, np.ndarray]
         background=_hatched(shown.version, shown.seen is not None, shown.plane_codes),
         contours=projection.is_latent,
         marks=[Mark(*projection.place(z[None])[0], name) for name, z in marks],
+        extent=extent,
         placeable=True,
         plane=view.plane(_plane_key(shown), projection),
     )

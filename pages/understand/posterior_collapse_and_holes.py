@@ -137,9 +137,10 @@ def diagnoses(shown):
     )
 
 
-def columns(shown):
-    """A column for each model; one alone does not fill the page."""
-    return zip(st.columns(max(2, len(shown)), gap="medium"), shown, strict=False)
+def columns(shown, align="top"):
+    """A column for each model; one alone does not fill the page. At the "bottom", what is of one height stands side by
+    side under captions of different lengths."""
+    return zip(st.columns(max(2, len(shown)), gap="medium", vertical_alignment=align), shown, strict=False)
 
 
 def maps(shown, z, here):
@@ -147,15 +148,28 @@ def maps(shown, z, here):
     first = shown[0]
     atlas = view.atlas(f"{first.entry.id} {first.version} failures", first.checkpoint, len(first.codes))
     send_atlas(atlas, key="collapse_atlas")
-    for i, (column, model) in enumerate(columns(shown)):
+    extent = failure_view.common_extent(shown, here) if len(shown) > 1 and same_scale() else None
+    for i, (column, model) in enumerate(columns(shown, "bottom")):
         in_holes = np.flatnonzero(failure_view.depths(model, z) > HOLE_NATS)
         marks = [*((str(k + 1), z[k]) for k in in_holes), ("z", here)]
         send_atlas(failure_view.plane_pictures(model), key=f"collapse_plane_{i}")
         with column:
             count = f"{len(model.codes):,} test images"
             st.caption(f"**{model.title}:** codes of {count}; {hatched(model)}")
-            props = failure_view.map_props(model, atlas, marks)
+            props = failure_view.map_props(model, atlas, marks, extent)
             latent_map(model.projection.positions, props, key=map_key(i))
+
+
+def same_scale():
+    """Whether the maps are to be of one scale."""
+    return st.toggle(
+        "Same scale",
+        value=True,
+        key="collapse_same_scale",
+        help="Every map shows the same part of its plane: the prior to 3 σ and, along each axis, 99 % of the codes of "
+        "each model. Without, each shows all its codes.",
+        **state.KEPT,
+    )
 
 
 def hatched(model):
@@ -168,13 +182,13 @@ def hatched(model):
 def grids(shown, z):
     """Test images over their reconstructions, and samples from the prior; a click looks at one."""
     index, tests, real = failure_view.test_pictures(shown)
-    for i, (column, model) in enumerate(columns(shown)):
+    for i, (column, model) in enumerate(columns(shown, "bottom")):
         codes = model.codes.mu[index]
         with column:
             st.caption(f"**{model.title}:** test images{'' if real else ' (decoded)'} over their reconstructions")
             pictures = np.concatenate([tests, drawn(model, codes)])
             grid(f"collapse_tests_{i}", pictures, [*codes, *codes], (), "Test images", columns=len(index))
-    for i, (column, model) in enumerate(columns(shown)):
+    for i, (column, model) in enumerate(columns(shown, "bottom")):
         marked = np.flatnonzero(failure_view.depths(model, z) > HOLE_NATS).tolist()
         holes = "holes" if model.symptoms.seen else "gaps"
         with column:

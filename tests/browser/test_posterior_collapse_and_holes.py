@@ -38,6 +38,10 @@ def test_it_opens_in_every_look_and_fits_its_screen(app, open_page, look):
         expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()
     expect(page.get_by_text(HOLE)).to_have_count(1)
     expect(page.get_by_test_id("latent-map")).to_have_count(3)
+    if look != "phone":
+        settle(page)
+        tops = [stage.bounding_box()["y"] for stage in page.get_by_test_id("latent-map").locator(".stage").all()]
+        assert tops == pytest.approx([tops[0]] * 3, abs=1), "side by side, however long the captions"
     assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
 
 

@@ -102,6 +102,28 @@ def test_every_page_has_the_same_information():
     assert f": {value:.3f} ± " in texts(open_at("pages/understand/derivation.py", model=RANGED))
 
 
+def test_the_maps_have_one_scale_unless_it_is_switched_off(monkeypatch):
+    made, props = failure_view.latent_map_props, []
+
+    def kept(*arguments, **settings):
+        props.append(made(*arguments, **settings))
+        return props[-1]
+
+    monkeypatch.setattr(failure_view, "latent_map_props", kept)
+    app = open_page()
+    extents = [one["extent"] for one in props[-3:]]
+    assert extents[0] == extents[1] == extents[2]
+    (x0, y0), (x1, y1) = extents[0]
+    taken = checkpoint.load(ROOT / "checkpoints" / f"{RANGED}.safetensors").betas
+    widest = taken.mu[0].astype(float)
+    inside = ((widest >= (x0, y0)) & (widest <= (x1, y1))).mean(0)
+    assert (inside >= 0.985).all()
+    assert max(x0, y0) <= -3 <= 3 <= min(x1, y1)
+    app.toggle(key="collapse_same_scale").set_value(False)
+    ran(app)
+    assert [one["extent"] for one in props[-3:]] == [None] * 3
+
+
 def test_the_middle_follows_the_beta_of_the_frame():
     app = open_page(beta="0.1")
     assert [heading.value for heading in app.subheader] == ["β = 0.01", "β = 0.1", "β = 10"]

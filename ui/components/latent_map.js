@@ -1,5 +1,6 @@
 // A map of points in the plane: WebGL dots or thumbnails, pan, zoom, hover, click, lasso, live positions.
 
+const LABEL_PIXELS = 14; // circles nearer to each other than this are not all named
 const MARGIN = { left: 50, right: 10, top: 10, bottom: 44 };
 const MOVE_MS = 350;
 const TAP_PIXELS = 5;
@@ -298,14 +299,14 @@ class LatentMap {
 
   fit() {
     let [x0, x1, y0, y1] = [Infinity, -Infinity, Infinity, -Infinity];
-    for (let i = 0; i < 2 * this.count; i += 2) {
+    for (let i = 0; i < 2 * this.count && !this.data.extent; i += 2) {
       const x = this.positions[i], y = this.positions[i + 1];
       if (x < x0) x0 = x;
       if (x > x1) x1 = x;
       if (y < y0) y0 = y;
       if (y > y1) y1 = y;
     }
-    for (const [x, y] of this.data.fit) {
+    for (const [x, y] of this.data.extent ?? this.data.fit) {
       [x0, x1, y0, y1] = [Math.min(x0, x), Math.max(x1, x), Math.min(y0, y), Math.max(y1, y)];
     }
     const [side, top] = this.showsThumbnails() ? this.thumbnailSize() : [0, 0]; // whole pictures at the edges, too
@@ -856,7 +857,7 @@ class LatentMap {
       c.stroke();
       c.setLineDash([]);
       c.globalAlpha = 1;
-      outlined(c, `${sigma}σ`, x, y - sigma * view.scale, theme);
+      if (sigma === 3 || view.scale > LABEL_PIXELS) outlined(c, `${sigma}σ`, x, y - sigma * view.scale, theme);
     }
   }
 

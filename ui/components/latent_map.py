@@ -174,6 +174,7 @@ def latent_map_props(
     background: Background | None = None,
     contours: bool = False,
     marks: Sequence[Mark] = (),
+    extent: tuple[float, float, float, float] | None = None,
     placeable: bool = False,
     thumbnails: bool = False,
     plane: Plane | None = None,
@@ -185,10 +186,11 @@ def latent_map_props(
 
     positions (N, 2) are named here and sent by themselves, as float32. `id` names the set of points: with the same
     id, changed positions glide to their new places and the selection stays; a changed `view` shows all points again.
-    `labels` are the classes named in the tooltip, `contours` the 1, 2 and 3 σ circles of N(0, I), `placeable` whether
-    a click on an empty place selects it, `ticks` whether the axes have numbers, `file` the name of the downloaded
-    picture without its ending, `plane` what is decoded under the pointer, `droppable` whether a file may be dropped,
-    `remembers` whether the selected point stays so when other points take the place of these, `chosen` the first.
+    `labels` are the classes named in the tooltip, `contours` the 1, 2 and 3 σ circles of N(0, I), `extent` (x0, x1, y0,
+    y1) what the first view shows where that is not all points, contours and marks, `placeable` whether a click on an
+    empty place selects it, `ticks` whether the axes have numbers, `file` the name of the downloaded picture without its
+    ending, `plane` what is decoded under the pointer, `droppable` whether a file may be dropped, `remembers` whether
+    the selected point stays so when other points take the place of these, `chosen` the first.
     Raises ValueError where the lengths do not agree.
     """
     _check(positions, colour, labels)
@@ -208,6 +210,7 @@ def latent_map_props(
         "contours": contours,
         "marks": [_mark(mark) for mark in marks],
         "fit": _fit(marks, contours),
+        "extent": extent and [[extent[0], extent[2]], [extent[1], extent[3]]],
         "placeable": placeable,
         "thumbnails": thumbnails,
         "plane": plane and {"atlas": plane.atlas, "extent": list(plane.extent), "side": plane.side},
