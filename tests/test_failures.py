@@ -216,10 +216,16 @@ def test_a_wide_model_that_lost_dimensions_above_beta_one_is_partly_collapsed_an
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"beta": 0.0, "prior_in_holes": 0.956}, ("is free", "96% of the prior’s samples", "σ = 0.21", "2.90 of the")),
-        ({"beta": 10.0, "kl": (0.0, 0.0)}, ("costs 10 nats", "the same average", "1.0%")),
+        (
+            {"beta": 0.0, "prior_in_holes": 0.956},
+            ("weighs nothing", "96% of the prior’s samples", "σ = 0.21", "2.90 of the"),
+        ),
+        (
+            {"beta": 10.0, "kl": (0.0, 0.0)},
+            ("weighs as much as 10 of reconstruction, more", "the same average", "1.0%"),
+        ),
         ({"active_units": 1}, ("1 of 2 dimensions is silent", "3.3 nats of code")),
-        ({}, ("costs 1 nat and earns it", "log N = 6.91", "1,000 images", "1.0% of")),
+        ({}, ("weighs as much as one of reconstruction and earns it", "log N = 6.91", "1,000 images", "1.0% of")),
         ({"prior_in_holes": 0.38, "codes_in_holes": 0.31}, ("38% of the prior", "so do 31% of the codes themselves")),
         ({"kl": (1.0,) * 8, "active_units": 8}, ("of the two busiest dimensions alone",)),
     ],
