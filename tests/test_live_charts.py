@@ -190,9 +190,10 @@ def test_changes_that_lie_close_together_are_all_told_and_what_is_undone_is_not(
 
 
 def test_bars_tell_the_dimensions_in_use_from_the_others():
-    active, rest = live_charts.kl_bars([1.0, 0.001, 0.5])
-    assert (list(active.x), list(rest.x)) == ([1, 3], [2])
+    (bars,) = live_charts.kl_bars([1.0, 0.001, 0.5])
+    assert list(bars.x) == [1, 2, 3], "none is said to be unused before that is known"
     active, rest = live_charts.kl_bars([1.0, 0.001, 0.5], [False, False, True])
+    assert (list(active.x), list(rest.x)) == ([3], [1, 2])
     assert (list(active.y), list(rest.y)) == ([0.5], [1.0, 0.001])
 
 

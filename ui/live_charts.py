@@ -69,9 +69,11 @@ def marks(events: Sequence[Mapping[str, Any]], beta: float, learning_rate: float
 
 
 def kl_bars(kl: Sequence[float], used: Sequence[bool] | None = None) -> list[Series]:
-    """KL of each latent dimension in nats as bars, those that are not `used` (default: under 0.01 nats) apart."""
-    used = np.asarray([value > 0.01 for value in kl] if used is None else used, bool)
+    """KL of each latent dimension in nats as bars, those that are not `used` apart where that is known."""
     index, values = np.arange(1, len(kl) + 1), np.asarray(kl)  # people count from one
+    if used is None:
+        return [Series("KL", index, values, _COLOURS["kl"])]
+    used = np.asarray(used, bool)
     return [
         Series("active", index[used], values[used], _COLOURS["kl"]),
         Series("not in use", index[~used], values[~used], _UNUSED),

@@ -408,12 +408,13 @@ def _pictures(run: Run, curves: Curves) -> None:
     bars, pictures, plane = (row.container(width=replay.WIDTH) for _ in range(3))
     with bars:
         kl = curves.last["kl_per_dimension"]
-        used = None if seen is None or len(seen["used"]) != len(kl) else seen["used"]
-        count = sum(used) if used is not None else sum(value > 0.01 for value in kl)
+        trained = seen is not None and seen["epoch"] > 0 and len(seen["used"]) == len(kl)
+        used = seen["used"] if trained else None
         st.metric(
-            "Active units",
-            f"{count} of {len(kl)}",
-            help=f"Latent dimensions whose posterior mean has a variance over {ACTIVE_VARIANCE:g} across test images.",
+            f"Active units, epoch {seen['epoch']}" if trained else "Active units",
+            f"{sum(used)} of {len(kl)}" if trained else "–",
+            help=f"Latent dimensions whose posterior mean has a variance over {ACTIVE_VARIANCE:g} across test images, "
+            "counted at the end of each epoch.",
         )
         live_chart(
             live_charts.kl_bars(kl, used),

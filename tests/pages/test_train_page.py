@@ -307,7 +307,7 @@ def test_training_to_the_end_shows_curves_numbers_and_the_replay():
     assert not app.exception
     assert not app.error
     shown = [metric.label for metric in app.metric]
-    assert shown[:4] == ["Loss, test", "Reconstruction, test", "KL, test", "Active units"]
+    assert shown[:4] == ["Loss, test", "Reconstruction, test", "KL, test", "Active units, epoch 3"]
     assert "has a variance over 0.01" in app.metric[3].help
     assert app.metric[2].help == "KL(q(z|x) ‖ p(z)), summed over dimensions: what the code costs."
     loss, reconstruction, kl = (float(metric.value.split()[0]) for metric in app.metric[:3])
@@ -450,6 +450,15 @@ def test_of_a_preview_that_is_thinned_out_the_one_before_is_shown(monkeypatch):
     assert not app.exception
     captions = [image.proto.imgs[0].caption for image in app.get("image")]
     assert "The latent plane: test images at their posterior means, epoch 2" in captions
+
+
+def test_units_in_use_are_not_counted_before_the_first_epoch_ends():
+    run = trained()
+    for preview in run.previews()[1:]:
+        preview.unlink()
+    app = open_page(run=run.name)
+    assert not app.exception
+    assert {metric.label: metric.value for metric in app.metric}["Active units"] == "–"
 
 
 def test_a_failed_run_says_why():
