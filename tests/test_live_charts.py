@@ -208,7 +208,7 @@ def test_a_term_has_a_light_curve_for_training_and_a_strong_one_for_testing(tmp_
 def test_what_the_browser_is_given_is_json_without_numbers_that_are_none():
     props = live_chart_props(
         [Series("a", np.array([0.0, 1.0, 2.0]), np.array([1.0, np.nan, 1 / 3]), "#123456")],
-        "Loss", "epoch", "nats", [Mark(np.float64(1.0), "β 4")], [0.0, 2.0], False, 200, "run",
+        "Loss", "epoch", "nats", [Mark(np.float64(1.0), "β 4")], [0.0, 2.0], (), 200, "run",
     )  # fmt: skip
     assert props["series"][0]["x"] == [0.0, 2.0]
     assert props["series"][0]["y"] == [1.0, 0.333333]
@@ -401,6 +401,16 @@ def test_codes_are_drawn_in_the_plane_itself_for_two_dimensions_else_by_pca():
     spread = replay.plane_of(deep).project(deep)
     assert spread.shape == (200, 2)
     np.testing.assert_allclose(np.square(spread).sum(), np.square(deep - deep.mean(0)).sum(), rtol=1e-6)
+
+
+def test_the_plane_holds_every_code_with_its_whole_dot():
+    mu = np.random.default_rng(0).normal(size=(500, 2))
+    mu[:3] = [9.0, 0.0], [0.0, -8.0], [-7.0, 7.0]
+    drawn = replay.latent_map(mu, None, (), replay.plane_of(mu), LOOK)
+    assert (drawn[:, [0, -1]] == 255).all()
+    assert (drawn[:, :, [0, -1]] == 255).all()
+    assert np.abs(mu).max() < replay.plane_of(mu).half
+    assert replay.plane_of(mu / 9, mu).half == replay.plane_of(mu).half
 
 
 def test_a_map_of_codes_that_are_all_equal_can_be_drawn():

@@ -59,15 +59,15 @@ class Plane:
 
 
 def plane_of(mu: np.ndarray, *others: np.ndarray) -> Plane:
-    """The plane on which codes mu (n, d) are best seen, with room for nearly all of them and of `others`."""
+    """The plane on which codes mu (n, d) are best seen, with room for all of them and of `others`."""
     d = mu.shape[1]
     if d == 2:
         mean, axes = np.zeros(2), np.eye(2)
     else:
         fit = pca(mu)
         mean, axes = fit.mean, fit.axes
-    reach = [np.quantile(np.abs((codes - mean) @ axes.T), 0.99) for codes in (mu, *others)]
-    return Plane(mean, axes, max(_LEAST_HALF, 1.08 * float(np.max(reach))))
+    reach = max(float(np.abs((codes - mean) @ axes.T).max()) for codes in (mu, *others))
+    return Plane(mean, axes, max(_LEAST_HALF, 1.08 * reach))
 
 
 def _layout(side: int) -> tuple[int, int, int]:

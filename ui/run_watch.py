@@ -15,7 +15,7 @@ from ui import caching, live_charts, replay, state, visitor
 from ui.components.film_strip import film_strip
 from ui.components.live_chart import live_chart
 from ui.guards import say_errors
-from ui.layout import nats, plain
+from ui.layout import dimension_name, nats, plain
 from ui.train_form import BETAS, LEARNING_RATES, RATE_FALLS
 from ui.ways import HOME, WAYS
 from vae_core import data, hosted, imaging, runs
@@ -422,7 +422,7 @@ def _pictures(run: Run, curves: Curves) -> None:
             label="KL per latent dimension",
             x="latent dimension",
             y="nats",
-            bars=True,
+            bars=list(map(dimension_name, range(len(kl)))),
             subject=run.name,
         )
     if seen is None:

@@ -1,8 +1,11 @@
 """What is written on a narrow chart, in a real browser."""
 
+import itertools
+
 import pytest
 
 from tests.browser.conftest import serve
+from ui.layout import dimension_name
 
 pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 
@@ -36,6 +39,20 @@ def test_a_narrow_chart_names_its_epochs_its_values_and_both_changes(gallery, op
     beta, rate = written["β 40"], written["rate 0.0005"]
     assert abs(beta["y"] - rate["y"]) >= 12, "one stands below the other"
     assert max(place["right"] for place in written.values()) <= 260
+
+
+@pytest.mark.parametrize("count", [1, 2, 10, 128])
+def test_bars_have_the_names_of_their_dimensions_side_by_side(gallery, open_page, count):
+    page = open_page(f"{gallery}?bars={count}", watch=lambda page: page.add_init_script(_LISTEN))
+    page.wait_for_function("window.written['latent dimension']")
+    written = page.evaluate("window.written")
+    names = [dimension_name(j) for j in range(count) if dimension_name(j) in written]
+    assert len(names) >= min(count, 5)
+    for one, other in itertools.pairwise(names):
+        assert written[one]["right"] + 3 <= written[other]["left"]
+    box, last = page.get_by_test_id("live-chart").get_by_role("application").bounding_box(), written[names[-1]]
+    page.mouse.move(box["x"] + (last["left"] + last["right"]) / 2, box["y"] + box["height"] / 2)
+    page.get_by_text(f"latent dimension {names[-1]}", exact=True).wait_for()
 
 
 def test_a_finger_reads_a_value_that_stays_until_another_place_is_touched(gallery, open_page):

@@ -205,7 +205,8 @@ class LiveChart {
     const count = this.data.bars ? Math.min(plot.width / 26, view.x[1] - view.x[0]) : plot.width / TICK.x;
     const edge = plot.left + plot.width + GAP.right;
     for (const tick of ticks(view.x, count, this.data.bars)) {
-      context.fillText(tick.text, Math.min(this.scaleX(tick.value), edge - context.measureText(tick.text).width / 2), bottom + 5);
+      const text = this.data.bars?.[tick.value - 1] ?? tick.text;
+      context.fillText(text, Math.min(this.scaleX(tick.value), edge - context.measureText(text).width / 2), bottom + 5);
     }
     context.fillText(this.data.x, plot.left + plot.width / 2, bottom + 20);
     context.save();
@@ -310,7 +311,7 @@ class LiveChart {
     if (!this.data.bars) this.line(Math.round(this.scaleX(x)) + 0.5, plot.top, Math.round(this.scaleX(x)) + 0.5, plot.top + plot.height);
     context.globalAlpha = 1;
     this.tip.replaceChildren(
-      element("div", {}, `${this.data.x} ${shorten(x)}`),
+      element("div", {}, `${this.data.x} ${this.data.bars?.[x - 1] ?? shorten(x)}`),
       ...near.map(({ series, i }) => element("div", {}, this.swatch(series), series.name, element("b", {}, shorten(series.y[i])))),
     );
     const left = this.scaleX(x) + 12;

@@ -43,14 +43,15 @@ def live_chart(
     y: str,
     marks: Sequence[Mark] = (),
     y_range: Sequence[float] | None = None,
-    bars: bool = False,
+    bars: Sequence[str] = (),
     height: int = 230,
     subject: str = "",
 ) -> None:
     """Draw curves, or bars.
 
     label: what the chart shows, read aloud and the name of its file. x, y: titles of the axes, with units.
-    y_range: what is seen at first; all, if None. A drag zooms into a box, a double click shows everything again.
+    y_range: what is seen at first; all, if None. bars: draw bars, which have these names at x = 1, 2, …
+    A drag zooms into a box, a double click shows everything again.
     subject: what the chart is about; the visitor's zoom is kept until it changes.
     """
     _component(key=key, data=live_chart_props(series, label, x, y, marks, y_range, bars, height, subject))
@@ -63,7 +64,7 @@ def live_chart_props(
     y: str,
     marks: Sequence[Mark],
     y_range: Sequence[float] | None,
-    bars: bool,
+    bars: Sequence[str],
     height: int,
     subject: str,
 ) -> dict:
@@ -75,7 +76,7 @@ def live_chart_props(
         "series": [_points(one) for one in series],
         "marks": [{"x": float(mark.x), "text": mark.text} for mark in marks],
         "range": None if y_range is None else [float(value) for value in y_range],
-        "bars": bars,
+        "bars": list(bars) or None,
         "height": height,
         "subject": subject,
     }
