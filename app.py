@@ -6,7 +6,7 @@ from pathlib import Path
 import streamlit as st
 
 from ui import ahead, caching, carried, cores, garbage, guards, history, state, visitor
-from ui.ways import HOME, SECTIONS, Way
+from ui.ways import HOME, SECTIONS, TRAIN, Way
 from vae_core import imaging
 
 _UI = Path(__file__).resolve().parent / "ui"
@@ -32,7 +32,7 @@ def main() -> None:
     carried.arrive(page.url_path)
     with st.sidebar:
         state.model_picker()
-        state.beta_picker()
+        state.beta_picker(shown=page.url_path != TRAIN.address)
         st.caption(f"Computing on {caching.compute_device()}")
         history.keep_tidy()
     try:

@@ -56,6 +56,7 @@ KEPT = {"bind": "query-params", "persist_state": "session"}
 
 _DEFAULT = "mnist-d2-beta"
 _ADDRESS = "address"
+_LAST_BETA = "last_beta"
 _SEED_DIGITS = 6
 _FARTHEST = 1e6  # from 0 in any dimension; far beyond it, sums in 32 bits overflow
 
@@ -172,32 +173,43 @@ def _in_address() -> tuple[str | None, str | None]:
 
 
 @st.fragment(key=BETA_PICKER)
-def beta_picker() -> None:
-    """Below the model picker, for a model of a range of β: the β at which all pages show it; in the URL as ?beta=…."""
+def beta_picker(*, shown: bool = True) -> None:
+    """Below the model picker, for a model of a range of β: the β at which all pages show it; in the URL as ?beta=….
+
+    Where it is not shown, what was chosen is kept for the next page.
+    """
     found = entries().get(st.session_state.get("model", ""))
     choices = _beta_choices(found) if found else []
     if choices:
-        _beta_slider(choices)
+        _beta_slider(choices, shown)
     else:
+        st.session_state.pop(_LAST_BETA, None)
         st.query_params.pop("beta", None)
     st.session_state[_ADDRESS] = _in_address()
 
 
-def _beta_slider(choices: list[float]) -> None:
+def _beta_slider(choices: list[float], shown: bool) -> None:
+    """Without its slider, "beta" is nobody's: Streamlit (1.67) may give it an earlier value at the next fragment's run,
+    so that it is kept under another name."""
     default = nearest(choices, gates.clip(1.0, (choices[0], choices[-1])), choices[0])
-    st.session_state["beta"] = nearest(choices, st.session_state.get("beta"), default)
-    st.select_slider(
-        "β",
-        choices,
-        key="beta",
-        format_func=lambda beta: f"{beta:.3g}",
-        help="This model was trained for every β of this range. Pages show it at this one.",
-        on_change=st.rerun,  # the page as well
-    )
-    if st.session_state["beta"] == default:
+    beta = nearest(choices, st.session_state.get("beta", st.session_state.get(_LAST_BETA)), default)
+    st.session_state[_LAST_BETA] = beta
+    if shown:
+        st.session_state["beta"] = beta
+        st.select_slider(
+            "β",
+            choices,
+            key="beta",
+            format_func=lambda beta: f"{beta:.3g}",
+            help="This model was trained for every β of this range. Pages show it at this one.",
+            on_change=st.rerun,  # the page as well
+        )
+    else:
+        st.session_state.pop("beta", None)
+    if beta == default:
         st.query_params.pop("beta", None)
     else:
-        st.query_params["beta"] = f"{st.session_state['beta']:g}"
+        st.query_params["beta"] = f"{beta:g}"
 
 
 def _beta_choices(entry: Entry) -> list[float]:

@@ -86,6 +86,17 @@ def test_a_link_names_a_beta_and_the_frame_s_slider_moves_it():
     assert metric(app, "Active units") == "0 of 2"
 
 
+def test_a_visit_to_train_has_no_slider_for_the_model_s_beta_and_does_not_lose_it():
+    app = open_page(beta="0.1")
+    ran(app.switch_page("pages/train/train.py"))
+    for _ in range(2):
+        assert "beta" not in [slider.key for slider in ran(app).select_slider]
+        assert app.query_params["beta"] == "0.1"
+    app.query_params.clear()  # as the links of the navigation do
+    assert metric(ran(app.switch_page("pages/explore/beta.py")), "β") == "0.1"
+    assert app.select_slider(key="beta").value == 0.1
+
+
 def test_an_address_that_the_app_has_not_written_is_followed_as_by_the_browser_s_back():
     app = open_page(beta="0.1")
     app.select_slider(key="beta").set_value(10.0)
