@@ -174,9 +174,9 @@ def test_mistakes_are_sentences(call, words):
         call()
 
 
-def png(size=(SIDE, SIDE), mode="RGB", file_format="PNG"):
+def png(size=(SIDE, SIDE), mode="RGB", file_format="PNG", ground="white"):
     buffer = io.BytesIO()
-    Image.new(mode, size).save(buffer, file_format)
+    Image.new(mode, size, ground).save(buffer, file_format)
     return buffer.getvalue()
 
 
@@ -196,6 +196,7 @@ def test_a_drawing_comes_back_as_its_bytes():
         data_url(png(file_format="JPEG"), "image/png"),
         data_url(png(size=(20_000, 20_000), mode="1"), "image/png"),
         data_url(png(size=(SIDE, SIDE - 1)), "image/png"),
+        data_url(png(ground="black"), "image/png"),
         data_url(png()[:-40], "image/png"),
         data_url(b"", "image/png"),
         data_url(png() + b"x" * 300_000, "image/png"),

@@ -176,6 +176,17 @@ def test_a_drawing_is_reconstructed_and_cleared(app, open_page):
     expect(heading(page, "Your drawing")).to_have_count(0)
 
 
+def test_a_tap_on_the_pad_leaves_a_dot(app, open_page):
+    page = open_page(f"{app}/reconstruct?model=digits-d2&picture_source=Draw", **PHONE)
+    canvas = page.get_by_test_id("draw-pad").get_by_role("img")
+    canvas.tap()
+    expect(heading(page, "Your drawing")).to_be_visible()
+    middle = canvas.evaluate("it => [...it.getContext('2d').getImageData(it.width / 2 - 8, it.height / 2, 1, 1).data]")
+    assert middle == [255] * 4
+    page.get_by_test_id("draw-pad").get_by_role("button", name="Undo").click()
+    expect(page.get_by_text("Draw something on the square")).to_be_visible()
+
+
 def test_a_drawing_stays_for_all_pages_of_the_visit(app, open_page):
     page = open_page(f"{app}/reconstruct?model=digits-d2&picture_source=Draw")
     draw_seven(page)

@@ -80,10 +80,13 @@ class DrawPad {
     const { context, data } = this;
     context.fillStyle = "#000";
     context.fillRect(0, 0, data.side, data.side);
-    context.strokeStyle = "#fff";
+    context.strokeStyle = context.fillStyle = "#fff";
     context.lineWidth = data.stroke;
     context.lineCap = context.lineJoin = "round";
     for (const points of this.strokes) {
+      context.beginPath();
+      context.arc(...points[0], data.stroke / 2, 0, 2 * Math.PI); // a line to where it begins would leave no dot
+      context.fill();
       context.beginPath();
       context.moveTo(...points[0]);
       // Curves through the middles between neighbours: round where the hand was round.

@@ -38,7 +38,8 @@ def draw_pad_props(key: str, label: str, held: bool) -> dict:
 
 
 def decode_drawing(url: object) -> bytes | None:
-    """The PNG in a data URL from the browser, or None for anything but a whole PNG of SIDE × SIDE pixels."""
+    """The PNG in a data URL from the browser, or None for anything but a whole PNG of SIDE × SIDE pixels, not all
+    black."""
     if not isinstance(url, str) or not url.startswith(_PREFIX) or len(url) > _MAX_BYTES * 4 // 3:
         return None
     try:
@@ -46,7 +47,8 @@ def decode_drawing(url: object) -> bytes | None:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
             if picture.size != (SIDE, SIDE):
                 return None
-            picture.load()
+            if picture.convert("L").getbbox() is None:
+                return None
     except (binascii.Error, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None
     return data
