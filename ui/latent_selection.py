@@ -169,7 +169,11 @@ def _posterior(mu: np.ndarray, sigma: np.ndarray, kl: np.ndarray, key: str) -> N
         {"μ": mu[order], "σ": sigma[order], "KL (nats)": kl[order]},
         index=pd.Index([layout.dimension_name(j) for j in order], name="Dimension"),
     )
-    st.dataframe(rows.round(3), height=min(38 + 35 * len(mu), 178), key=f"map_table_{key}")
+    st.dataframe(
+        rows.style.format(lambda value: layout.number(value, 3)),
+        height=min(38 + 35 * len(mu), 178),
+        key=f"map_table_{key}",
+    )
 
 
 def _neighbours(checkpoint: Checkpoint, found: Codes, z: np.ndarray, leave_out: int | None = None) -> None:

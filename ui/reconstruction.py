@@ -45,6 +45,8 @@ _PICTURE_COLOUR = "#e0218a"  # this picture, among the test images
 _COLOURS = get_colorscale(theme.CONTINUOUS)
 _CLOUD = 1500  # points that a chart of plain SVG moves easily
 _HEIGHT = 330
+_FAR = 2  # widths of what the test images take, beyond which a chart has no room for a picture
+_ARROW = 30  # screen pixels
 _SLOW = 12  # pictures that may take over a second
 
 
@@ -174,7 +176,7 @@ def kl_bars(kl: np.ndarray) -> theme.Chart:
         "x": [layout.dimension_name(j) for j in order],
         "y": kl[order],
         "marker": {"color": theme.TERM_COLOURS["kl"]},
-        "hovertemplate": "%{x}: %{y:.3f} nats<extra></extra>",
+        "hovertemplate": "%{x}: %{y:,.3f} nats<extra></extra>",
     }
     look = {"height": _HEIGHT, "hovermode": "closest", "bargap": 0.25, "xaxis": {"type": "category"}}
     return theme.chart("latent dimension", "KL (nats)", [bars], **look)
@@ -182,18 +184,7 @@ def kl_bars(kl: np.ndarray) -> theme.Chart:
 
 def elbo_histogram(population: np.ndarray, elbo: float) -> theme.Chart:
     """The ELBOs of the test images (N,), the lowest in 500 cut off, with that of one picture marked."""
-    low, high = min(float(np.quantile(population, 0.002)), elbo), max(float(population.max()), elbo)
-    margin = 0.04 * (high - low or 1)
-    label = {
-        "x": elbo,
-        "y": 1,
-        "yref": "paper",
-        "yanchor": "bottom",
-        "xanchor": "left" if elbo < (low + high) / 2 else "right",
-        "text": "this picture",
-        "font": {"color": _PICTURE_COLOUR},
-        "showarrow": False,
-    }
+    low = float(np.quantile(population, 0.002))
     return theme.chart(
         "ELBO (nats)",
         "test images",
@@ -203,9 +194,36 @@ def elbo_histogram(population: np.ndarray, elbo: float) -> theme.Chart:
         bargap=0.05,
         showlegend=False,
         shapes=[_upright(elbo)],
-        annotations=[label],
-        xaxis={"range": [low - margin, high + margin]},
+        **_axis_with(elbo, low, float(population.max()), layout.nats(elbo, 0)),
     )
+
+
+def _axis_with(x: float, low: float, high: float, said: str) -> dict[str, Any]:
+    """An axis with room for the test images, from `low` to `high`, and for this picture at x, named there; at the edge,
+    with where it is in words, where that is so far away that the test images would be too small to see."""
+    left, text, reach = x < (low + high) / 2, "this picture", _FAR * (high - low or 1)
+    if low - reach <= x <= high + reach:
+        low, high = min(low, x), max(high, x)
+    else:
+        text = f"{'← this picture' if left else 'this picture →'}<br>{said}"
+    margin = 0.04 * (high - low or 1)
+    low, high = low - margin, high + margin
+    return {"annotations": [_label(min(max(x, low), high), text, left)], "xaxis": {"range": [low, high]}}
+
+
+def _label(x: float, text: str, left: bool) -> dict[str, Any]:
+    """A text above a chart that begins at x, or ends there where it is not `left`."""
+    return {
+        "x": x,
+        "y": 1,
+        "yref": "paper",
+        "yanchor": "bottom",
+        "xanchor": "left" if left else "right",
+        "text": text,
+        "font": {"color": _PICTURE_COLOUR},
+        "align": "left" if left else "right",
+        "showarrow": False,
+    }
 
 
 def _histogram(values: np.ndarray, hover: str) -> dict[str, Any]:
@@ -240,7 +258,9 @@ def landing(seen: ImagePosterior, snapshot: LatentSnapshot, class_names: Sequenc
         clouds.append(_cloud(codes, name, colour))
         if label < len(class_names):
             names.append(_name_over(codes, name, colour))
-    reach = 1.05 * float(max(np.abs(mu).max(), np.abs(seen.mu).max()))
+    reach, at = float(np.abs(mu).max()), float(np.abs(seen.mu).max())
+    far = at > _FAR * reach
+    reach = 1.05 * (reach if far else max(reach, at))
     axis = {"range": [-reach, reach], "constrain": "domain"}
     return theme.chart(
         "z₁",
@@ -249,10 +269,19 @@ def landing(seen: ImagePosterior, snapshot: LatentSnapshot, class_names: Sequenc
         height=_HEIGHT,
         hovermode="closest",
         showlegend=False,
-        annotations=names,
+        annotations=[*names, *(_pointer(seen.mu, reach) if far else ())],
         xaxis=axis,
         yaxis=axis | {"scaleanchor": "x"},
     )
+
+
+def _pointer(mu: np.ndarray, reach: float) -> tuple[dict[str, Any], dict[str, Any]]:
+    """An arrow to the edge, which is `reach` away, towards a picture that lies beyond it at mu (2,), and where that is
+    in words."""
+    x, y = (float(part) for part in mu / np.abs(mu).max())
+    place = {"x": x * reach, "y": y * reach, "ax": -_ARROW * x, "ay": _ARROW * y}
+    arrow = place | {"text": "", "arrowcolor": _PICTURE_COLOUR, "arrowhead": 2}
+    return arrow, _label(reach if x > 0 else -reach, f"this picture<br>{layout.coordinates(mu)}", x <= 0)
 
 
 def _cloud(codes: np.ndarray, name: str, colour: str) -> dict[str, Any]:
@@ -317,4 +346,5 @@ def _landing_on_a_line(seen: ImagePosterior, snapshot: LatentSnapshot) -> theme.
     ]
     cloud = _histogram(snapshot.mu[:, 0], "μ %{x}: %{y} test images<extra></extra>")
     look = {"height": _HEIGHT, "hovermode": "closest", "bargap": 0.05, "showlegend": False}
+    look |= _axis_with(mu, float(snapshot.mu.min()), float(snapshot.mu.max()), f"z₁ = {layout.number(mu, 2)}")
     return theme.chart("z₁", "test images", [cloud], shapes=[*bands, _upright(mu)], **look)

@@ -79,7 +79,7 @@ bits = pixel_bits(-seen.elbo, model.config)
 with st.container(horizontal=True, gap="large"):
     st.metric(
         "ELBO",
-        f"{layout.number(seen.elbo, 1)} ± {seen.standard_error:.1f} nats",
+        f"{layout.number(seen.elbo, 1)} ± {layout.nats(seen.standard_error)}",
         help=f"−(reconstruction + KL) at β = 1, with the standard error of its {len(seen.z)} draws of z. "
         f"In bits per dimension{layout.of_pixels(model.config.likelihood)}: {layout.number(bits, 3)}.",
         width="content",
@@ -112,7 +112,7 @@ with rank_column:
     layout.chart(histogram, "Histogram of the test images’ ELBOs, with this picture’s marked", key="reconstruct_rank")
 with kl_column:
     st.subheader("What the code costs", anchor=False)
-    st.markdown(f"KL(q(z|x) ‖ p(z)) by latent dimension, {seen.kl.sum():.2f} nats together.")
+    st.markdown(f"KL(q(z|x) ‖ p(z)) by latent dimension, {layout.nats(seen.kl.sum(), 2)} together.")
     layout.chart(reconstruction.kl_bars(seen.kl), "KL by latent dimension", key="reconstruct_kl")
 for column in landing_column:
     with column:

@@ -3,10 +3,13 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from tests.waiting import PATIENCE
+from ui import layout
 from vae_core import checkpoint as checkpoints
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,6 +85,18 @@ def test_a_point_named_in_the_url_is_shown(spec):
     assert any(button.label == "Open Interpolate with A" for button in app.button)
     clean(app.button(key="map_here_B").click().run())
     assert any(button.label == "Interpolate from A to B" for button in app.button)
+
+
+def test_the_table_of_a_code_has_true_minus_signs():
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE)
+    noise = np.random.default_rng(0).integers(0, 256, (1, 8, 8), dtype=np.uint8)
+    app.session_state["kept_pictures"] = {"abc": (noise, "noise")}
+    app.query_params["model"], app.query_params["map_point"] = "digits-d2", "picture:abc"
+    table = clean(app.run().switch_page(PAGE).run()).dataframe[0]
+    assert (table.value["μ"] < 0).any()
+    with pa.ipc.open_stream(table.proto.arrow_data.styler.display_values) as stream:
+        shown = stream.read_pandas()
+    assert shown["μ"].tolist() == [layout.number(value, 3) for value in table.value["μ"]]
 
 
 def test_a_name_that_names_nothing_is_said_in_a_sentence():

@@ -1,6 +1,7 @@
 """The Reconstruct page, run as Streamlit runs it: every shipped model, test images, drawings, good and bad files."""
 
 import io
+import re
 import struct
 import zipfile
 import zlib
@@ -419,6 +420,52 @@ def test_kl_bars_are_sorted():
     (bar,) = read(reconstruction.kl_bars(np.array([0.5, 3.0, 1.0], np.float32))).data
     assert list(bar.x) == ["z₂", "z₃", "z₁"]
     assert list(bar.y) == [3.0, 1.0, 0.5]
+
+
+@pytest.mark.parametrize(
+    ("elbo", "axis", "words"),
+    [
+        (-350.0, (-360, -90), "this picture"),
+        (-2_115_281.0, (-205, -95), "← this picture<br>−2,115,281 nats"),
+        (900.0, (-205, -95), "this picture →<br>900 nats"),
+    ],
+)
+def test_the_histogram_has_room_for_the_test_images_however_strange_the_picture(elbo, axis, words):
+    chart = read(reconstruction.elbo_histogram(np.linspace(-200, -100, 1000), elbo))
+    assert chart.layout.xaxis.range == pytest.approx(axis, abs=6)
+    (label,) = chart.layout.annotations
+    assert label.text == words
+    assert chart.layout.xaxis.range[0] <= label.x <= chart.layout.xaxis.range[1]
+
+
+def landed(*mu: float):
+    """The chart of a picture that lands at mu, over codes that reach from −3 to 3."""
+    codes = np.linspace([-3] * len(mu), [3] * len(mu), 200)
+    seen = SimpleNamespace(mu=np.array(mu), sigma=np.full(len(mu), 0.5))
+    return read(reconstruction.landing(seen, SimpleNamespace(mu=codes, labels=np.zeros(200, int)), ("a",)))
+
+
+def test_where_a_picture_lands_far_away_the_test_images_stay_in_sight():
+    near, far, line = landed(5.0, -4.0), landed(158.5, -139.0), landed(-158.5)
+    assert near.layout.xaxis.range[1] > 5
+    assert [label.text for label in near.layout.annotations] == ["<b>a</b>"]
+    assert far.layout.xaxis.range == far.layout.yaxis.range == pytest.approx((-3.15, 3.15))
+    _, arrow, label = far.layout.annotations
+    assert label.text == "this picture<br>(158.50, −139.00)"
+    assert (arrow.x, arrow.y) == pytest.approx((3.15, -3.15 * 139 / 158.5))
+    assert arrow.ax < 0 > arrow.ay
+    assert line.layout.xaxis.range == pytest.approx((-3.24, 3.24))
+    assert line.layout.annotations[0].text == "← this picture<br>z₁ = −158.50"
+
+
+def test_large_numbers_have_commas():
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8))
+    app = upload(open_page("mnist-d2-beta", picture_source="Upload"), ("noise.png", encoded(noise)))
+    elbo = next(metric.value for metric in app.metric if metric.label == "ELBO")
+    together = next(text.value for text in app.markdown if "by latent dimension" in text.value)
+    for text in (elbo, together):
+        assert not re.search(r"\d{4}", text)
+    assert re.fullmatch(r"−[\d,]+\.\d ± [\d,]+\.\d nats", elbo)
 
 
 def test_a_picture_lands_on_the_line_of_a_model_with_one_dimension():
