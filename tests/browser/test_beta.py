@@ -5,8 +5,9 @@ import time
 
 import pytest
 
-from tests.browser.conftest import ROOT, settle
+from tests.browser.conftest import settle
 from tests.browser.traffic import Traffic
+from ui.components.scripts import script
 
 pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 from playwright.sync_api import expect
@@ -143,7 +144,7 @@ def test_thumb_square_map_and_curve_are_seen_together(open_page, app, model):
 @pytest.mark.parametrize("low", [0.0, -3.7, 61.2, 129.4])
 def test_an_axis_has_three_ticks_or_more_and_not_many(browser, low):
     page = browser.new_page()
-    source = (ROOT / "ui" / "components" / "ticks.js").read_text()
+    source = script("ticks")
     for span in [1e-3 * 1.37**i for i in range(50)]:
         for count in (1, 2.5, 4, 8):
             found = page.evaluate(f"{source}; ticks([{low}, {low + span}], {count})")
