@@ -1,4 +1,4 @@
-"""The browser's Back and Forward: from page to page, each as it was left."""
+"""From page to page in the browser: Back and Forward to each as it was left, and nothing over it on a phone."""
 
 import streamlit as st
 
@@ -10,5 +10,5 @@ _component = st.components.v2.component("vae_laboratory.history", js=script("his
 
 
 def keep_tidy() -> None:
-    """Let the browser's history have one entry a page; for the frame."""
+    """Let the browser's history have one entry a page, and the list of pages fold on a phone once it has led to one."""
     _component(key="history", height=1)

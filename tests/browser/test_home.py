@@ -106,6 +106,17 @@ def test_the_history_keeps_a_page_as_it_was_left_however_slow_the_way_from_it(ap
     assert back == "?model=digits-d2&interpolate_way=Linear"
 
 
+def test_on_a_phone_the_list_of_pages_folds_once_it_has_led_to_one(app, open_page):
+    page = open_page(f"{app}/?model=digits-d2", viewport=PHONE, has_touch=True)
+    edge = "document.querySelector('[data-testid=stSidebar]').getBoundingClientRect().right"
+    page.get_by_test_id("stExpandSidebarButton").tap()
+    page.wait_for_function(f"{edge} >= 300")
+    page.get_by_test_id("stSidebarNav").get_by_role("link", name="Generate").tap()
+    page.get_by_role("heading", level=1, name="Generate").wait_for()
+    page.wait_for_function(f"{edge} <= 0")
+    page.get_by_test_id("stExpandSidebarButton").wait_for()
+
+
 def test_choosing_another_picture_moves_the_diagram(app, open_page):
     page = open_page(f"{app}/?model=mnist-d2", reduced_motion="reduce")
     names = page.get_by_test_id("stMain").get_by_test_id("stPageLink-NavLink")
