@@ -19,6 +19,7 @@ ESTIMATORS = ("reparameterised", "score", "score with baseline")
 """∇ through z = μ + σε; log p(x|z) ∇ log q(z); and the same, the average of the other draws' log p(x|z) taken off."""
 
 _NODES = 64
+_LEAST_SHARE = 1e-18  # of the mass at a node, below which nothing that log p(x|z) is there would tell
 _MU, _LOG_SIGMA = (-50.0, 50.0), (-7.0, 2.0)
 
 
@@ -98,6 +99,7 @@ def exact_moments(model: VAE, image: np.ndarray, mu: np.ndarray, sigma: np.ndarr
     grid = np.stack(np.meshgrid(*[nodes] * len(mu), indexing="ij"), -1).reshape(-1, len(mu))
     share = np.stack(np.meshgrid(*[weights / math.sqrt(2 * math.pi)] * len(mu), indexing="ij"), -1)
     share = share.reshape(-1, len(mu)).prod(1)
+    grid, share = grid[share > _LEAST_SHARE], share[share > _LEAST_SHARE]
     noise = torch.as_tensor(grid, dtype=mu.dtype, device=mu.device)
     fit, slope = _fit_and_slope(model, x, mu + log_sigma.exp() * noise, slope=True)
     fit, slope, noise, sigma = (part.cpu().double() for part in (fit, slope, noise, log_sigma.exp()))
