@@ -156,7 +156,7 @@ def diagnosis(found: Symptoms, at_one: Symptoms | None = None) -> str:
     return f"{beginning(found, at_one)} {_in_holes(found)}"
 
 
-def _price(found: Symptoms) -> str:
+def _weight(found: Symptoms) -> str:
     if found.beta == 0:
         return "weighs nothing"
     return f"weighs as much as {'one' if found.beta == 1 else f'{found.beta:g}'} of reconstruction"
@@ -216,19 +216,19 @@ def _holes(found: Symptoms, at_one: Symptoms | None) -> str:
         spread = f"little keeps codes near the prior: their mean square is {square}, the prior’s is 1."
     else:
         spread = f"codes leave gaps, though they stay near the prior: their mean square is {square}, the prior’s 1."
-    return f"A nat of KL {_price(found)}, and {spread}{_against(found, at_one)} {_wide(found)}"
+    return f"A nat of KL {_weight(found)}, and {spread}{_against(found, at_one)} {_wide(found)}"
 
 
 def _narrow(found: Symptoms, at_one: Symptoms | None) -> str:
     return (
-        f"A nat of KL {_price(found)}, so that codes are hardly kept from becoming points, as those of an "
+        f"A nat of KL {_weight(found)}, so that codes are hardly kept from becoming points, as those of an "
         f"autoencoder are.{_against(found, at_one)} {_wide(found)}"
     )
 
 
 def _collapse(found: Symptoms) -> str:
     return (
-        f"A nat of KL {_price(found)}, more than it saves. The encoder gives up: q(z|x) is the prior whatever x is "
+        f"A nat of KL {_weight(found)}, more than it saves. The encoder gives up: q(z|x) is the prior whatever x is "
         f"({_silent(found)}, KL {_little(found.rate)}, σ = {found.sigma:.2g}), and z says nothing of the image "
         f"(I(x; z): {_little(found.mutual_information)}). Every image is drawn as the same average. Of the prior’s "
         f"samples {_percent(found.prior_in_holes)} fall into holes, and all look alike."
@@ -238,7 +238,7 @@ def _collapse(found: Symptoms) -> str:
 def _partial(found: Symptoms, at_one: Symptoms | None) -> str:
     before = f", {at_one.silent or 'none'} at β = 1" if at_one else ""
     return (
-        f"A nat of KL {_price(found)}, which not all dimensions are worth: {_silent(found)}{before}."
+        f"A nat of KL {_weight(found)}, which not all dimensions are worth: {_silent(found)}{before}."
         f"{_against(found, at_one)} {found.rate:.1f} nats of KL are left. {_wide(found)}"
     )
 
@@ -254,7 +254,7 @@ def _spare(found: Symptoms, at_one: Symptoms | None) -> str:
 def _plain(found: Symptoms, at_one: Symptoms | None) -> str:
     earns = " and earns it" if found.beta == 1 else ""
     return (
-        f"A nat of KL {_price(found)}{earns}: {_silent(found)}, {found.rate:.1f} nats of KL."
+        f"A nat of KL {_weight(found)}{earns}: {_silent(found)}, {found.rate:.1f} nats of KL."
         f"{_against(found, at_one)} {_wide(found)} The codes’ mean square is {found.second_moment:.2f}, the prior’s 1."
     )
 
