@@ -73,6 +73,24 @@ def test_a_public_demo_keeps_none(monkeypatch: pytest.MonkeyPatch) -> None:
     assert standby.claim() is None
 
 
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="this system does not group processes by session")
+@pytest.mark.parametrize("ahead", [False, True], ids=["new", "on standby"])
+def test_a_trainer_gives_way_as_a_group_and_the_pages_do_not(ahead: bool) -> None:
+    pages = Path("/proc/self/autogroup").read_text()
+    if ahead:
+        standby.prepare()
+    run = create(RunConfig(CONFIG.model, TrainConfig(epochs=100_000)))
+    launch(run)
+    try:
+        theirs = Path(f"/proc/{run.state()['pid']}/autogroup").read_text()
+        assert theirs.split()[0] != pages.split()[0]
+        assert int(theirs.split()[-1]) > int(pages.split()[-1])
+        assert Path("/proc/self/autogroup").read_text() == pages
+    finally:
+        run.stop()
+        until(lambda: not run.is_held())
+
+
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at other processes in /proc")
 @pytest.mark.parametrize("training", [False, True])
 def test_it_ends_with_its_keeper_only_while_it_is_idle(training: bool) -> None:
