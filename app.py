@@ -39,7 +39,7 @@ def main() -> None:
         with cores.shared():
             page.run()
     finally:
-        garbage.exempt_modules()
+        garbage.collect()
         ahead.import_libraries()
 
 

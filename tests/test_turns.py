@@ -74,6 +74,58 @@ def test_a_long_turn_is_passed_on_and_taken_up_again(monkeypatch):
 
 
 @pytest.mark.usefixtures("one_at_a_time")
+def test_what_is_computed_in_the_background_comes_last_and_gives_way_at_once():
+    order, begun = [], threading.Event()
+
+    def page(name):
+        with turns.turn():
+            order.append(name)
+
+    def background(name):
+        with turns.in_background(), turns.turn():
+            order.append(name)
+            begun.set()
+            while len(order) < 4:  # "page 2" comes although no slice of time has passed
+                turns.pass_on()
+                time.sleep(0.001)
+
+    with turns.turn():
+        behind = start(background, "background")
+        wait_for(lambda: turns._in_background)
+        pages = in_a_row(page, ["page 0", "page 1"])
+        assert order == []
+    assert begun.wait(PATIENCE)
+    pages.append(start(page, "page 2"))
+    for thread in (*pages, behind):
+        thread.join(PATIENCE)
+    assert order == ["page 0", "page 1", "background", "page 2"]
+    assert turns._free == 1
+
+
+@pytest.mark.usefixtures("one_at_a_time")
+def test_in_the_background_turns_are_shared_as_well(monkeypatch):
+    monkeypatch.setattr(turns, "_SLICE", 0.0)
+    order, together = [], threading.Barrier(2)
+
+    def work(name):
+        with turns.in_background():
+            together.wait(PATIENCE)
+            for _ in range(2):
+                with turns.turn():
+                    order.append(name)
+                    wait_for(lambda: turns._in_background or len(order) > 2)
+                    time.sleep(0.001)
+                    turns.pass_on()
+
+    threads = [start(work, name) for name in "ab"]
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert sorted(order) == ["a", "a", "b", "b"]
+    assert order[0] != order[1]
+    assert turns._free == 1
+
+
+@pytest.mark.usefixtures("one_at_a_time")
 def test_who_waits_for_another_computation_holds_no_turn():
     """Without `aside`, each of the two would wait for the other."""
     cached = threading.Lock()

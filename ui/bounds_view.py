@@ -21,7 +21,6 @@ from vae_core.rate_distortion import pixel_bits
 
 __all__ = [
     "CHAINS",
-    "DRAWS",
     "TABLE_DRAWS",
     "TABLE_IMAGES",
     "TEMPERATURES",
@@ -37,27 +36,15 @@ __all__ = [
     "table",
     "table_row",
     "verdict",
-    "weights",
     "whole_sets",
 ]
 
-DRAWS = 5000
 CHAINS, TEMPERATURES = 16, 400
 TABLE_IMAGES, TABLE_DRAWS = 64, 1000
 _BINS = 70
 _CLOSE = 0.05  # nats
 _PAPER = {("beta-vae", 1): -86.76, ("iwae", 5): -85.54}  # by objective and K: Burda et al. 2016, Table 1, one layer
 _EXACT, _ANNEALED, _BOUND, _WEIGHT = "#c0378a", "#d98a1f", "#2a9d9d", "#d9622b"
-
-
-def weights(entry: Entry, checkpoint: Checkpoint, image: np.ndarray) -> np.ndarray:
-    """log w of 5,000 draws for one uint8 image (C, H, W): (5000,), kept."""
-    key = understand.result_key("weights", entry, checkpoint.model.beta, image, DRAWS)
-    return understand.kept(
-        key,
-        lambda progress: importance_weights(checkpoint.model, image[None], DRAWS, progress=progress)[0],
-        f"Drawing {DRAWS:,} codes",
-    )
 
 
 def exact_log_likelihood(entry: Entry, checkpoint: Checkpoint, image: np.ndarray) -> float | None:

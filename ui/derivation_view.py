@@ -5,6 +5,7 @@ import streamlit as st
 
 from ui import state, understand
 from ui.derivation import Step, terms
+from ui.rate_split import rate_split
 from ui.state import Entry
 from ui.true_posterior import latent_plane
 from ui.understand import Subject
@@ -12,7 +13,7 @@ from ui.ways import BY_ADDRESS
 from vae_core.checkpoint import Checkpoint
 from vae_core.derivation import Derivation, derive
 from vae_core.evidence import evidence
-from vae_core.information import RateSplit, split_rate
+from vae_core.information import RateSplit
 
 __all__ = ["numbers", "show", "split", "words_table"]
 
@@ -27,25 +28,23 @@ def words_table(rows: list[tuple[str, str, str]]) -> None:
 
 def numbers(entry: Entry, checkpoint: Checkpoint, image: np.ndarray) -> Derivation:
     """The derivation's numbers for one uint8 image (C, H, W), kept: exact for one or two latent dimensions."""
-    model = checkpoint.model
+    model, drawn = checkpoint.model, understand.draws(entry, checkpoint, image)
 
     def derived(_: object) -> Derivation:
-        if model.config.latent_dim > 2:
-            return derive(model, image)
-        return derive(model, image, evidence(latent_plane(entry, checkpoint), image[None]))
+        exact = evidence(latent_plane(entry, checkpoint), image[None]) if model.config.latent_dim <= 2 else None
+        return derive(model, image, exact, drawn)
 
     return understand.kept(
         understand.result_key("derivation", entry, model.beta, image), derived, "Working out every line"
     )
 
 
-def split(entry: Entry, checkpoint: Checkpoint) -> RateSplit | None:
+def split(checkpoint: Checkpoint) -> RateSplit | None:
     """Where the rate of the first test images goes, kept; None where there are fewer than two."""
     mu, logvar = (part[:_IMAGES] for part in (checkpoint.snapshot.mu, checkpoint.snapshot.logvar))
     if len(mu) < 2:
         return None
-    key = understand.result_key("rate", entry, checkpoint.model.beta, mu)
-    return understand.kept(key, lambda progress: split_rate(mu, logvar, progress=progress), "Splitting the rate")
+    return rate_split(mu, logvar)
 
 
 def show(step: Step, number: int, subject: Subject, *, exact: bool) -> None:

@@ -13,6 +13,7 @@ from ui import latent_view as view
 from ui.components.latent_map import Atlas, Background, ByClass, Mark, latent_map_props
 from ui.decoded import decoded
 from ui.latent_view import Projection
+from ui.rate_split import rate_split
 from ui.seen_codes import Codes
 from ui.state import Entry
 from ui.stepwise import Tell, stepwise
@@ -184,7 +185,9 @@ def _examined(
     _snapshot: LatentSnapshot,
     _seen: Codes | None,
 ) -> Symptoms:
-    return failures.examine(_snapshot, beta, _seen)
+    with turns.aside():
+        split = rate_split(_snapshot.mu, _snapshot.logvar)
+    return failures.examine(_snapshot, beta, _seen, split)
 
 
 def depths(shown: Shown, z: np.ndarray) -> np.ndarray:

@@ -1,24 +1,49 @@
-"""Keeps the objects of imported libraries out of the garbage collector's rounds."""
+"""When garbage is collected, and of what; and how much freed memory is kept back."""
 
 import atexit
+import ctypes
 import gc
 import sys
+import time
+from contextlib import suppress
 
-__all__ = ["exempt_modules"]
+__all__ = ["collect"]
+
+_M_ARENA_MAX = -8  # malloc.h
+_ARENAS = 2
 
 _NEWS = 20
+_EVERY, _THOROUGHLY_EVERY = 2.0, 300.0  # seconds
 _known = 0
+_last = _last_thorough = -_THOROUGHLY_EVERY
 atexit.register(gc.unfreeze)  # or the interpreter ends with complaints about what is left
 
 
-def exempt_modules() -> None:
-    """Exempt all objects that exist now, where many modules have been imported since the last time.
+def collect() -> None:
+    """Collect garbage after a run of the app's script, where nobody's has for two seconds; all of it every five
+    minutes, else only what is newer than that.
 
-    Streamlit collects garbage after every run of a script or fragment. With PyTorch and scikit-learn that means
-    300,000 objects which never go, and a sixth of a second of the server's time for each.
+    Streamlit would collect after every run of a script or fragment, all of it (`runner.postScriptGC`, which is off).
+    With PyTorch and scikit-learn that means 300,000 objects which never go, and a sixth of a second of the server's
+    time for each; without them still a hundredth while many visitors are there, for which all others wait.
     """
-    global _known
-    if len(sys.modules) > _known + _NEWS:
-        _known = len(sys.modules)
+    global _known, _last, _last_thorough
+    now, news = time.monotonic(), len(sys.modules) > _known + _NEWS
+    if news or now - _last_thorough >= _THOROUGHLY_EVERY:
+        _known, _last, _last_thorough = len(sys.modules), now, now
+        gc.unfreeze()
         gc.collect()
         gc.freeze()
+    elif now - _last >= _EVERY:
+        _last = now
+        gc.collect()
+
+
+def _keep_back_little() -> None:
+    """Have glibc, where it is the system's library, keep two pools of freed memory and not eight for each core: each
+    script has a thread of its own, and after many visitors 300 MB lay in pools that nobody used."""
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
+
+
+_keep_back_little()

@@ -44,7 +44,7 @@ __all__ = [
 DRAWS, STEPS = 400, 60
 WIDE = 0.2
 ELBO_DRAWS = 32
-_EVERY = 4
+_EVERY = 6
 NAMES = dict(zip(ESTIMATORS, ("Reparameterised", "Score function", "Score function, baseline"), strict=True))
 _SPOKEN = dict(zip(ESTIMATORS[1:], ("The score function", "With a baseline it"), strict=True))
 _COLOURS = dict(zip(ESTIMATORS, ("#2a9d9d", "#c0378a", "#d98a1f"), strict=True))
@@ -198,7 +198,7 @@ def summary(found: Gradients, dimensions: tuple[int, ...]) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Walks:
-    """Gradient ascent by each estimator: mu, sigma (steps + 1, d), and the ELBO of every fourth state, in nats."""
+    """Gradient ascent by each estimator: mu, sigma (steps + 1, d), and the ELBO of every sixth state, in nats."""
 
     mu: dict[str, np.ndarray]
     sigma: dict[str, np.ndarray]

@@ -8,13 +8,14 @@ import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
-from ui import caching, layout, state, theme, turns
+from ui import caching, layout, state, theme
 from ui.beta_view import Seen, comparable, is_ranged, measured
+from ui.rate_split import rate_split
 from ui.stepwise import Tell, stepwise
 from vae_core import checkpoint as checkpoints
 from vae_core import export, rate_distortion
 from vae_core.checkpoint import BetaSnapshot, LatentSnapshot
-from vae_core.information import RateSplit, split_rate
+from vae_core.information import RateSplit
 
 __all__ = ["beside_sentence", "codes", "of_all_sentence", "show", "split_bars", "split_csv", "split_figure"]
 
@@ -50,23 +51,13 @@ def _codes(snapshot: LatentSnapshot, taken: BetaSnapshot | None, beta: float) ->
     return LatentSnapshot(snapshot.mu[:count], snapshot.logvar[:count], snapshot.reconstruction[:count], labels)
 
 
-@st.cache_data(max_entries=512, show_spinner=False)
-def _split(
-    path: str,  # noqa: ARG001
-    modified: int,  # noqa: ARG001
-    beta: float,  # noqa: ARG001
-    _codes: LatentSnapshot,
-    _tell: Tell,
-    images: int | None = None,
-) -> RateSplit:
-    with turns.turn(lambda: _tell(0.0)):
-        return split_rate(_codes.mu, _codes.logvar, images=images, progress=_tell)
-
-
 def _here(seen: Seen, images: int | None = None) -> Callable[[Tell], RateSplit]:
     """The step that splits the rate at the β that is looked at, of the held-out images alone or as a batch of more."""
-    of = str(seen.entry.path), caching.modified(seen.entry.path), seen.beta
-    return lambda tell: _split(*of, codes(seen), tell, images)
+    return lambda tell: _split(codes(seen), tell, images)
+
+
+def _split(found: LatentSnapshot, tell: Tell, images: int | None = None) -> RateSplit:
+    return rate_split(found.mu, found.logvar, tell, images=images)
 
 
 def _trained_on(seen: Seen) -> int | None:
@@ -147,7 +138,7 @@ def _against_beta(seen: Seen) -> None:
     of = str(entry.path), caching.modified(entry.path)
 
     def split_at(beta: float) -> Callable[[Tell], RateSplit]:
-        return lambda tell: _split(*of, beta, _codes(snapshot, taken, beta), tell)
+        return lambda tell: _split(_codes(snapshot, taken, beta), tell)
 
     def draw(found: dict[float, RateSplit]) -> None:
         betas, splits = list(found), list(found.values())
@@ -235,10 +226,10 @@ def _side_by_side(seen: Seen) -> None:
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
-def _split_of(path: str, modified: int, _tell: Tell) -> RateSplit | None:
+def _split_of(path: str, modified: int, _tell: Tell) -> RateSplit | None:  # noqa: ARG001 (the cache's key)
     """The split of a model of one β, from its checkpoint; None where that holds no codes."""
     snapshot = checkpoints.load(Path(path)).snapshot
-    return None if snapshot is None else _split(path, modified, math.nan, _codes(snapshot, None, math.nan), _tell)
+    return None if snapshot is None else _split(_codes(snapshot, None, math.nan), _tell)
 
 
 def beside_sentence(splits: list[RateSplit]) -> str:

@@ -14,15 +14,17 @@ __all__ = ["latent_plane", "true_posterior"]
 
 
 class _Held:
-    """A plane with the posteriors of the pictures that were looked at last. They need it, so they go when it goes."""
+    """A plane with the posteriors of the pictures that were looked at last. They need it, so they go when it goes: at
+    once, as nothing in it refers back to this."""
 
     def __init__(self, plane: LatentPlane) -> None:
         self.plane = plane
-        self.posterior = functools.lru_cache(maxsize=16)(self._posterior)
+        self.posterior = functools.lru_cache(maxsize=16)(functools.partial(_posterior, plane))
 
-    def _posterior(self, shape: tuple[int, int, int], pixels: bytes) -> TruePosteriors:
-        with turns.turn():
-            return self.plane.posteriors(np.frombuffer(pixels, np.uint8).reshape(1, *shape))
+
+def _posterior(plane: LatentPlane, shape: tuple[int, int, int], pixels: bytes) -> TruePosteriors:
+    with turns.turn():
+        return plane.posteriors(np.frombuffer(pixels, np.uint8).reshape(1, *shape))
 
 
 def latent_plane(entry: Entry, checkpoint: Checkpoint) -> LatentPlane:

@@ -1,4 +1,7 @@
-"""Whose turn it is to compute: what takes long runs one after another, so that pages that compute little stay quick."""
+"""Whose turn it is to compute: what takes long runs one after another, so that pages that compute little stay quick.
+
+What is computed in the background, while its page is usable, comes after what a page waits for.
+"""
 
 import functools
 import threading
@@ -10,12 +13,13 @@ from typing import Any
 
 from ui import cores
 
-__all__ = ["aside", "in_turn", "pass_on", "turn"]
+__all__ = ["aside", "in_background", "in_turn", "pass_on", "turn"]
 
 _SLICE = 0.25  # seconds for which a turn is kept, where others wait
 _TELL_EVERY = 0.5  # seconds
 _lock = threading.Lock()
 _waiting: deque[threading.Event] = deque()
+_in_background: deque[threading.Event] = deque()
 _free = cores.ALL
 _mine = threading.local()
 
@@ -53,11 +57,28 @@ def in_turn(compute: Callable[..., Any]) -> Callable[..., Any]:
     return waiting
 
 
+@contextmanager
+def in_background() -> Iterator[None]:
+    """Within it, this thread takes turns only when no page waits for one, and passes them on at once."""
+    _mine.background = True
+    try:
+        yield
+    finally:
+        _mine.background = False
+
+
 def pass_on() -> None:
     """Let those who wait go first, if this turn has lasted a while; for the steps of what takes long."""
-    if _depth() and _waiting and time.monotonic() - _mine.since > _SLICE:
+    if _depth() and _others_first():
         _give()
         _take(_nobody)
+
+
+def _others_first() -> bool:
+    lasted = time.monotonic() - _mine.since > _SLICE
+    if _is_background():
+        return bool(_waiting or (lasted and _in_background))
+    return bool(_waiting and lasted)
 
 
 @contextmanager
@@ -79,6 +100,10 @@ def _depth() -> int:
     return getattr(_mine, "depth", 0)
 
 
+def _is_background() -> bool:
+    return getattr(_mine, "background", False)
+
+
 def _take(tell: Callable[[], None]) -> None:
     global _free
     with _lock:
@@ -87,7 +112,7 @@ def _take(tell: Callable[[], None]) -> None:
             _free -= 1
             mine.set()
         else:
-            _waiting.append(mine)
+            (_in_background if _is_background() else _waiting).append(mine)
     try:
         while not mine.wait(_TELL_EVERY):
             tell()
@@ -101,7 +126,7 @@ def _leave(mine: threading.Event) -> None:
     """Wait no longer; what was given in the meantime goes to the next."""
     with _lock:
         if not mine.is_set():
-            _waiting.remove(mine)
+            (_in_background if _is_background() else _waiting).remove(mine)
             return
     _give()
 
@@ -109,7 +134,7 @@ def _leave(mine: threading.Event) -> None:
 def _give() -> None:
     global _free
     with _lock:
-        if _waiting:
-            _waiting.popleft().set()
+        if queue := _waiting or _in_background:
+            queue.popleft().set()
         else:
             _free += 1

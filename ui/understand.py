@@ -18,13 +18,17 @@ from ui import caching, carried, layout, picture_source, reconstruction, state, 
 from ui.components.sheets import content_digest
 from ui.state import Entry
 from ui.true_posterior import latent_plane
+from vae_core import bounds
+from vae_core.bounds import Draws
 from vae_core.checkpoint import Checkpoint
+from vae_core.derivation import DRAWS
 from vae_core.evaluate import binarise
 
 __all__ = [
     "DECODED",
     "Subject",
     "binarised",
+    "draws",
     "exact_log_likelihoods",
     "images_of",
     "is_bernoulli",
@@ -216,6 +220,13 @@ def kept(
             result = _computed(results, key, compute, text, asked)
         here.empty()
     return result
+
+
+def draws(entry: Entry, checkpoint: Checkpoint, image: np.ndarray) -> Draws:
+    """5,000 draws from q(z|x) for one uint8 image (C, H, W), kept."""
+    key = result_key("draws", entry, checkpoint.model.beta, image)
+    text = f"Drawing {DRAWS:,} codes"
+    return kept(key, lambda progress: bounds.draws(checkpoint.model, image, DRAWS, progress=progress), text)
 
 
 def _computed(

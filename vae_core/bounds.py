@@ -24,6 +24,7 @@ from vae_core.objective import log_importance_weights, log_prob_given
 __all__ = [
     "SIZES",
     "BoundCurve",
+    "Draws",
     "LogLikelihood",
     "bound_curve",
     "draws",
@@ -206,16 +207,35 @@ def importance_weights(
     return np.concatenate(rows)
 
 
-def draws(model: VAE, image: np.ndarray, samples: int = SIZES[-1], *, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """The draws of `importance_weights` for one uint8 image (C, H, W): ε of z = μ + σ ⊙ ε, log p(x|z), and log w.
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """K draws of z = μ + σ ⊙ ε from one image's q(z|x): the first ε (d,), log p(x|z) and log w (K,), float64."""
 
-    Shapes: (samples, d), (samples,), (samples,), float64 on the CPU.
-    """
+    first_noise: np.ndarray
+    fit: np.ndarray
+    log_weights: np.ndarray
+
+
+def draws(
+    model: VAE,
+    image: np.ndarray,
+    samples: int = SIZES[-1],
+    *,
+    seed: int = 0,
+    progress: Callable[[float], None] | None = None,
+) -> Draws:
+    """The draws of `importance_weights` for one uint8 image (C, H, W). `progress` is called with the fraction done."""
     _, at_once = _batches(model, image[None], samples)
+    pieces, done = [], 0
     with inference(model) as (device, _):
         generator = torch.Generator(device=device).manual_seed(seed)
-        pieces = zip(*_drawn(model, to_unit(image[None], device), samples, at_once, generator), strict=True)
-        return tuple(torch.cat(piece)[:, 0].cpu().double() for piece in pieces)
+        for piece in _drawn(model, to_unit(image[None], device), samples, at_once, generator):
+            pieces.append(piece)
+            done += len(piece[0])
+            if progress:
+                progress(done / samples)
+    noise, fit, log_weights = (torch.cat(part)[:, 0].cpu().double().numpy() for part in zip(*pieces, strict=True))
+    return Draws(noise[0].copy(), fit, log_weights)
 
 
 def effective_samples(log_weights: np.ndarray) -> np.ndarray:

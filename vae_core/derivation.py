@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Normal
 from torch.nn import functional as F
 
-from vae_core.bounds import LogLikelihood, draws
+from vae_core.bounds import Draws, LogLikelihood, draws
 from vae_core.evaluate import inference, to_unit
 from vae_core.evidence import Evidence
 from vae_core.gradients import gradient_draws
@@ -118,17 +118,21 @@ class Derivation:
         return Quantity(self.at_mu["likelihood"] + self.at_mu["prior"]) - self.evidence
 
 
-def derive(model: VAE, image: np.ndarray, exact: Evidence | None = None, *, seed: int = 0) -> Derivation:
+def derive(
+    model: VAE, image: np.ndarray, exact: Evidence | None = None, drawn: Draws | None = None, *, seed: int = 0
+) -> Derivation:
     """The derivation's numbers for one uint8 image (C, H, W).
 
     `exact` is what `vae_core.evidence` found for this model and this image alone, with one or two latent dimensions;
-    without it log p(x) is the importance-weighted estimate from DRAWS draws. The model answers at its own β.
+    without it log p(x) is the importance-weighted estimate from DRAWS draws. `drawn`: these draws, where there are some
+    already. The model answers at its own β.
     """
+    drawn = drawn or draws(model, image, DRAWS, seed=seed)
     with inference(model) as (device, _):
         x = to_unit(image[None], device)
         mu, logvar = model.encode(x)
         at_mu = _at_mu(model, x, mu, logvar)
-    noise, fits, log_weights = draws(model, image, DRAWS, seed=seed)
+    fits, log_weights = torch.from_numpy(drawn.fit), torch.from_numpy(drawn.log_weights)
     mu, logvar = mu[0].cpu().double(), logvar[0].cpu().double()
     sigma = torch.exp(0.5 * logvar)
     weights = LogLikelihood.of(log_weights.unsqueeze(1))
@@ -141,7 +145,7 @@ def derive(model: VAE, image: np.ndarray, exact: Evidence | None = None, *, seed
     return Derivation(
         mu=mu.numpy(),
         sigma=sigma.numpy(),
-        noise=noise[0].numpy(),
+        noise=drawn.first_noise,
         at_mu=at_mu,
         kl_per_dimension=per_dimension.numpy(),
         fit=fit,

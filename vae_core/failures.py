@@ -10,7 +10,7 @@ import torch
 from vae_core import holes
 from vae_core.checkpoint import LatentSnapshot
 from vae_core.evaluate import ACTIVE_VARIANCE
-from vae_core.information import AT_CEILING, split_rate
+from vae_core.information import AT_CEILING, RateSplit, split_rate
 from vae_core.latent import rank_by_kl
 from vae_core.objective import kl_standard_normal
 
@@ -94,13 +94,18 @@ class Symptoms:
         return self.mutual_information > AT_CEILING * self.most_information
 
 
-def examine(snapshot: LatentSnapshot, beta: float, seen: tuple[np.ndarray, np.ndarray] | None = None) -> Symptoms:
+def examine(
+    snapshot: LatentSnapshot,
+    beta: float,
+    seen: tuple[np.ndarray, np.ndarray] | None = None,
+    split: RateSplit | None = None,
+) -> Symptoms:
     """The symptoms of a model trained for `beta`, from what it says of held-out images. Raises UserError for fewer
     than two images.
 
-    seen: mu and logvar (M, d) of the images that it was trained on.
+    seen: mu and logvar (M, d) of the images that it was trained on. split: their `split_rate`, where it is known.
     """
-    split = split_rate(snapshot.mu, snapshot.logvar)
+    split = split or split_rate(snapshot.mu, snapshot.logvar)
     mu, logvar = (np.asarray(part, np.float64) for part in (snapshot.mu, snapshot.logvar))
     active = mu.var(0) > ACTIVE_VARIANCE
     kl = kl_standard_normal(torch.from_numpy(mu), torch.from_numpy(logvar)).mean(0).numpy()

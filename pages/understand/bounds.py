@@ -19,7 +19,7 @@ def image_part():
     """One test image: its bounds, and the weights that they come from."""
     subject, main = understand.subject(entry, checkpoint)
     with main:
-        log_weights = bounds_view.weights(entry, checkpoint, subject.image)
+        log_weights = understand.draws(entry, checkpoint, subject.image).log_weights
         exact = bounds_view.exact_log_likelihood(entry, checkpoint, subject.image)
         curve = bound_curve(log_weights[None])
         numbers = st.container(horizontal=True, gap="medium")

@@ -15,6 +15,6 @@ numbers = derivation_view.numbers(entry, checkpoint, subject.image)
 with main:
     st.subheader("The words", anchor=False)
     derivation_view.words_table(derivation.words(numbers, subject.image.size))
-steps = derivation.steps(numbers, checkpoint, derivation_view.split(entry, checkpoint))
+steps = derivation.steps(numbers, checkpoint, derivation_view.split(checkpoint))
 for number, step in enumerate(steps, start=1):
     derivation_view.show(step, number, subject, exact=numbers.exact)
