@@ -105,9 +105,9 @@ def test_stop_ends_a_step_in_its_midst_gives_its_turn_back_and_go_on_begins_ther
 def test_who_waits_for_a_turn_is_stopped_as_well(app):
     with turns.turn():
         drawn(app)
-        until(lambda: turns._waiting)
+        until(lambda: turns._in_background)
         app.button(key="work_stop").click().run()
-        until(lambda: not turns._waiting)
+        until(lambda: not turns._in_background)
     assert app.session_state["counting"].log == ["asked 0", "left 0"]
 
 
