@@ -30,13 +30,13 @@ def main() -> None:
     visitor.greet()
     guards.drop_unusable(page)
     carried.arrive(page.url_path)
-    with st.sidebar:
-        state.model_picker()
-        state.beta_picker(shown=page.url_path != TRAIN.address)
-        st.caption(f"Computing on {caching.compute_device()}")
-        history.keep_tidy()
     try:
-        with cores.shared():
+        with guards.address_obeyed(), cores.shared():
+            with st.sidebar:
+                state.model_picker()
+                state.beta_picker(shown=page.url_path != TRAIN.address)
+                st.caption(f"Computing on {caching.compute_device()}")
+                history.keep_tidy()
             page.run()
     finally:
         garbage.collect()

@@ -8,9 +8,13 @@ from typing import Any
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
+from ui.layout import plain
 from vae_core.errors import UserError
 
-__all__ = ["drop_unusable", "errors_said", "say_errors"]
+__all__ = ["address_obeyed", "drop_unusable", "errors_said", "say_errors"]
+
+_ARRIVED = "guards_arrived"
+_ROUNDING = 1.2  # β is the nearest that the model is shown at
 
 
 @contextmanager
@@ -42,6 +46,39 @@ def drop_unusable(page: st.Page) -> None:
         with suppress(StreamlitAPIException):  # where widgets that have such settings are there already, as after Back
             st.switch_page(page, query_params=kept)
         st.switch_page(page, query_params={})
+
+
+@contextmanager
+def address_obeyed() -> Iterator[None]:
+    """Say which numbers of the address with which a visitor comes are not those that this block shows."""
+    asked = {} if _ARRIVED in st.session_state else {name: st.query_params[name] for name in st.query_params}
+    st.session_state[_ARRIVED] = True
+    try:
+        yield
+    finally:
+        for name, text in asked.items():
+            shown = st.session_state.get(name)
+            if _is_number(shown) and not _is_met(text, shown):
+                st.toast(
+                    f"The address asks for {plain(name)} = {plain(text[:20])}, which is not to be had here. "
+                    f"{shown:,.6g} is shown.",
+                    icon=":material/link_off:",
+                    duration="long",
+                )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_met(text: str, shown: float) -> bool:
+    try:
+        asked = float(text)
+    except ValueError:
+        return True  # by its name, as a dimension is
+    if isinstance(shown, int) or asked <= 0 or shown <= 0:
+        return asked == shown
+    return max(asked / shown, shown / asked) < _ROUNDING
 
 
 def _is_usable(value: str) -> bool:

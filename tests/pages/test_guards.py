@@ -40,6 +40,51 @@ def test_a_setting_that_no_widget_survives_is_left_out_and_the_others_are_kept(p
     assert page != "explore/interpolate" or app.session_state["a"] == "test:3"
 
 
+def arrive(page: str, **query: str) -> AppTest:
+    """The page at an address that is the first thing a visitor opens."""
+    app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE).switch_page(f"pages/{page}.py")
+    for name, value in query.items():
+        app.query_params[name] = value
+    app.run()
+    assert not app.exception
+    return app
+
+
+@pytest.mark.parametrize(
+    ("page", "name", "asked", "shown"),
+    [
+        ("explore/reconstruct", "test_image", "999999", "0"),
+        ("explore/generate", "generate_n", "99999", "64"),
+        ("explore/generate", "beta", "-1", "1"),
+        ("explore/generate", "beta", "1000", "10"),
+        ("understand/bounds", "test_image", "-3", "0"),
+    ],
+)
+def test_a_number_of_the_address_that_is_not_to_be_had_is_said(page, name, asked, shown):
+    app = arrive(page, model="digits-beta", **{name: asked})
+    (said,) = app.toast
+    assert layout.plain(f"{name} = {asked}") in said.value
+    assert f"{shown} is shown" in said.value
+    app.run()
+    assert not app.toast
+
+
+@pytest.mark.parametrize(
+    ("page", "query"),
+    [
+        ("explore/generate", {}),
+        ("explore/generate", {"generate_n": "64", "beta": "1", "generate_seed": "7"}),
+        ("explore/generate", {"generate_n": "16", "beta": "0.05", "generate_temperature": "0.8"}),
+        ("explore/reconstruct", {"test_image": "5", "beta": "0.01"}),
+        ("explore/latent_space", {"map_x": "z₂", "map_whole": "true", "map_seed": "3"}),
+        ("explore/interpolate", {"a": "test:3", "interpolate_t": "0.25"}),
+        ("understand/reparameterisation", {"reparameterisation_rate": "0.01", "reparameterisation_samples": "16"}),
+    ],
+)
+def test_nothing_is_said_of_an_address_that_is_obeyed(page, query):
+    assert not arrive(page, model="digits-beta", **query).toast
+
+
 def test_what_back_leads_to_is_opened_though_its_widgets_are_there_already():
     app = at("explore/interpolate", a="test:3")
     app.query_params["interpolate_side"] = ""
