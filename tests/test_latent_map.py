@@ -91,10 +91,27 @@ def test_the_background_travels_without_loss():
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))), image)
     assert props["background"]["extent"] == [-3, 3, -2, 2]
     assert props["background"]["opacity"] == 0.75
-    assert props["marks"] == [{"x": 9.0, "y": 9.0, "label": "A", "picture": None}]
+    assert props["marks"] == [{"x": 9.0, "y": 9.0, "label": "A", "picture": None, "far": False}]
     assert [9.0, 9.0] in props["fit"], "the first view includes the marks"
     assert [3.0, 3.0] in props["fit"], "and the 3 σ circle"
     assert props["extent"] is None
+
+
+@pytest.mark.parametrize("place", [(60.0, 0.0), (0.0, -60.0), (-40.0, 41.0)])
+def test_a_mark_far_from_the_points_leaves_them_the_first_view_and_says_where_it_is(place):
+    props = latent_map_props(POSITIONS, CLASSES, **NAMED, contours=True, marks=[Mark(*place, "A"), Mark(7, 5, "B")])
+    far, near = props["marks"]
+    assert far["far"]
+    coordinates = far["label"].replace("−", "-").strip("A ()").split(", ")
+    assert coordinates == [f"{value:.2f}" for value in place]
+    assert not near["far"]
+    assert near["label"] == "B"
+    assert props["fit"] == [[-3, -3], [3, 3], [7, 5]]
+
+
+@pytest.mark.parametrize("positions", [np.zeros((3, 2)), np.ones((3, 2)) * 5])
+def test_points_in_one_place_make_no_mark_far(positions):
+    assert not latent_map_props(positions, CLASSES, **NAMED, marks=[Mark(9, 9, "A")])["marks"][0]["far"]
 
 
 def test_the_first_view_can_be_named():

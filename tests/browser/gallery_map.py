@@ -19,6 +19,7 @@ from ui.components.latent_map import (
 
 COLOURS = ["#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee"]
 N = int(st.query_params.get("n", 10_000))
+far = float(st.query_params.get("far", 0))
 
 rng = np.random.default_rng(0)
 labels = rng.integers(0, 5, N)
@@ -57,7 +58,7 @@ props = latent_map_props(
     background=Background(checker, (-3, 3, -3, 3)) if backdrop else None,
     contours=backdrop,
     placeable=backdrop,
-    marks=[Mark(1.0, 0.0, "A")] if backdrop else [],
+    marks=[Mark(1.0, 0.0, "A")] if backdrop else [Mark(far, 0.0, "F")] if far else [],
     thumbnails=thumbnails,
     plane=Plane("plane", (-2, 2, -2, 2), 5) if padded else None,
 )

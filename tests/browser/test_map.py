@@ -238,6 +238,22 @@ def test_colour_bar_background_contours_and_a_click_on_an_empty_place(gallery):
     assert float(gallery.get_by_text(re.compile("^At")).inner_text().split()[1].strip(",")) > 4
 
 
+@pytest.mark.parametrize("side", [-1, 1])
+def test_a_mark_far_away_is_pointed_to_from_the_edge_and_the_points_keep_their_view(open_page, address, side):
+    pages = [open_page(f"{address}?n=3{query}") for query in ("", f"&far={side * 300}")]
+    for page in pages:
+        ready(page)
+    without, pointed = map(dots, pages)
+    changed = np.argwhere((abs(without.astype(int) - pointed).max(2) > 48).T)
+    left, right = changed[:, 0].min(), changed[:, 0].max()
+    assert right - left < 160  # the arrow, the mark and its words, and nothing else
+    x, _ = centre(pages[1])
+    middle = x - pages[1].get_by_test_id("latent-map").bounding_box()["x"]
+    reach = (pages[1].get_by_test_id("latent-map").locator(".stage").bounding_box()["width"] - 60) / 2
+    outer = right - middle if side > 0 else middle - left
+    assert reach - 6 < outer < reach
+
+
 def test_what_is_decoded_follows_the_pointer_blended_between_cells(open_page, address):
     gallery = open_page(f"{address}?n=3")  # no point is near the pointer but that in the middle
     ready(gallery)

@@ -7,6 +7,7 @@ const TAP_PIXELS = 5;
 const ZOOM_STEP = 1.4;
 const FACE_PIXELS = 84; // a picture beside the pointer
 const KEY_PAUSE_MS = 400;
+const EDGE = 20; // from a mark that points beyond the plot to its edge
 
 // The point that was selected last in a map that remembers it, or null. Outlives a map that leaves the page and comes back.
 let selectedBefore;
@@ -229,7 +230,7 @@ class LatentMap {
       this.faces.set(picture, face);
     }
     const landed = old && marks.find((mark) => mark.picture && !known.has(mark.picture));
-    if (landed && this.moved && !this.inPlot(...this.toScreen(landed.x, landed.y))) {
+    if (landed && !landed.far && this.moved && !this.inPlot(...this.toScreen(landed.x, landed.y))) {
       [this.view.x, this.view.y] = [landed.x, landed.y];
     }
   }
@@ -876,10 +877,14 @@ class LatentMap {
     c.globalAlpha = 1;
   }
 
-  // A short label stands in its disc, so that marks close together stay legible; a longer one beside it.
+  // A short label stands in its disc, so that marks close together stay legible; a longer one beside it. A mark that
+  // the first view leaves out, since it is far away, stands at the edge with an arrow towards its place.
   drawMark(c, mark) {
-    const [x, y] = this.toScreen(mark.x, mark.y);
-    if (!this.inPlot(x, y)) return;
+    let [x, y] = this.toScreen(mark.x, mark.y);
+    if (!this.inPlot(x, y)) {
+      if (!mark.far) return;
+      [x, y] = this.pointTo(c, x, y);
+    }
     const { primary, background, font } = this.theme;
     const face = this.faces.get(mark.picture);
     const pictured = face?.complete && face.naturalWidth;
@@ -893,13 +898,35 @@ class LatentMap {
     c.stroke();
     if (pictured) return this.drawFace(c, mark, face, x, y);
     c.save();
-    c.textAlign = within ? "center" : "left";
     c.textBaseline = "middle";
     c.font = `600 ${within ? 11 : 13}px ${font}`;
     c.fillStyle = background;
+    const fits = x + 11 + c.measureText(mark.label).width < this.plot.x + this.plot.width;
+    c.textAlign = within ? "center" : fits ? "left" : "right";
     if (within) c.fillText(mark.label, x, y + 0.5);
-    else outlined(c, mark.label, x + 11, y, this.theme);
+    else outlined(c, mark.label, fits ? x + 11 : x - 11, y, this.theme);
     c.restore();
+  }
+
+  // An arrow at the edge towards a place beyond it on the screen; returns where the mark stands, behind the arrow.
+  pointTo(c, x, y) {
+    const [halfWidth, halfHeight] = [this.plot.width / 2, this.plot.height / 2];
+    const [middleX, middleY] = [this.plot.x + halfWidth, this.plot.y + halfHeight];
+    const [dx, dy] = [x - middleX, y - middleY];
+    const share = Math.min((halfWidth - EDGE) / Math.abs(dx), (halfHeight - EDGE) / Math.abs(dy));
+    const at = [middleX + share * dx, middleY + share * dy];
+    c.save();
+    c.translate(...at);
+    c.rotate(Math.atan2(dy, dx));
+    c.beginPath();
+    c.moveTo(EDGE - 1, 0);
+    c.lineTo(EDGE - 11, -5);
+    c.lineTo(EDGE - 11, 5);
+    c.closePath();
+    c.fillStyle = this.theme.primary;
+    c.fill();
+    c.restore();
+    return at;
   }
 
   // A mark's picture stands above its point, or below where there is no room, its name beside it.

@@ -14,6 +14,7 @@ from PIL import Image
 
 from ui.components.scripts import script, style
 from ui.components.sheets import content_digest, packed
+from ui.layout import coordinates
 from vae_core.imaging import data_url, grid, png_bytes, to_uint8
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
 _PAGE_SIDE = 4096  # pixels; larger textures and canvases fail on phones
 _THUMBNAIL_SIDE = 32
 _THUMBNAIL_QUALITY = 65
+_FAR = 2  # widths of what a map shows; a mark beyond is pointed to
 _MOST_DROPPED_BYTES = 16 * 2**20  # it travels as one message
 
 _map = st.components.v2.component(
@@ -187,13 +189,17 @@ def latent_map_props(
     positions (N, 2) are named here and sent by themselves, as float32. `id` names the set of points: with the same
     id, changed positions glide to their new places and the selection stays; a changed `view` shows all points again.
     `labels` are the classes named in the tooltip, `contours` the 1, 2 and 3 σ circles of N(0, I), `extent` (x0, x1, y0,
-    y1) what the first view shows where that is not all points, contours and marks, `placeable` whether a click on an
+    y1) what the first view shows where that is not all points, contours and marks that are not far from them (the map
+    points to these from its edge), `placeable` whether a click on an
     empty place selects it, `ticks` whether the axes have numbers, `file` the name of the downloaded picture without its
     ending, `plane` what is decoded under the pointer, `droppable` whether a file may be dropped, `remembers` whether
     the selected point stays so when other points take the place of these, `chosen` the first.
     Raises ValueError where the lengths do not agree.
     """
     _check(positions, colour, labels)
+    corners = [[-3.0, -3.0], [3.0, 3.0]] if contours else []
+    beyond = _far(np.concatenate([positions, np.reshape(corners, (-1, 2))]), marks)
+    near = [[float(mark.x), float(mark.y)] for mark, far in zip(marks, beyond, strict=True) if not far]
     return {
         "id": id,
         "view": view,
@@ -208,8 +214,8 @@ def latent_map_props(
         "atlas": atlas and atlas.id,
         "background": background and _background(background),
         "contours": contours,
-        "marks": [_mark(mark) for mark in marks],
-        "fit": _fit(marks, contours),
+        "marks": [_mark(mark, far) for mark, far in zip(marks, beyond, strict=True)],
+        "fit": [*corners, *near],
         "extent": extent and [[extent[0], extent[2]], [extent[1], extent[3]]],
         "placeable": placeable,
         "thumbnails": thumbnails,
@@ -307,9 +313,19 @@ def _background(background: Background) -> dict[str, Any]:
     return {"image": background.url, "extent": list(background.extent), "opacity": background.opacity}
 
 
-def _mark(mark: Mark) -> dict[str, Any]:
+def _far(shown: np.ndarray, marks: Sequence[Mark]) -> list[bool]:
+    """Which marks lie so far from what else is shown, places (N, 2), that a view of both would show little of it."""
+    if not len(shown):
+        return [False] * len(marks)
+    low, high = shown.min(0), shown.max(0)
+    room = _FAR * (high - low).max()
+    return [bool(room and ((at < low - room) | (at > high + room)).any()) for at in ((m.x, m.y) for m in marks)]
+
+
+def _mark(mark: Mark, far: bool) -> dict[str, Any]:
     face = None if mark.picture is None else data_url(png_bytes(grid(mark.picture[None], columns=1)), "image/png")
-    return {"x": float(mark.x), "y": float(mark.y), "label": mark.label, "picture": face}
+    label = f"{mark.label} {coordinates(np.array([mark.x, mark.y]))}" if far else mark.label
+    return {"x": float(mark.x), "y": float(mark.y), "label": label, "picture": face, "far": far}
 
 
 def _reduce(images: np.ndarray, shrink: int) -> np.ndarray:
@@ -347,9 +363,3 @@ def _colour(colour: ByClass | ByValue) -> dict[str, Any]:
         "title": colour.title,
         "ramp": list(colour.ramp),
     }
-
-
-def _fit(marks: Sequence[Mark], contours: bool) -> list[list[float]]:
-    """Places that the first view includes beside the points."""
-    corners = [[-3.0, -3.0], [3.0, 3.0]] if contours else []
-    return [*corners, *([float(mark.x), float(mark.y)] for mark in marks)]
