@@ -1,4 +1,5 @@
-"""How the tests share a machine: how many run at a time, which of them first, with how many threads, how patiently."""
+"""How the tests share a machine: how many run at a time, which of them first, with how many threads, how patiently,
+and that trainers do not give way to them."""
 
 import os
 from pathlib import Path
@@ -6,8 +7,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from vae_core import standby
+
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
+
+standby._PRIORITY = 0  # what gives way hardly runs where tests take all that there is
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -55,7 +55,7 @@ def serve(script: str | Path, **environment: str) -> Iterator[str]:
     answer within some minutes.
     """
     port = _free_port()
-    command = [sys.executable, "-m", "streamlit", "run", str(ROOT / script), f"--server.port={port}"]
+    command = [sys.executable, "-m", "tests.browser.server", "run", str(ROOT / script), f"--server.port={port}"]
     command += ["--server.address=localhost", "--server.headless=true", "--server.fileWatcherType=none"]
     command += ["--browser.gatherUsageStats=false"]
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
