@@ -1,11 +1,15 @@
 """Posterior collapse and holes in a real browser: what a click shows, its link, and both themes and a phone."""
 
+import io
 import re
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.browser.conftest import serve, settle
 from tests.browser.train_page import stop_all
+from tests.waiting import until
 
 pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 from playwright.sync_api import expect
@@ -64,6 +68,33 @@ def test_a_click_on_a_sample_or_the_map_is_looked_at_in_each_model_and_stands_in
     assert place.startswith("z:")
     fresh = open_page(page.url)
     expect(fresh.get_by_label("z", exact=True)).to_have_value(place)
+
+
+def test_a_map_that_was_moved_takes_another_scale_as_well(app, open_page):
+    page, other = open_page(f"{app}/{ADDRESS}"), open_page(f"{app}/{ADDRESS}&collapse_same_scale=false")
+
+    def differing() -> float:
+        """The share of pixels in which the first maps differ."""
+        shots = [one.get_by_test_id("latent-map").first.locator(".stage").screenshot() for one in (page, other)]
+        first, second = (np.asarray(Image.open(io.BytesIO(shot)).convert("RGB"), int) for shot in shots)
+        return float((abs(first - second).max(2) > 48).mean())
+
+    for one in (page, other):
+        settle(one)
+        expect(one.get_by_text("Encoding the images")).to_have_count(0)
+    page.get_by_text("Same scale", exact=True).click()
+    until(lambda: differing() < 0.002)
+    box = page.get_by_test_id("latent-map").first.locator(".stage").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2 + 90, box["y"] + box["height"] / 2, steps=4)
+    page.mouse.up()
+    assert differing() > 0.01
+    for _ in range(2):
+        page.get_by_text("Same scale", exact=True).click()
+        settle(page)
+    page.mouse.move(5, 5)
+    until(lambda: differing() < 0.002)
 
 
 def test_three_are_made_with_progress_and_can_be_stopped(app, open_page):

@@ -140,6 +140,7 @@ class LatentMap {
       this.setPositions(old);
       if (!old || old.id !== data.id) this.forget();
       if (!old || old.view !== data.view) this.changeView(old);
+      else if (!old.extent !== !data.extent) this.moved = false;
       if (this.paint?.length !== 4 * this.count || JSON.stringify(old?.colour) !== JSON.stringify(data.colour)) {
         this.setColours(old);
       }
