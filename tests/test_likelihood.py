@@ -48,6 +48,45 @@ def test_log_prob_equals_torch_distributions() -> None:
     torch.testing.assert_close(likelihood.Bernoulli().log_prob(binary, params), expected, rtol=1e-12, atol=0)
 
 
+@pytest.mark.parametrize(
+    ("x_shape", "shape"),
+    [
+        ((4, 1, 8, 8), (4, 1, 8, 8)),
+        ((4, 3, 5, 3), (7, 4, 3, 5, 3)),
+        ((6, 4, 1, 4, 6), (4, 1, 4, 6)),
+        ((1, 2, 3), (2, 1, 2, 3)),
+    ],
+)
+def test_bernoulli_and_its_gradients_are_those_of_softplus(x_shape: tuple[int, ...], shape: tuple[int, ...]) -> None:
+    """Where x and params have one shape and where either is repeated, for sizes that halve and that do not: 1e-12."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(x_shape, dtype=torch.float64, generator=generator).requires_grad_()
+    params = (6 * torch.randn(shape, dtype=torch.float64, generator=generator)).requires_grad_()
+    found = likelihood.Bernoulli().log_prob(x, params)
+    expected = (x * params - torch.nn.functional.softplus(params, threshold=100)).sum((-3, -2, -1))
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    weights = torch.rand(found.shape, dtype=torch.float64, generator=generator)
+    gradients = (torch.autograd.grad((weights * value).sum(), (x, params)) for value in (found, expected))
+    torch.testing.assert_close(*gradients, rtol=1e-12, atol=1e-12)
+
+
+def test_bernoulli_can_be_differentiated_twice() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(2, 1, 2, 2, dtype=torch.float64, generator=generator)
+    params = torch.randn(2, 1, 2, 2, dtype=torch.float64, generator=generator).requires_grad_()
+    assert torch.autograd.gradgradcheck(lambda params: likelihood.Bernoulli().log_prob(x, params), params)
+
+
+def test_bernoulli_in_float32_is_as_sure_as_its_terms() -> None:
+    """Of sure pixels the terms cancel one by one: 1e-5 nats of some 60, though the logits' sum is ten thousands."""
+    generator = torch.Generator().manual_seed(0)
+    x = (torch.rand(16, 1, 28, 28, generator=generator) < 0.3).float()
+    params = (2 * x - 1) * (15 + torch.rand(x.shape, generator=generator))
+    params[..., :1] = 0
+    expected = likelihood.Bernoulli().log_prob(x.double(), params.double())
+    torch.testing.assert_close(likelihood.Bernoulli().log_prob(x, params).double(), expected, rtol=0, atol=2e-5)
+
+
 def test_optimal_sigma_is_the_best_sigma() -> None:
     """In training mode no fixed σ gives the batch a higher likelihood (Rybkin et al. 2021)."""
     generator = torch.Generator().manual_seed(0)

@@ -12,19 +12,46 @@ _PICTURE = (-3, -2, -1)
 _SMALLEST_VARIANCE = 0.0025**2  # under one grey level of 255: keeps the optimal σ from running to zero
 
 
-def _sum_softplus(params: Tensor) -> Tensor:
-    """Σ log(1 + e^params) over the last dimension, float64. Shapes: (K, P) → (K,).
+def _sum_log_factors(size: Tensor) -> Tensor:
+    """Σ log(1 + e^−size) over the last dimension: (..., P) ≥ 0 → (...). `size` is overwritten.
 
-    log(1 + e^a) = max(a, 0) + log(1 + e^−|a|), and up to sixteen factors in [1, 2] share one logarithm.
+    Up to sixteen factors in [1, 2] share one logarithm.
     """
-    size = params.abs()
-    positive = 0.5 * (params.sum(-1) + size.sum(-1))
     factor = size.neg_().exp_().add_(1)
     for _ in range(4):
         if factor.shape[-1] % 2:
             break
         factor = torch.mul(*factor.chunk(2, -1))
-    return positive.double() + factor.log().sum(-1)
+    return factor.log().sum(-1)
+
+
+def _sum_softplus(params: Tensor) -> Tensor:
+    """Σ log(1 + e^params) over the last dimension, float64: log(1 + e^a) = max(a, 0) + log(1 + e^−|a|).
+    Shapes: (K, P) → (K,).
+    """
+    size = params.abs()
+    positive = 0.5 * (params.sum(-1) + size.sum(-1))
+    return positive.double() + _sum_log_factors(size)
+
+
+class _BernoulliLogProb(torch.autograd.Function):
+    """`Bernoulli.log_prob` on the CPU, where it takes a third of the time of `F.softplus` and what belongs to it.
+
+    What is linear in params is added up pixel by pixel, so that it cancels where a pixel is sure.
+    """
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, params: Tensor) -> Tensor:
+        ctx.save_for_backward(x, params)
+        linear = (x * params).sub_(params.clamp_min(0)).sum(_PICTURE)
+        return linear - _sum_log_factors(params.abs().flatten(-3))
+
+    @staticmethod
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor | None, Tensor]:
+        x, params = ctx.saved_tensors
+        each = gradient[..., None, None, None]
+        by_x = (params * each).sum_to_size(x.shape) if ctx.needs_input_grad[0] else None
+        return by_x, ((x - torch.sigmoid(params)) * each).sum_to_size(params.shape)
 
 
 class Bernoulli(nn.Module):
@@ -36,6 +63,8 @@ class Bernoulli(nn.Module):
 
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
         """log p(x|z) in nats. Shapes: x and params (..., C, H, W), broadcast together → (...)."""
+        if params.device.type == "cpu":
+            return _BernoulliLogProb.apply(x, params)
         return (x * params - F.softplus(params)).sum(_PICTURE)
 
     def affine(self, params: Tensor) -> tuple[Tensor, Tensor]:
