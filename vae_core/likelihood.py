@@ -35,7 +35,7 @@ def _sum_softplus(params: Tensor) -> Tensor:
 
 
 class _BernoulliLogProb(torch.autograd.Function):
-    """`Bernoulli.log_prob` on the CPU, where it takes a third of the time of `F.softplus` and what belongs to it.
+    """`Bernoulli.log_prob` on the CPU, where it takes half of the time of `F.softplus` and what belongs to it.
 
     What is linear in params is added up pixel by pixel, so that it cancels where a pixel is sure.
     """
