@@ -2,6 +2,8 @@
 
 import gc
 import weakref
+from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,11 +18,12 @@ class Knot:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     """The time, which only the test moves; nothing has been collected at its beginning."""
     now = [1000.0]
-    monkeypatch.setattr(garbage.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(garbage, "_known", 0)
+    monkeypatch.setattr(garbage, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    for name in ("_known", "_last", "_last_thorough"):
+        monkeypatch.setattr(garbage, name, 0)  # and as they were at the end
     gc.disable()
     garbage.collect()
     yield now

@@ -104,6 +104,11 @@ def _is_background() -> bool:
     return getattr(_mine, "background", False)
 
 
+def _queue() -> deque[threading.Event]:
+    """Where this thread waits."""
+    return _in_background if _is_background() else _waiting
+
+
 def _take(tell: Callable[[], None]) -> None:
     global _free
     with _lock:
@@ -112,7 +117,7 @@ def _take(tell: Callable[[], None]) -> None:
             _free -= 1
             mine.set()
         else:
-            (_in_background if _is_background() else _waiting).append(mine)
+            _queue().append(mine)
     try:
         while not mine.wait(_TELL_EVERY):
             tell()
@@ -126,7 +131,7 @@ def _leave(mine: threading.Event) -> None:
     """Wait no longer; what was given in the meantime goes to the next."""
     with _lock:
         if not mine.is_set():
-            (_in_background if _is_background() else _waiting).remove(mine)
+            _queue().remove(mine)
             return
     _give()
 

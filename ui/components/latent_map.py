@@ -190,10 +190,10 @@ def latent_map_props(
     id, changed positions glide to their new places and the selection stays; a changed `view` shows all points again.
     `labels` are the classes named in the tooltip, `contours` the 1, 2 and 3 σ circles of N(0, I), `extent` (x0, x1, y0,
     y1) what the first view shows where that is not all points, contours and marks that are not far from them (the map
-    points to these from its edge), `placeable` whether a click on an
-    empty place selects it, `ticks` whether the axes have numbers, `file` the name of the downloaded picture without its
-    ending, `plane` what is decoded under the pointer, `droppable` whether a file may be dropped, `remembers` whether
-    the selected point stays so when other points take the place of these, `chosen` the first.
+    points to these from its edge), `placeable` whether a click on an empty place selects it, `ticks` whether the axes
+    have numbers, `file` the name of the downloaded picture without its ending, `plane` what is decoded under the
+    pointer, `droppable` whether a file may be dropped, `remembers` whether the selected point stays so when other
+    points take the place of these, `chosen` the first.
     Raises ValueError where the lengths do not agree.
     """
     _check(positions, colour, labels)
