@@ -67,13 +67,16 @@ def test_same_seed_same_weights_bit_for_bit() -> None:
         {"likelihood": "gaussian-optimal", "free_bits": 0.2},
         {"likelihood": "bernoulli", "objective": "beta-tcvae", "beta": 4.0, "kl_warmup": 1.0},
         {"likelihood": "bernoulli", "objective": "iwae", "importance_samples": 3, "bias_from_mean": True},
+        {"likelihood": "bernoulli", "beta_range": (0.01, 10.0)},
     ],
-    ids=["bernoulli", "gaussian-optimal", "beta-tcvae", "iwae"],
+    ids=["bernoulli", "gaussian-optimal", "beta-tcvae", "iwae", "range"],
 )
 def test_resumed_equals_uninterrupted_at_every_step(tmp_path: Path, arch: str, options: dict) -> None:
     """The state goes through a file; weights, optimiser and test figures end bitwise the same."""
     config = dict(options)
-    model = ModelConfig((1, 8, 8), 3, arch, config.pop("likelihood"), (16,) if arch == "mlp" else (8, 8))
+    widths = (16, 12) if arch == "mlp" else (8, 8)
+    beta_range = config.pop("beta_range", None)
+    model = ModelConfig((1, 8, 8), 3, arch, config.pop("likelihood"), widths, beta_range=beta_range)
     whole = _trainer(model, **config)
     kept = []
     for progress in whole.run():
@@ -140,6 +143,25 @@ def test_the_learning_rate_falls_to_zero_at_the_end(beta_range: tuple[float, flo
             trainer.learning_rate = 0.02
     before = [0.01 * min(1.0, (1 - step / 30) / 0.3) for step in range(1, 25)]
     assert rates == pytest.approx(before + [0.02 * (1 - step / 30) / 0.3 for step in range(25, 31)])
+
+
+@pytest.mark.usefixtures("every_step")
+@pytest.mark.parametrize("arch", ["mlp", "conv"])
+@pytest.mark.parametrize("beta_range", [None, (0.01, 10.0)])
+def test_layers_that_respond_to_beta_learn_twice_as_fast_in_an_mlp(
+    arch: str, beta_range: tuple[float, float] | None
+) -> None:
+    """The first step of Adam moves every weight that has a gradient by the learning rate."""
+    trainer = _trainer(ModelConfig((1, 8, 8), 2, arch, widths=(16, 12), beta_range=beta_range), learning_rate=1e-3)
+    before = {name: weight.clone() for name, weight in trainer.model.state_dict().items()}
+    next(trainer.run())
+    moved = {name: (weight - before[name]).abs().max().item() for name, weight in trainer.model.state_dict().items()}
+    faster = {f"{side}.hidden.1" for side in ("encoder", "decoder")} if arch == "mlp" and beta_range else set()
+    for side in ("encoder", "decoder"):
+        for name in moved:
+            if name.startswith(side) and name.endswith(("weight", "bias")) and "change" not in name:
+                factor = 2 if name.rpartition(".")[0] in faster else 1
+                assert moved[name] == pytest.approx(factor * 1e-3, rel=0.02), name
 
 
 @pytest.mark.usefixtures("every_step")

@@ -1,5 +1,6 @@
 """The trainer: a plain generator of progress records, seeded and resumable bit for bit."""
 
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -36,6 +37,7 @@ _DEFAULT_OBJECTIVE = "beta-vae"
 _LATER = {"objective": _DEFAULT_OBJECTIVE, "importance_samples": 1, "bias_from_mean": False, "pictures": ""}
 _DECAY = 0.3  # the part of the training in which the learning rate falls
 _MEMORY, _MEMORY_OF_RANGES = 0.999, 0.99  # Adam's β₂; draws of β make gradients uneven, see bench/README.md
+_RESPONDING = 2.0  # how many times as fast an MLP's layers learn that respond to β, see bench/README.md
 _DARKEST = 1e-3  # of the mean picture, where the output bias starts from it
 
 
@@ -214,7 +216,7 @@ class Trainer:
         self.learning_rate = train.learning_rate
         self.beta = train.beta
         self.optimiser = torch.optim.Adam(
-            self.model.parameters(),
+            _with_factors(self.model),
             lr=self.learning_rate,
             betas=(0.9, _MEMORY_OF_RANGES if model.beta_range else _MEMORY),
             eps=adam_epsilon,
@@ -340,7 +342,7 @@ class Trainer:
         if self.config.binarize:
             x = (torch.rand(x.shape, generator=self.noise, device=self.device) < x).to(x.dtype)
         for group in self.optimiser.param_groups:
-            group["lr"] = self._learning_rate_now()
+            group["lr"] = group["factor"] * self._learning_rate_now()
         terms, value = self._parallel(self.ranks.spread(self.model, index), x, self.count, self.noise)
         self.optimiser.zero_grad()
         self.ranks.backward(value)
@@ -446,6 +448,16 @@ class Trainer:
 
     def _weights(self) -> dict[str, Tensor]:
         return {name: value.clone() for name, value in self.model.state_dict().items()}
+
+
+def _with_factors(model: VAE) -> list[dict[str, Any]]:
+    """The model's parameters in their order, as groups with the factor of their learning rate."""
+    quick = set()
+    if model.config.beta_range and model.config.arch == "mlp":
+        networks = model.encoder, model.decoder
+        quick = {weight for network in networks for layer, _ in network.gated() for weight in layer.parameters()}
+    groups = itertools.groupby(model.parameters(), key=quick.__contains__)
+    return [{"params": list(weights), "factor": _RESPONDING if fast else 1.0} for fast, weights in groups]
 
 
 def _start_from_mean(model: VAE, images: np.ndarray) -> None:
