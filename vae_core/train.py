@@ -46,13 +46,14 @@ class TrainConfig:
     """How a model is trained.
 
     objective is one of OBJECTIVES. beta weighs the KL (0 is the plain autoencoder; 1 for a model with a beta_range,
-    which draws a β for each image it is shown), for 'beta-tcvae' its total correlation alone; learning_rate is Adam's,
-    which falls to zero over the last 30 % of the steps; kl_warmup, in epochs, is that of beta; free_bits in nats a
-    dimension; binarize draws every pixel from Bernoulli(grey value) anew each time it is shown; importance_samples is
-    the number K of posterior samples for each image in a step, those of the bound for 'iwae', averaged over for 'beta-
-    vae'; bias_from_mean starts the decoder's last bias at the logit of the mean training picture; pictures is what a
-    folder held when the training was planned (`Dataset.fingerprint`; '' asks for nothing). Raises UserError for a value
-    out of range, and for values that do not go together.
+    which draws a β for each image it is shown), for 'beta-tcvae' its total correlation alone; learning_rate is Adam's
+    (that of an MLP's layers that respond to β is twice as high), which falls to zero over the last 30 % of the steps;
+    kl_warmup, in epochs, is that of beta; free_bits in nats a dimension; binarize draws every pixel from
+    Bernoulli(grey value) anew each time it is shown; importance_samples is the number K of posterior samples for each
+    image in a step, those of the bound for 'iwae', averaged over for 'beta-vae'; bias_from_mean starts the decoder's
+    last bias at the logit of the mean training picture; pictures is what a folder held when the training was planned
+    (`Dataset.fingerprint`; '' asks for nothing). Raises UserError for a value out of range, and for values that do not
+    go together.
     """
 
     dataset: str = "digits"
