@@ -135,12 +135,14 @@ def test_a_run_is_paused_stepped_steered_and_found_again(app, open_page):
     page.evaluate(STEP_PLACES)
     button(page, "Pause").click()
     button(page, "Resume").wait_for()
+    settle(page)
     epoch = epoch_of(page)
     button(page, "Step one epoch").click()
     page.wait_for_function(
         "(epoch) => Number(document.body.innerText.match(/Epoch ([\\d.]+) of/)?.[1]) > epoch", arg=epoch
     )
     button(page, "Resume").wait_for()
+    settle(page)
     assert epoch_of(page) == int(epoch) + 1
     button(page, "Resume").click()
     button(page, "Pause").wait_for()
@@ -195,7 +197,6 @@ def test_runs_are_compared_downloaded_and_deleted(app, open_page, tmp_path):
     page = open_page(f"{app}/train?train_epochs_digits=1&train_seed=7")
     start(page)
     finished(page)
-    settle(page)
     select_run(page, 0)
     with page.expect_download() as waiting:
         page.get_by_role("button", name="Metrics").click()

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tests.browser.conftest import settle
 from tests.waiting import PATIENCE, until
 from vae_core.runs import LIVE, Run
 
@@ -45,7 +46,8 @@ def upload(page, content: bytes) -> None:
 
 
 def select_run(page, row: int) -> None:
-    """Click the box of a row in the table of runs, which is drawn on a canvas."""
+    """Click the box of a row in the table of runs, which is drawn on a canvas, once nothing moves it any more."""
+    settle(page)
     table = page.get_by_test_id("stDataFrame")
     table.scroll_into_view_if_needed()
     box = table.bounding_box()
