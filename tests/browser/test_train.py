@@ -102,7 +102,7 @@ def test_the_zoom_and_the_charts_themselves_stay_while_the_curves_grow(app, open
 
 def test_the_zoom_stays_when_the_warm_up_ends_and_when_the_run_does(app, open_page):
     """What is said above the charts comes and goes, and does not push them aside."""
-    page = open_page(f"{app}/train?train_epochs_digits=60&train_warmup=20&train_seed=8")
+    page = open_page(f"{app}/train?train_epochs_digits=120&train_warmup=50&train_seed=8")
     start(page)
     page.get_by_text("KL warm-up: β is").wait_for()
     chart = page.get_by_test_id("live-chart").first
