@@ -1,6 +1,6 @@
 """One model for every β beside models trained for one β each: what the range costs in D + βR, and in time.
 
-    python -m bench.beta [--dataset mnist] [--latent-dims 2 16] [--epochs 20] [--runs DIR]
+    python -m bench.beta [--dataset mnist] [--latent-dims 2 16] [--epochs 60] [--runs DIR]
 
 Both sides: MLP 784-512-256, Bernoulli, batch 128, Adam, equal epochs and seeds. D (distortion, −E_q[log p(x|z)]) and
 R (rate, the KL) are means over the test images in nats, D from three posterior draws an image. With --runs, finished
@@ -111,7 +111,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="mnist")
     parser.add_argument("--latent-dims", type=int, nargs="+", default=[2, 16], metavar="D")
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=60)
     parser.add_argument("--runs", type=Path, metavar="DIR", help="keep the runs here")
     arguments = parser.parse_args()
     facts = machine("torch")
