@@ -37,7 +37,8 @@ def main() -> None:
                 state.beta_picker(shown=page.url_path != TRAIN.address)
                 st.caption(f"Computing on {caching.compute_device()}")
                 history.keep_tidy()
-            page.run()
+            with guards.errors_said():
+                page.run()
     finally:
         garbage.collect()
         ahead.import_libraries()

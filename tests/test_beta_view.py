@@ -89,7 +89,7 @@ def test_a_model_of_one_beta_is_a_point_with_its_line():
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_where_training_leads_depends_on_its_objective(objective):
-    one = seen(4.0, POINT, objective=objective)
+    one = seen(4.0, POINT, objective=objective, **{"importance_samples": 5} if objective == "iwae" else {})
     assert ("training leads to the lower left" in point_sentence(one)) == (objective == "beta-vae")
     assert (objective_words(one) == "What training brings down.") == (objective == "beta-vae")
 

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import pickle
 from pathlib import Path
@@ -19,6 +20,8 @@ from vae_core.checkpoint import BetaSnapshot, Checkpoint, LatentSnapshot, load, 
 from vae_core.errors import UserError
 from vae_core.evaluate import snapshot
 from vae_core.files import read_json, write_json, write_whole
+from vae_core.model import ModelConfig
+from vae_core.train import TrainConfig
 
 _hostile = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -62,7 +65,9 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path, arch: str, likelihood: 
     """Weights, buffers, snapshot, record, and what the model computes: bit for bit."""
     model = build(shape=shape, arch=arch, likelihood=likelihood, latent_dim=3, sigma=0.2).eval()
     taken = snapshot(model, blobs(shape=shape).test, 15)
-    record = {"name": "β-VAE", "test": {"elbo": -1.5}, "class_names": ["a", "b"]}
+    train = TrainConfig("blobs", objective="beta-tcvae", beta=4.0).to_dict()
+    record = {"name": "β-VAE", "train": train, "beta": 3.0, "epoch": 7, "step": 9, "test": {"elbo": -1.5}}
+    record |= {"class_names": ["a", "b"], "factor_names": []}
     save(tmp_path / "a.safetensors", Checkpoint(model, record, taken))
     found = load(tmp_path / "a.safetensors")
     assert found.record == record
@@ -180,6 +185,46 @@ def test_lying_headers_are_refused(saved: Path, tmp_path: Path, change: dict) ->
     _refused(_rewritten(tmp_path / "lie.safetensors", header, tensors), "header")
 
 
+@pytest.mark.parametrize(
+    "record",
+    [
+        7,
+        ["train"],
+        {"train": ["x"]},
+        {"train": {"dataset": 3}},
+        {"train": {"objective": ["iwae"]}},
+        {"train": {"surprise": 1}},
+        {"train": {"beta": "1"}},
+        {"beta": "1"},
+        {"beta": math.nan},
+        {"beta": None},
+        {"epoch": "3"},
+        {"step": -1},
+        {"class_names": None},
+        {"class_names": [1]},
+        {"factor_names": 5},
+    ],
+    ids=str,
+)
+def test_records_of_no_training_are_refused(saved: Path, tmp_path: Path, record: object) -> None:
+    tensors, header = _parts(saved)
+    path = _rewritten(tmp_path / "record.safetensors", header | {"record": record}, tensors)
+    _refused(path, "how its model was trained")
+    with pytest.raises(UserError, match=r"record\.safetensors"):
+        read_header(path)
+
+
+def test_a_record_is_made_whole(saved: Path, tmp_path: Path) -> None:
+    tensors, header = _parts(saved)
+    path = _rewritten(tmp_path / "a.safetensors", header | {"record": {"class_names": ["one"]}}, tensors)
+    record = load(path).record
+    assert record["train"] == TrainConfig("").to_dict()
+    assert (record["beta"], record["epoch"], record["factor_names"]) == (1.0, 0, [])
+    assert record["class_names"] == ["one", "1"]
+    whole = ModelConfig.from_dict(header["model"]).to_dict()
+    assert read_header(path) == {"model": whole, "record": record | {"class_names": ["one"]}}
+
+
 @pytest.mark.parametrize("problem", ["missing", "extra", "shape", "nan", "type"])
 def test_other_weights_are_refused(saved: Path, tmp_path: Path, problem: str) -> None:
     tensors, header = _parts(saved)
@@ -208,6 +253,8 @@ def test_other_weights_are_refused(saved: Path, tmp_path: Path, problem: str) ->
         {"reconstruction": torch.zeros(20, 1)},
         {"labels": torch.zeros(20)},
         {"labels": torch.tensor(3)},
+        {"labels": torch.full((20,), -1)},
+        {"labels": torch.full((20,), 2**31)},
         {"factors": torch.zeros(20)},
         {"surprise": torch.zeros(20)},
     ],

@@ -364,6 +364,12 @@ def test_the_least_recently_used_caches_go_over_the_budget(
     assert len(list(cache.iterdir())) == 1  # the one in use is over the budget by itself, and stays
 
 
+def test_a_cache_that_somebody_else_removes_meanwhile_is_no_error(birds: Path, cache: Path) -> None:
+    cache.mkdir(parents=True, exist_ok=True)
+    (cache / "gone.safetensors").symlink_to(cache / "nowhere")
+    assert len(data.load(str(birds)).train)
+
+
 def test_a_full_disk_is_a_sentence(birds: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")

@@ -204,6 +204,8 @@ def test_a_selection_is_read():
         {"kind": "drop table"},
         {"kind": []},
         {"x": float("nan")},
+        {"x": -float("inf")},
+        {"x": 10**400},
         {"x": "1"},
         {"y": None},
     ],

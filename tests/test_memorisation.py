@@ -31,6 +31,16 @@ def test_a_copy_is_exactly_0_away():
     assert (distance[:, 1] > 0).all()
 
 
+def test_a_copy_is_found_among_many_that_are_bright_and_alike():
+    """|row|² is some 8·10⁸ here, which a float holds to 64."""
+    light = np.tile(np.random.default_rng(2).integers(250, 256, (1, 3 * 64 * 64), dtype=np.uint8), (1000, 1))
+    light[np.arange(1000), np.arange(1000)] -= 1
+    light = light.reshape(1000, 3, 64, 64)
+    index, distance = nearest_images(light, light[400:405], 1)
+    assert index[:, 0].tolist() == [400, 401, 402, 403, 404]
+    assert (distance == 0).all()
+
+
 def test_all_images_are_returned_where_more_are_asked_for():
     index, distance = nearest_images(IMAGES[:4], QUERY, 10)
     assert np.sort(index, 1).tolist() == [[0, 1, 2, 3]] * 7

@@ -370,6 +370,22 @@ def test_the_pause_after_an_epoch_gives_way_to_what_was_asked_for_since() -> Non
         assert run.control()["command"] == then
 
 
+@pytest.mark.parametrize("in_turn", [False, True])
+def test_a_trainer_that_cannot_be_started_is_a_sentence_and_the_run_rests(
+    monkeypatch: pytest.MonkeyPatch, in_turn: bool
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    run = create(_config())
+    with monkeypatch.context() as patch:
+        patch.setattr(runs.subprocess, "Popen", full)
+        with pytest.raises(UserError, match=r"No trainer can be started: Cannot allocate memory\."):
+            launch(run, in_turn=in_turn)
+    assert run.state()["status"] == "stopped"
+    run.delete()
+
+
 def test_a_launched_trainer_finds_data_that_was_named_from_another_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -112,16 +112,14 @@ def curve_of(entry: Entry) -> Curve | None:
 
     Raises UserError where the checkpoint cannot be read.
     """
-    record = caching.read_header(entry.path)["record"]
-    beta = record.get("beta", record.get("train", {}).get("beta", 1.0))
-    return _curve(str(entry.path), caching.modified(entry.path), float(beta))
+    return _curve(str(entry.path), caching.modified(entry.path), caching.read_header(entry.path)["record"]["beta"])
 
 
 def is_ranged(entry: Entry) -> bool:
     """Whether the model serves a range of β."""
     try:
-        return bool(caching.read_header(entry.path)["model"].get("beta_range"))
-    except (UserError, KeyError, AttributeError):
+        return bool(caching.read_header(entry.path)["model"]["beta_range"])
+    except UserError:
         return False
 
 
@@ -145,7 +143,7 @@ def _comparable(entry: Entry) -> tuple | None:
     try:
         header = caching.read_header(entry.path)
         return _shared(header["model"], header["record"]["train"])
-    except (UserError, KeyError, TypeError):
+    except UserError:
         return None
 
 
@@ -439,7 +437,7 @@ def objective_words(seen: Seen) -> str:
 
 
 def _objective(seen: Seen) -> str:
-    return seen.checkpoint.record.get("train", {}).get("objective", "beta-vae")
+    return seen.checkpoint.record["train"].get("objective", "beta-vae")
 
 
 def likelihood_words(seen: Seen) -> str:

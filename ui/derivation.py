@@ -389,7 +389,7 @@ def _reparameterised(d: Derivation) -> Step:
 
 def _loss(d: Derivation, checkpoint: Checkpoint, split: RateSplit | None) -> Step:
     reconstruction, beta = -d.fit, _beta(checkpoint)
-    config, train = checkpoint.model.config, checkpoint.record.get("train", {})
+    config, train = checkpoint.model.config, checkpoint.record["train"]
     if (objective := train.get("objective")) == "beta-tcvae":
         trained = _tcvae(d, beta, split)
     elif objective == "iwae":
@@ -466,8 +466,8 @@ def _iwae(d: Derivation, samples: int) -> Line:
 
 def _beta(checkpoint: Checkpoint) -> float:
     """The β that the model was trained at, or for a model of a range, the one it answers for."""
-    model, record = checkpoint.model, checkpoint.record
-    return model.beta if model.config.beta_range else record.get("beta", model.beta)
+    model = checkpoint.model
+    return model.beta if model.config.beta_range else checkpoint.record["beta"]
 
 
 def _bernoulli(d: Derivation) -> Line:

@@ -51,8 +51,8 @@ class Point:
 def has_factors(entry: Entry) -> bool:
     """Whether the model's pictures were made from factors that are known."""
     try:
-        return bool(caching.read_header(entry.path)["record"].get("factor_names"))
-    except (UserError, KeyError, AttributeError):
+        return bool(caching.read_header(entry.path)["record"]["factor_names"])
+    except UserError:
         return False
 
 
@@ -98,13 +98,12 @@ def _scored(
     beside: dict[str, Entry],
     draw: Callable[[dict[Hashable, Disentanglement]], object],
 ) -> dict[Hashable, Disentanglement]:
-    """Draw with `draw` the scores at each of `betas`, by β, the nearest first, and of the models `beside`, by title, as
+    """Draw with `draw` the scores at each of `betas`, by β, in this order, then of the models `beside`, by title, as
     they come. Returns those that have come."""
     of = str(seen.entry.path), caching.modified(seen.entry.path)
     others = {title: (str(other.path), caching.modified(other.path)) for title, other in beside.items()}
-    nearest_first = sorted(betas, key=lambda beta: abs(np.log(beta / seen.beta)))
     return stepwise(
-        {beta: lambda tell, beta=beta: _scores(*of, beta, seen.checkpoint, tell) for beta in nearest_first}
+        {beta: lambda tell, beta=beta: _scores(*of, beta, seen.checkpoint, tell) for beta in betas}
         | {title: lambda tell, other=other: _scores_of(*other, tell) for title, other in others.items()},
         draw,
         of=(*of, *others.items()),
@@ -171,8 +170,7 @@ def _side_by_side(seen: Seen) -> None:
 def _scores_of(path: str, modified: int, _tell: Tell) -> Disentanglement:
     """The scores of a model of one β, from its checkpoint."""
     checkpoint = checkpoints.load(Path(path))
-    beta = checkpoint.record.get("beta", checkpoint.record["train"]["beta"])
-    return _scores(path, modified, float(beta), checkpoint, _tell)
+    return _scores(path, modified, checkpoint.record["beta"], checkpoint, _tell)
 
 
 def scores_bars(scores: dict[str, Disentanglement]) -> go.Figure:
@@ -207,12 +205,13 @@ def _against_beta(seen: Seen) -> dict[float, Disentanglement]:
     """The scores against β, and the matrix at the nearest β that is scored. Returns the scores once all are there."""
     checkpoint, beside = seen.checkpoint, _beside(seen)
     betas = [float(beta) for beta in _grid(checkpoint.model.config.beta_range)]
+    nearest_first = sorted(betas, key=lambda beta: abs(np.log(beta / seen.beta)))
 
     def draw(found: dict[Hashable, Disentanglement]) -> None:
         charts, matrix = st.columns(2, gap="medium")
         shown = [beta for beta in betas if beta in found]
         if shown:
-            nearest = min(shown, key=lambda beta: abs(np.log(beta / seen.beta)))
+            nearest = next(beta for beta in nearest_first if beta in found)
             with matrix:
                 st.markdown(f"At β = {nearest:.3g}, the nearest of those that are scored:")
                 _numbers(found[nearest], checkpoint)
@@ -226,7 +225,7 @@ def _against_beta(seen: Seen) -> dict[float, Disentanglement]:
                 f"{seen.entry.id}-disentanglement.csv",
             )
 
-    found = _scored(seen, betas, beside, draw)
+    found = _scored(seen, nearest_first, beside, draw)
     st.caption(
         f"Posterior means of {SAMPLES:,} sprites, training images among them: the scores ask for all combinations of "
         "factors. A square looks the same after a quarter turn, so no model can know its rotation. Models of one β, "
@@ -262,7 +261,7 @@ def _points(beside: dict[str, Entry], found: dict[Hashable, Disentanglement]) ->
     for title, other in beside.items():
         objective = caching.read_header(other.path)["record"]["train"].get("objective", "beta-vae")
         curve = curve_of(other)
-        if title in found and objective in _SYMBOLS and curve is not None:
+        if title in found and objective in _SYMBOLS and curve is not None and curve.betas[0]:
             points.append(Point(title, objective, curve, found[title]))
     return points
 

@@ -6,7 +6,7 @@ from typing import Any
 import streamlit as st
 
 from ui import run_watch, visitor
-from ui.guards import errors_said
+from ui.guards import say_errors
 from ui.train_form import PRESETS
 from vae_core import data, hosted
 from vae_core.model import ModelConfig
@@ -61,7 +61,7 @@ def finished(configs: list[RunConfig]) -> list[Run] | None:
 def make(configs: list[RunConfig]) -> None:
     """Offers to train them, or shows how far they are; the page is drawn anew when that changes."""
     live = _in_progress(configs)
-    st.fragment(_progress, run_every=_REFRESH_SECONDS if live else None)(configs, live)
+    st.fragment(say_errors(_progress), run_every=_REFRESH_SECONDS if live else None)(configs, live)
 
 
 def _in_progress(configs: list[RunConfig]) -> bool:
@@ -75,12 +75,12 @@ def _progress(configs: list[RunConfig], live: bool) -> None:
     for run, config in zip(found, configs, strict=True):
         _line(run, config)
     if live:
-        if any(hosted.owns(run, visitor.token()) for run in found):
-            st.button("Stop", key="collapse_stop", icon=":material/stop:", on_click=_stop, args=(found,))
+        own = [run for run in found if hosted.owns(run, visitor.token())]
+        if own and st.button("Stop", key="collapse_stop", icon=":material/stop:"):
+            _stop(own)
     elif st.button("Make them", key="collapse_make", icon=":material/play_arrow:", type="primary"):
-        with errors_said():
-            run_watch.start_sweep(configs)
-            st.rerun()
+        run_watch.start_sweep(configs)
+        st.rerun()
 
 
 def _line(run: Run, config: RunConfig) -> None:
@@ -98,5 +98,5 @@ def _line(run: Run, config: RunConfig) -> None:
 
 def _stop(found: list[Run]) -> None:
     for run in found:
-        if run.state()["status"] in LIVE and hosted.owns(run, visitor.token()):
+        if run.state()["status"] in LIVE:
             run.stop()

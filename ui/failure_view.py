@@ -138,8 +138,7 @@ def one(entry: Entry, checkpoint: Checkpoint) -> Shown:
     """A model of one β."""
     rows = vars(checkpoint.snapshot)
     first = {name: row if row is None else row[: rate_distortion.IMAGES] for name, row in rows.items()}
-    record = checkpoint.record
-    return _shown(entry, checkpoint, LatentSnapshot(**first), float(record.get("beta", record["train"]["beta"])))
+    return _shown(entry, checkpoint, LatentSnapshot(**first), checkpoint.record["beta"])
 
 
 def _shown(entry: Entry, checkpoint: Checkpoint, snapshot: LatentSnapshot, beta: float) -> Shown:
@@ -275,7 +274,7 @@ def _colour(shown: Shown) -> ByClass:
     labels = shown.codes.labels
     if labels is None:
         return ByClass(np.zeros(len(shown.codes), np.int64), ["test images"], [theme.class_colour(0)])
-    names = tuple(shown.checkpoint.record.get("class_names") or map(str, range(int(labels.max()) + 1)))
+    names = tuple(shown.checkpoint.record["class_names"])
     return ByClass(labels, names, [theme.class_colour(label) for label in range(len(names))])
 
 

@@ -64,11 +64,8 @@ def _trained_on(seen: Seen) -> int | None:
     """How many images the model was trained on, where they are more than those of its codes; to the last whole batch
     where the data set is not at hand, None where its record does not tell."""
     record = seen.checkpoint.record
-    try:
-        images = caching.train_images(record["train"], seen.image_shape)
-        whole_batches = round(record["step"] * record["train"]["batch_size"] / record["epoch"])
-    except (KeyError, TypeError, ZeroDivisionError):
-        return None
+    images = caching.train_images(record["train"], seen.image_shape)
+    whole_batches = round(record["step"] * record["train"]["batch_size"] / max(1, record["epoch"]))
     count = whole_batches if images is None else len(images)
     return count if count > seen.curve.images else None
 

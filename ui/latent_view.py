@@ -127,11 +127,7 @@ def codes(entry: state.Entry, checkpoint: Checkpoint, *, whole: bool) -> Codes:
 @st.cache_resource(max_entries=6, show_spinner="Encoding the test images …")
 @turns.in_turn
 def _codes(key: str, _checkpoint: Checkpoint, whole: bool) -> Codes:
-    record = _checkpoint.record
     snapshot = _encode(_checkpoint) if whole else _checkpoint.snapshot
-    names = tuple(record.get("class_names") or ())
-    if snapshot.labels is not None:
-        names += tuple(str(label) for label in range(len(names), int(snapshot.labels.max()) + 1))
     return Codes(
         key=key,
         mu=snapshot.mu,
@@ -140,8 +136,8 @@ def _codes(key: str, _checkpoint: Checkpoint, whole: bool) -> Codes:
         reconstruction=snapshot.reconstruction,
         labels=snapshot.labels,
         factors=snapshot.factors,
-        class_names=names,
-        factor_names=tuple(record.get("factor_names") or ()),
+        class_names=tuple(_checkpoint.record["class_names"]),
+        factor_names=tuple(_checkpoint.record["factor_names"]),
     )
 
 

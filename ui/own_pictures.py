@@ -147,7 +147,7 @@ def suggest(picture: OwnPicture, checkpoint: Checkpoint) -> Preparation:
     _, height, width = checkpoint.model.config.image_shape
     fits, ink = picture.image.size == (width, height), pictures.ink_share(picture.image)
     invert = (fits or picture.drawn or ink is not None) and pictures.suggest_invert(picture.image, _sample(checkpoint))
-    centred = checkpoint.record.get("train", {}).get("dataset") in _CENTRED
+    centred = checkpoint.record["train"]["dataset"] in _CENTRED
     sign = picture.drawn or (ink is not None and ink < _MOST_INK)
     return Preparation(invert, centred and sign and not fits)
 

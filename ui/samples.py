@@ -21,7 +21,7 @@ _RARE = 0.01
 
 def training_images(checkpoint: Checkpoint) -> np.ndarray | None:
     """The images (N, C, H, W) uint8 that the model was trained on, or None where the data set is not at hand."""
-    return caching.train_images(checkpoint.record.get("train", {}), checkpoint.model.config.image_shape)
+    return caching.train_images(checkpoint.record["train"], checkpoint.model.config.image_shape)
 
 
 def memorised(checkpoint: Checkpoint, picture: np.ndarray) -> None:

@@ -26,7 +26,7 @@ def encoding(entry: Entry, checkpoint: Checkpoint) -> Callable[[Tell], Codes] | 
     """A step for `stepwise`: the codes of all images that the model was trained on, at its β, in 16 bits; kept for all
     visitors. None where these images are not at hand, or too many."""
     model = checkpoint.model
-    images = caching.train_images(checkpoint.record.get("train", {}), model.config.image_shape)
+    images = caching.train_images(checkpoint.record["train"], model.config.image_shape)
     if images is None or math.prod(images.shape) > _MOST_PIXELS:
         return None
     of = str(entry.path), caching.modified(entry.path), model.beta

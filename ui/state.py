@@ -93,9 +93,9 @@ def title(entry: Entry) -> str:
     """What `name` calls the model."""
     try:
         header = caching.read_header(entry.path)
-        return name(header["model"], header["record"]["train"], header["record"].get("beta"), entry.run)
-    except (UserError, KeyError, TypeError):
+    except UserError:
         return f"{entry.id} (cannot be read)"
+    return name(header["model"], header["record"]["train"], header["record"]["beta"], entry.run)
 
 
 def name(model: dict[str, Any], train: dict[str, Any], beta_now: float | None = None, run: str | None = None) -> str:
@@ -135,7 +135,7 @@ def with_latent_dim(latent_dim: int) -> list[Entry]:
     def dimensions(entry: Entry) -> int | None:
         try:
             return caching.read_header(entry.path)["model"]["latent_dim"]
-        except (UserError, KeyError, TypeError):
+        except UserError:
             return None
 
     return [entry for entry in entries().values() if dimensions(entry) == latent_dim]
@@ -273,7 +273,7 @@ def _answering(path: str, modified: int, beta: float, _checkpoint: Checkpoint) -
 
 def held_out(checkpoint: Checkpoint) -> np.ndarray | None:
     """The test images (N, C, H, W) uint8 of the model's data set, or None where it is not at hand."""
-    return caching.test_images(checkpoint.record.get("train", {}), checkpoint.model.config.image_shape)
+    return caching.test_images(checkpoint.record["train"], checkpoint.model.config.image_shape)
 
 
 def pictures(checkpoint: Checkpoint, index: np.ndarray) -> tuple[np.ndarray, bool]:
@@ -292,9 +292,9 @@ def pictures(checkpoint: Checkpoint, index: np.ndarray) -> tuple[np.ndarray, boo
 
 def picture_name(checkpoint: Checkpoint, index: int) -> str:
     """What to call held-out picture `index`: 'test image 3, a “7”'; says so where it is decoded."""
-    labels, names = checkpoint.snapshot.labels, checkpoint.record.get("class_names") or ()
+    labels, names = checkpoint.snapshot.labels, checkpoint.record["class_names"]
     text = f"test image {index}" if held_out(checkpoint) is not None else f"test image {index}, decoded"
-    return text if labels is None or not names else f"{text}, “{names[labels[index]]}”"
+    return text if labels is None else f"{text}, “{names[labels[index]]}”"
 
 
 def snapshot_elbo(snapshot: LatentSnapshot) -> np.ndarray:

@@ -46,7 +46,7 @@ def train_button(seen: Seen) -> None:
 
 
 def _trainable(seen: Seen) -> bool:
-    return data.available(seen.checkpoint.record.get("train", {}).get("dataset", ""))
+    return data.available(seen.checkpoint.record["train"]["dataset"])
 
 
 @st.fragment
@@ -55,7 +55,7 @@ def sweep_form(seen: Seen) -> None:
     if not _trainable(seen):
         st.caption("The data set is not at hand, so no model can be trained on it here.")
         return
-    limits, epochs = hosted.limits(), int(seen.checkpoint.record["train"]["epochs"])
+    limits, epochs = hosted.limits(), seen.checkpoint.record["train"]["epochs"]
     st.markdown("Models of one β each, otherwise made as the selected one. They train one after the other.")
     left, middle, right = st.columns([3, 1, 1], vertical_alignment="bottom")
     betas = left.multiselect(

@@ -29,6 +29,7 @@ __all__ = [
 
 _FORMAT = "vae-laboratory/1"
 MAX_BYTES = 512 * 2**20
+_MOST_CLASSES = 65_536
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,52 @@ class BetaSnapshot:
 @dataclass(frozen=True)
 class Checkpoint:
     """A model in evaluation mode, the JSON record of how it was trained, its latent snapshot, and, where it was
-    trained for a range of β to the end, that of several β."""
+    trained for a range of β to the end, that of several β.
+
+    The record always has "train" (the values of a TrainConfig), "beta", "epoch", "step", "class_names", one for each
+    label of the snapshot, and "factor_names". Raises TypeError, ValueError or UserError where what is given is no such
+    record.
+    """
 
     model: VAE
     record: dict[str, Any] = field(default_factory=dict)
     snapshot: LatentSnapshot | None = None
     betas: BetaSnapshot | None = None
+
+    def __post_init__(self) -> None:
+        record = _whole(self.record)
+        _name_all(self.snapshot, record)
+        object.__setattr__(self, "record", record)
+
+
+def _whole(record: dict[str, Any]) -> dict[str, Any]:
+    from vae_core.train import TrainConfig, check_range  # which imports this module
+
+    record = {"train": {}, "epoch": 0, "step": 0, "class_names": [], "factor_names": []} | record
+    train = TrainConfig(**{"dataset": ""} | record["train"])
+    record |= {"train": train.to_dict(), "beta": record.get("beta", train.beta)}
+    check_range("β", record["beta"], 0.0, 1000.0)
+    for key in ("epoch", "step"):
+        check_range(key, record[key], 0, 2**53)
+    for key in ("class_names", "factor_names"):
+        record[key] = [*record[key]]
+    if not all(isinstance(name, str) for name in (train.dataset, *record["class_names"], *record["factor_names"])):
+        raise TypeError(record)
+    return record
+
+
+def _name_all(snapshot: LatentSnapshot | None, record: dict[str, Any]) -> None:
+    """Give every label a name, its number where it has no other.
+
+    Raises ValueError where there are not as many factors as names of them.
+    """
+    if snapshot is None:
+        return
+    classes, factors = record["class_names"], record["factor_names"]
+    if factors and (snapshot.factors is None or snapshot.factors.shape[1] != len(factors)):
+        raise ValueError("other factors")
+    if snapshot.labels is not None:
+        classes += map(str, range(len(classes), int(snapshot.labels.max()) + 1))
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor], header: dict[str, Any]) -> None:
@@ -129,9 +170,10 @@ def _header(file: Any, path: Path) -> dict[str, Any]:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """The header alone, {"model": {...}, "record": {...}, ...}, without reading the weights."""
+    """The header alone, {"model": {...}, "record": {...}}, both whole, without reading the weights."""
     with _open(path) as file:
-        return _header(file, path)
+        header = _header(file, path)
+    return {"model": _config(header, path).to_dict(), "record": _record(header, path)}
 
 
 def read_tensors(path: Path, most: int = MAX_BYTES) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -165,20 +207,39 @@ def load(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
     Raises UserError for a missing, truncated, foreign or hostile file; nothing in the file is executed.
     """
     tensors, header = read_tensors(path)
-    name = Path(path).name
-    model = _build(header, tensors, name)
-    record = header.get("record")
+    model, record = _build(_config(header, path), tensors, path), _record(header, path)
     try:
         snapshot, betas = _snapshot(model, _rows(tensors, "snapshot")), _beta_snapshot(model, _rows(tensors, "betas"))
+        return Checkpoint(model.to(device).eval(), record, snapshot, betas)
     except (TypeError, ValueError) as error:
-        raise UserError(f"The latent snapshot in {name} is damaged. Download or train it again.") from error
-    return Checkpoint(model.to(device).eval(), record if isinstance(record, dict) else {}, snapshot, betas)
+        raise UserError(f"The latent snapshot in {Path(path).name} is damaged. Download or train it again.") from error
 
 
-def _build(header: dict[str, Any], tensors: dict[str, torch.Tensor], name: str) -> VAE:
+def _record(header: dict[str, Any], path: Path) -> dict[str, Any]:
+    try:
+        return _whole(header.get("record", {}))
+    except (TypeError, UserError) as error:
+        raise UserError(
+            f"{Path(path).name} does not say how its model was trained. Use a checkpoint that was trained here."
+        ) from error
+
+
+def _config(header: dict[str, Any], path: Path) -> ModelConfig:
+    try:
+        return ModelConfig.from_dict(header["model"])
+    except (KeyError, TypeError, ValueError, UserError) as error:
+        raise _another_model(path) from error
+
+
+def _another_model(path: Path) -> UserError:
+    return UserError(
+        f"{Path(path).name} does not hold the model that its header describes. Use a checkpoint that was trained here."
+    )
+
+
+def _build(config: ModelConfig, tensors: dict[str, torch.Tensor], path: Path) -> VAE:
     weights = {key.removeprefix("model."): value for key, value in tensors.items() if key.startswith("model.")}
     try:
-        config = ModelConfig.from_dict(header["model"])
         with torch.device("meta"):  # shapes are compared before any memory is asked for
             expected = {key: (value.shape, value.dtype) for key, value in VAE(config).state_dict().items()}
         if expected != {key: (value.shape, value.dtype) for key, value in weights.items()}:
@@ -187,10 +248,8 @@ def _build(header: dict[str, Any], tensors: dict[str, torch.Tensor], name: str) 
             raise ValueError("weights that are not finite")
         model = VAE(config)
         model.load_state_dict(weights)
-    except (KeyError, TypeError, ValueError, RuntimeError, UserError) as error:
-        raise UserError(
-            f"{name} does not hold the model that its header describes. Use a checkpoint that was trained here."
-        ) from error
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise _another_model(path) from error
     return model
 
 
@@ -219,6 +278,8 @@ def _snapshot(model: VAE, rows: dict[str, np.ndarray]) -> LatentSnapshot | None:
     for key, row in rows.items():
         if (row.dtype, row.ndim, len(row)) != (*_SNAPSHOT_ROWS[key], len(snapshot)) or not np.isfinite(row).all():
             raise ValueError(f"rows of {key} that do not match")
+    if snapshot.labels is not None and not 0 <= snapshot.labels.min() <= snapshot.labels.max() < _MOST_CLASSES:
+        raise ValueError("labels of no class")
     return snapshot
 
 

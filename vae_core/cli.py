@@ -793,8 +793,7 @@ def _codes(
 
     snapshot = checkpoint.snapshot
     if snapshot and args.dataset is None and (args.limit is None or 1 <= args.limit <= len(snapshot)):
-        names = checkpoint.record.get("class_names")
-        names = [str(name) for name in names] if isinstance(names, list) else []
+        names = checkpoint.record["class_names"]
         return (
             snapshot.mu[: args.limit],
             snapshot.labels if snapshot.labels is None else snapshot.labels[: args.limit],

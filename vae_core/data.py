@@ -128,6 +128,8 @@ def title(name: str) -> str:
         return _TITLES[name]
     if _UPLOAD.fullmatch(name):
         return "Uploaded pictures"
+    if not name:
+        return "Unknown pictures"
     folder, size = _split_size(name)
     return f"{folder.name} ({size} px)"
 

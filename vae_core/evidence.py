@@ -209,7 +209,7 @@ class LatentPlane:
     """The latent line or square [−extent, extent]^d of a model (at its β, see `VAE.at`), decoded once on a lattice.
 
     It takes up to 130 MB; keep it for as long as the model is looked at. `progress` is called with the fraction done.
-    Raises UserError for a model of more than two latent dimensions.
+    Raises UserError for a model of more than two latent dimensions, and for one whose decoder gives infinite numbers.
     """
 
     def __init__(self, model: VAE, extent: float = _EXTENT, *, progress: Callable[[float], None] | None = None) -> None:
@@ -230,6 +230,8 @@ class LatentPlane:
                 if progress:
                     progress(done / len(pieces))
         self._slope, self._offset = (torch.cat(column) for column in zip(*parts, strict=True))
+        if not (self._slope.isfinite().all() and self._offset.isfinite().all()):
+            raise UserError("This model’s decoder gives numbers that are not finite. Choose another model.")
 
     @staticmethod
     def check(model: VAE) -> None:

@@ -286,8 +286,10 @@ def _sweep(cache: Path, made: Path) -> None:
         with suppress(Timeout), FileLock(work.with_suffix(".lock"), timeout=0):
             shutil.rmtree(work, ignore_errors=True)
             _remove(work.with_suffix(".lock"))
-    total = made.stat().st_size
-    found = [(path.stat().st_mtime, path.stat().st_size, path) for path in cache.glob("*.safetensors") if path != made]
+    total, found = made.stat().st_size, []
+    for path in set(cache.glob("*.safetensors")) - {made}:
+        with suppress(OSError):  # another process may just have removed it
+            found.append((path.stat().st_mtime, path.stat().st_size, path))
     for _, length, path in sorted(found, reverse=True):
         total += length
         if total > CACHE_BYTES:

@@ -82,7 +82,12 @@ class Curve:
         return d / r if r else math.nan
 
     def at(self, beta: float) -> "Curve":
-        """The curve's one point at `beta`, between two neighbours in proportion to log β; the ends outside."""
+        """The curve's one point at `beta`, between two neighbours in proportion to log β; the ends outside.
+
+        A curve of one point alone is that point.
+        """
+        if len(self.betas) == 1:
+            return self
         low, high, weight = _between(self.betas, beta)
         mixed = ((1 - weight) * row[low] + weight * row[high] for row in (self.distortion, self.kl))
         distortion, kl = (np.asarray(row)[None] for row in mixed)

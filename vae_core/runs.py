@@ -443,11 +443,19 @@ def launch(run: Run, *, in_turn: bool = False) -> None:
     """Train the run in a process of its own, from where it stands; it outlives the caller.
 
     With `in_turn`, and on a public demo always, the process first waits for its turn; see `vae_core.queue`. A run that
-    is live already stays as it is. Raises UserError where it was deleted.
+    is live already stays as it is. Raises UserError where it was deleted, or where no process can be started.
     """
     queued = in_turn or hosted.active()
     if not run.begin("queued" if queued else "starting"):
         return
+    try:
+        _launch(run, queued)
+    except OSError as error:
+        run.write_state(status="stopped")
+        raise UserError(f"No trainer can be started: {error.strerror}. Try again in a while.") from error
+
+
+def _launch(run: Run, queued: bool) -> None:
     environment = os.environ | {"VAE_RUNS": str(runs_folder().resolve()), "VAE_DATA": str(data_folder().resolve())}
     if queued:
         process = _start_in_turn(run, environment)

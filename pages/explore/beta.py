@@ -7,7 +7,7 @@ import streamlit as st
 from ui import beta_view, disentanglement_view, holes_view, information_view, layout, state, sweep
 from ui.components.beta_strip import beta_strip
 from ui.components.film_strip import film_strip_index
-from ui.guards import errors_said, say_errors
+from ui.guards import say_errors
 from vae_core import rate_distortion
 from vae_core.evaluate import ACTIVE_VARIANCE
 
@@ -56,7 +56,7 @@ def one_beta_section(entry, checkpoint):
         for key in same or ranged:
             st.button(f"Open {state.title(ranged[key])}", key=f"beta_open_{key}", on_click=state.choose, args=(key,))
         sweep.train_button(seen)
-    objective = checkpoint.record.get("train", {}).get("objective")
+    objective = checkpoint.record["train"].get("objective")
     if objective == "iwae":
         st.caption(
             "It is an IWAE: it maximises the importance-weighted bound, not the ELBO, so D + R may lie above that of "
@@ -202,6 +202,5 @@ layout.head(
     "β is the price of a nat of code. Move it, and watch what is bought.",
 )
 entry, checkpoint = state.selected()
-with errors_said():
-    (strip_section if checkpoint.model.config.beta_range else one_beta_section)(entry, checkpoint)
-    below()
+(strip_section if checkpoint.model.config.beta_range else one_beta_section)(entry, checkpoint)
+below()

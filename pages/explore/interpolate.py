@@ -235,26 +235,25 @@ layout.head(
 )
 entry, checkpoint = state.selected()
 defaults = [f"test:{number % len(checkpoint.snapshot)}" for number in range(4)]
-with errors_said():
-    left, right, way = st.columns([5, 5, 4], vertical_alignment="center")
-    with left:
-        a = endpoint("a", entry, checkpoint, defaults[0])
-    with right:
-        b = endpoint("b", entry, checkpoint, defaults[1])
-    with way.container(horizontal=True, vertical_alignment="bottom"):
-        method = st.segmented_control(
-            "Way",
-            latent.METHODS,
-            default="spherical",
-            required=True,
-            format_func=str.capitalize,
-            key="interpolate_way",
-            **state.KEPT,
-            help=about_ways(checkpoint.model.config.latent_dim),
-        )
-        st.button("", icon=":material/swap_horiz:", help="Swap A and B.", key="interpolate_swap", on_click=swap)
-    path, corners, traversals = (st.container() for _ in range(3))
-    with path:
-        walk(entry, checkpoint, a, b, method, traversals)
-    with corners:
-        corners_section(entry, checkpoint, a, b, method, defaults)
+left, right, way = st.columns([5, 5, 4], vertical_alignment="center")
+with left:
+    a = endpoint("a", entry, checkpoint, defaults[0])
+with right:
+    b = endpoint("b", entry, checkpoint, defaults[1])
+with way.container(horizontal=True, vertical_alignment="bottom"):
+    method = st.segmented_control(
+        "Way",
+        latent.METHODS,
+        default="spherical",
+        required=True,
+        format_func=str.capitalize,
+        key="interpolate_way",
+        **state.KEPT,
+        help=about_ways(checkpoint.model.config.latent_dim),
+    )
+    st.button("", icon=":material/swap_horiz:", help="Swap A and B.", key="interpolate_swap", on_click=swap)
+path, corners, traversals = (st.container() for _ in range(3))
+with path:
+    walk(entry, checkpoint, a, b, method, traversals)
+with corners:
+    corners_section(entry, checkpoint, a, b, method, defaults)

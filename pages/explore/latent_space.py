@@ -3,7 +3,6 @@
 import streamlit as st
 
 from ui import latent_panels, latent_view, layout, state
-from ui.guards import errors_said
 
 entry, checkpoint = state.selected()
 layout.head(
@@ -12,7 +11,6 @@ layout.head(
 )
 images = state.held_out(checkpoint)
 most = 0 if images is None else min(len(images), latent_view.MOST_POINTS)
-with errors_said():
-    whole = most > len(checkpoint.snapshot) and st.toggle(f"All {most:,} test images", key="map_whole", **state.KEPT)
-    found = latent_view.codes(entry, checkpoint, whole=whole)
-    latent_panels.explorer(entry, checkpoint, found, latent_panels.settings(entry, found))
+whole = most > len(checkpoint.snapshot) and st.toggle(f"All {most:,} test images", key="map_whole", **state.KEPT)
+found = latent_view.codes(entry, checkpoint, whole=whole)
+latent_panels.explorer(entry, checkpoint, found, latent_panels.settings(entry, found))

@@ -119,7 +119,7 @@ for column in landing_column:
         st.subheader("Where it lands", anchor=False)
         st.markdown("q(z|x), to 1 and 2 σ, over the means of test images.")
         layout.chart(
-            reconstruction.landing(seen, snapshot, checkpoint.record.get("class_names") or ()),
+            reconstruction.landing(seen, snapshot, checkpoint.record["class_names"]),
             "q(z|x) over the means of test images",
             key="reconstruct_landing",
         )

@@ -4,7 +4,6 @@ import numpy as np
 import streamlit as st
 
 from ui import amortised_view, layout, state, understand
-from ui.guards import errors_said
 from vae_core import imaging
 
 ROW = 4  # pictures side by side: fits a phone at whole multiples
@@ -73,24 +72,23 @@ def results(found, names):
         layout.download("Table as CSV", table.to_csv(index=False), f"{entry.id}-gaps.csv")
 
 
-with errors_said():
-    index, images, asked = chosen_images()
-    found = amortised_view.compared(entry, checkpoint, images)
-    if found is None and asked:
-        live = st.empty()
+index, images, asked = chosen_images()
+found = amortised_view.compared(entry, checkpoint, images)
+if found is None and asked:
+    live = st.empty()
 
-        def draw(seconds, course):
-            with live:
-                layout.chart(amortised_view.quality(seconds, course), QUALITY)
+    def draw(seconds, course):
+        with live:
+            layout.chart(amortised_view.quality(seconds, course), QUALITY)
 
-        found = amortised_view.compare(entry, checkpoint, images, draw)
-        live.empty()
-    if found is None:
-        st.info(
-            "Start from the encoder’s q, and where a draw of the prior is likelier, from there as well; climb each "
-            "image’s ELBO by gradient, by itself: first with independent dimensions, then with a full covariance. It "
-            "takes some seconds.",
-            icon=":material/hiking:",
-        )
-    else:
-        results(found, [str(i) for i in index])
+    found = amortised_view.compare(entry, checkpoint, images, draw)
+    live.empty()
+if found is None:
+    st.info(
+        "Start from the encoder’s q, and where a draw of the prior is likelier, from there as well; climb each "
+        "image’s ELBO by gradient, by itself: first with independent dimensions, then with a full covariance. It "
+        "takes some seconds.",
+        icon=":material/hiking:",
+    )
+else:
+    results(found, [str(i) for i in index])

@@ -5,7 +5,6 @@ import streamlit as st
 from ui import elbo_lab_view, layout, picture_source, posterior_line, state, understand
 from ui.components.picture_grid import picture_grid
 from ui.components.posterior_pad import posterior_pad
-from vae_core.errors import UserError
 
 PARTS = ("Around the posterior", "Whole plane")
 
@@ -119,11 +118,7 @@ if images is None:
     st.caption("The data set is not at hand, so its pictures cannot be looked through.")
     st.stop()
 asked = st.button(f"Look through {elbo_lab_view.LOOKED_THROUGH} test images", icon=":material/search:")
-try:
-    found = elbo_lab_view.worst(entry, checkpoint, images, compute=asked)
-except UserError as error:
-    st.error(str(error))
-    st.stop()
+found = elbo_lab_view.worst(entry, checkpoint, images, compute=asked)
 if found is not None:
     order, gaps = found
     picked = picture_grid(

@@ -9,7 +9,7 @@ from ui.components.latent_map import latent_map, read_selection, send_atlas
 from ui.components.picture_grid import picture_grid, picture_grid_index
 from ui.decoded import decoded
 from ui.endpoints import spec_of
-from ui.guards import errors_said, say_errors
+from ui.guards import say_errors
 from vae_core import data, export, failures, latent
 from vae_core.errors import UserError
 from vae_core.evaluate import ACTIVE_VARIANCE
@@ -30,15 +30,15 @@ SIDE = 56  # screen pixels for a picture
 
 def sources(checkpoint):
     """Where three models can come from, the default first: what each is, in a sentence."""
-    model, train = checkpoint.model.config, checkpoint.record.get("train", {})
+    model, train = checkpoint.model.config, checkpoint.record["train"]
     found = {}
     if model.beta_range:
         found[RANGE] = (
             "The two ends of the selected model’s range of β, and between them the β that is chosen beside the page."
         )
-    if data.available(train.get("dataset", "")):
+    if data.available(train["dataset"]):
         found[ALIKE] = f"Trained apart on {data.title(train['dataset'])}, with the network of the selected model."
-    if train.get("dataset") != "digits" or model.latent_dim != 2:
+    if train["dataset"] != "digits" or model.latent_dim != 2:
         found[DIGITS] = "Trained apart on digits of 8 pixels, with two latent dimensions: some seconds each."
     return found
 
@@ -306,32 +306,31 @@ layout.head(
     "Too high, and the code falls silent. See either failure beside β = 1.",
 )
 entry, checkpoint = state.selected()
-with errors_said():
-    found = sources(checkpoint)
-    source = (
-        next(iter(found))
-        if len(found) == 1
-        else st.segmented_control(
-            "The models",
-            list(found),
-            default=next(iter(found)),
-            required=True,
-            key="collapse_source",
-            **state.KEPT,
-        )
+found = sources(checkpoint)
+source = (
+    next(iter(found))
+    if len(found) == 1
+    else st.segmented_control(
+        "The models",
+        list(found),
+        default=next(iter(found)),
+        required=True,
+        key="collapse_source",
+        **state.KEPT,
     )
-    source = source if source in found else next(iter(found))
-    st.caption(found[source])
-    if source == RANGE:
-        shown = failure_view.at_several_betas(entry, checkpoint)
-        say_if_not_collapsed(shown[-1])
-    else:
-        shown = trained(checkpoint, source)
-        if not shown:
-            if others := failure_view.ranged():
-                st.markdown("Or, without training, one model at three β:")
-                ways(others)
-            if not checkpoint.model.config.beta_range and len(checkpoint.snapshot) > 1:
-                shown = [failure_view.one(entry, checkpoint)]
-    if shown:
-        side_by_side(failure_view.examined(shown))
+)
+source = source if source in found else next(iter(found))
+st.caption(found[source])
+if source == RANGE:
+    shown = failure_view.at_several_betas(entry, checkpoint)
+    say_if_not_collapsed(shown[-1])
+else:
+    shown = trained(checkpoint, source)
+    if not shown:
+        if others := failure_view.ranged():
+            st.markdown("Or, without training, one model at three β:")
+            ways(others)
+        if not checkpoint.model.config.beta_range and len(checkpoint.snapshot) > 1:
+            shown = [failure_view.one(entry, checkpoint)]
+if shown:
+    side_by_side(failure_view.examined(shown))

@@ -5,7 +5,6 @@ import streamlit as st
 
 from ui import gradient_view, layout, state, understand
 from ui.components.noise_map import noise_map
-from ui.guards import errors_said
 from vae_core.errors import UserError
 from vae_core.posterior import posterior
 
@@ -112,9 +111,8 @@ def training_part(subject, pair, names, mu, sigma):
     )
 
 
-with errors_said():
-    if checkpoint.model.config.latent_dim < 2:
-        raise UserError("This page drags two latent dimensions, and this model has one. Choose another model.")
-    seen = picture_part()
-    gradient_part(*seen)
-    training_part(*seen)
+if checkpoint.model.config.latent_dim < 2:
+    raise UserError("This page drags two latent dimensions, and this model has one. Choose another model.")
+seen = picture_part()
+gradient_part(*seen)
+training_part(*seen)

@@ -19,6 +19,7 @@ from vae_core.runs import RunConfig
 from vae_core.train import TrainConfig
 
 RANGED = "digits-beta"
+SECTIONS = "Curve", "Latent dimensions", "Information", "Aggregate posterior", "Disentanglement"
 
 
 def open_page(model: str = RANGED, page: str = "pages/explore/beta.py", **settings: str) -> AppTest:
@@ -130,10 +131,21 @@ def test_a_run_of_a_range_that_rests_before_its_end_has_its_page(monkeypatch, tm
     assert metric(ran(app), "β") == "4.64"
 
 
-def save_trained_so(path, **train) -> None:
-    found = checkpoint.load(next(one for one in CHECKPOINTS if one.stem == "digits-d2"))
+def save_trained_so(path, model="digits-d2", **train) -> None:
+    found = checkpoint.load(next(one for one in CHECKPOINTS if one.stem == model))
     record = found.record | {"beta": train.get("beta", 1.0), "train": found.record["train"] | train}
     checkpoint.save(path, Checkpoint(found.model, record, found.snapshot))
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+@pytest.mark.parametrize("model", ["digits-d2", "sprites"])
+def test_an_autoencoder_has_every_section(monkeypatch, tmp_path, model, section):
+    """β = 0 has no logarithm."""
+    monkeypatch.setattr(state, "SHIPPED", tmp_path)
+    save_trained_so(tmp_path / "none.safetensors", model, beta=0.0)
+    app = open_page("none", beta_section=section)
+    assert metric(app, "β") == "0"
+    assert number(app, "D + βR") == number(app, "Distortion D")
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,16 @@
 """What keeps a page whole: errors in fragments are said, and an address with settings that no widget survives opens."""
 
+import numpy as np
 import pytest
+import torch
 from streamlit.testing.v1 import AppTest
 
-from tests.pages.opening import ROOT
+from tests.pages.opening import ROOT, open_at
+from tests.toys import build
 from tests.waiting import PATIENCE
-from ui import layout
+from ui import layout, state
+from ui.ways import SECTIONS
+from vae_core.checkpoint import Checkpoint, LatentSnapshot, save
 
 UNUSABLE = [
     ("explore/beta", "beta_unit", ""),
@@ -83,6 +88,20 @@ def test_a_number_of_the_address_that_is_not_to_be_had_is_said(page, name, asked
 )
 def test_nothing_is_said_of_an_address_that_is_obeyed(page, query):
     assert not arrive(page, model="digits-beta", **query).toast
+
+
+@pytest.mark.parametrize("page", [way.path for ways in SECTIONS.values() for way in ways])
+def test_a_model_whose_numbers_run_away_is_a_sentence_on_every_page(monkeypatch, tmp_path, page):
+    """Weights that a float holds, but not what the decoder makes of them."""
+    model = build(latent_dim=2, widths=(8,)).eval()
+    with torch.no_grad():
+        model.decoder.head.weight.fill_(3e38)
+    monkeypatch.setattr(state, "SHIPPED", tmp_path)
+    monkeypatch.setenv("VAE_RUNS", str(tmp_path / "runs"))
+    codes = np.zeros((20, 2), np.float32)
+    record = {"train": {"dataset": "digits"}}
+    save(tmp_path / "wild.safetensors", Checkpoint(model, record, LatentSnapshot(codes, codes - 1, codes[:, 0].copy())))
+    open_at(page, model="wild")
 
 
 def test_what_back_leads_to_is_opened_though_its_widgets_are_there_already():

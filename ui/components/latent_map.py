@@ -38,6 +38,7 @@ __all__ = [
 _PAGE_SIDE = 4096  # pixels; larger textures and canvases fail on phones
 _THUMBNAIL_SIDE = 32
 _THUMBNAIL_QUALITY = 65
+_FARTHEST = 1e9  # from 0 that a place can be
 _FAR = 2  # widths of what a map shows; a mark beyond is pointed to
 _MOST_DROPPED_BYTES = 16 * 2**20  # it travels as one message
 
@@ -234,7 +235,7 @@ def read_selection(value: Any, *, id: str, view: str, count: int) -> Selection |
     kind, indices, place = value.get("kind"), value.get("indices"), (value.get("x"), value.get("y"))
     if not isinstance(indices, list) or not all(type(i) is int and 0 <= i < count for i in indices):
         return None
-    if not all(isinstance(v, int | float) and np.isfinite(v) for v in place):
+    if not all(isinstance(v, int | float) and abs(v) <= _FARTHEST for v in place):
         return None
     fits = {"point": len(indices) == 1, "lasso": len(indices) > 0, "place": not indices}
     if not isinstance(kind, str) or not fits.get(kind, False):

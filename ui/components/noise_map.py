@@ -1,6 +1,5 @@
 """z = μ + σ ⊙ ε in two dimensions: noise that stays, and a Gaussian that is dragged."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -76,6 +75,6 @@ def parse_dragged(reported: object, subject: str) -> Dragged | None:
     for values, low, high in ((mu, -_LARGEST_MU, _LARGEST_MU), (sigma, SMALLEST_SIGMA, _LARGEST_SIGMA)):
         if not isinstance(values, list) or len(values) != 2:
             return None
-        if not all(isinstance(v, int | float) and math.isfinite(v) and low <= v <= high for v in values):
+        if not all(isinstance(v, int | float) and low <= v <= high for v in values):
             return None
     return Dragged((float(mu[0]), float(mu[1])), (float(sigma[0]), float(sigma[1])))
