@@ -218,8 +218,8 @@ def test_what_the_browser_is_given_is_json_without_numbers_that_are_none():
 CONFIG = RunConfig(ModelConfig((1, 8, 8), latent_dim=16), TrainConfig(epochs=20))
 
 
-def findings(tmp_path, entries, **changes) -> str:
-    config = RunConfig(CONFIG.model, TrainConfig(**({"epochs": 20} | changes)))
+def findings(tmp_path, entries, model=CONFIG.model, **changes) -> str:
+    config = RunConfig(model, TrainConfig(**({"epochs": 20} | changes)))
     return " ".join(finding.text for finding in diagnose(config, curves_of(tmp_path, entries)))
 
 
@@ -316,7 +316,9 @@ def test_codes_far_outside_the_prior_are_told(tmp_path):
     text = findings(tmp_path, entries)
     assert "Codes spread wider than the prior" in text
     assert "7.4" in text
-    assert "Raise β above 1." in text
+    assert "Try a β above 1." in text
+    ranged = ModelConfig((1, 8, 8), 16, beta_range=(0.001, 0.01))
+    assert "Try a range of β that ends above 0.01." in findings(tmp_path, entries, model=ranged)
     for entry in entries:
         del entry["test"]["second_moment"]
     assert not findings(tmp_path, entries)

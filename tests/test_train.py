@@ -145,18 +145,23 @@ def test_the_learning_rate_falls_to_zero_at_the_end(beta_range: tuple[float, flo
     assert rates == pytest.approx(before + [0.02 * (1 - step / 30) / 0.3 for step in range(25, 31)])
 
 
+RESPONDING = {
+    "mlp": {"encoder.hidden.1", "decoder.hidden.1"},
+    "conv": {f"encoder.{layer}" for layer in ("stages.1", "squeeze", "hidden")}
+    | {f"decoder.{layer}" for layer in ("spread", "expand", "stages.0", "stages.1")},
+}
+
+
 @pytest.mark.usefixtures("every_step")
-@pytest.mark.parametrize("arch", ["mlp", "conv"])
+@pytest.mark.parametrize("arch", RESPONDING)
 @pytest.mark.parametrize("beta_range", [None, (0.01, 10.0)])
-def test_layers_that_respond_to_beta_learn_twice_as_fast_in_an_mlp(
-    arch: str, beta_range: tuple[float, float] | None
-) -> None:
+def test_layers_that_respond_to_beta_learn_twice_as_fast(arch: str, beta_range: tuple[float, float] | None) -> None:
     """The first step of Adam moves every weight that has a gradient by the learning rate."""
     trainer = _trainer(ModelConfig((1, 8, 8), 2, arch, widths=(16, 12), beta_range=beta_range), learning_rate=1e-3)
     before = {name: weight.clone() for name, weight in trainer.model.state_dict().items()}
     next(trainer.run())
     moved = {name: (weight - before[name]).abs().max().item() for name, weight in trainer.model.state_dict().items()}
-    faster = {f"{side}.hidden.1" for side in ("encoder", "decoder")} if arch == "mlp" and beta_range else set()
+    faster = RESPONDING[arch] if beta_range else set()
     for side in ("encoder", "decoder"):
         for name in moved:
             if name.startswith(side) and name.endswith(("weight", "bias")) and "change" not in name:

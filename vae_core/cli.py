@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -422,7 +422,12 @@ def _runs(_: argparse.Namespace) -> Result:
 
 
 def _describe(run: "Run") -> dict[str, Any]:
-    state, tests = run.state(), run.metrics().tests
+    from vae_core.checkpoint import read_header
+
+    state, tested = run.state(), {}
+    if run.checkpoint.exists():
+        with suppress(UserError):
+            tested = read_header(run.checkpoint)["record"].get("test") or {}
     try:
         train = run.config().train
         dataset, epochs = train.dataset, train.epochs
@@ -436,7 +441,7 @@ def _describe(run: "Run") -> dict[str, Any]:
         "epoch": state["epoch"],
         "epochs": epochs,
         "dataset": dataset,
-        "elbo": tests[-1]["test"]["elbo"] if tests else None,
+        "elbo": tested.get("elbo"),
     }
 
 

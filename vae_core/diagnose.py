@@ -44,6 +44,7 @@ def _rate(config: RunConfig, record: dict) -> Finding | None:
     weighed, iwae = train.objective == "beta-vae", train.objective == "iwae"
     ranged = config.model.beta_range
     smaller = f"a range of β that begins below {ranged[0]:g}" if ranged else f"a β below {beta:g}"
+    larger = f"a range of β that ends above {ranged[1]:g}" if ranged else f"a β above {beta:g}"
     free_bits = "free bits" if weighed else "β-VAE with free bits"
     warm_up = f"a KL warm-up of {max(5, train.epochs // 4)} epochs"
     if beta == 0 and weighed:
@@ -65,7 +66,7 @@ def _rate(config: RunConfig, record: dict) -> Finding | None:
             "warning",
             f"Codes spread wider than the prior, whose samples may fall between them: the mean of μ² + σ² is "
             f"{test['second_moment']:.1f} where the prior has 1. "
-            + (f"Raise β above {beta:g}." if weighed else "Try β-VAE, whose β draws them to the prior."),
+            f"Try {larger if weighed else 'β-VAE, whose β draws them to the prior'}.",
         )
     if d > 2 and active <= d / 2:
         return Finding(

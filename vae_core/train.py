@@ -37,7 +37,7 @@ _DEFAULT_OBJECTIVE = "beta-vae"
 _LATER = {"objective": _DEFAULT_OBJECTIVE, "importance_samples": 1, "bias_from_mean": False, "pictures": ""}
 _DECAY = 0.3  # the part of the training in which the learning rate falls
 _MEMORY, _MEMORY_OF_RANGES = 0.999, 0.99  # Adam's β₂; draws of β make gradients uneven, see bench/README.md
-_RESPONDING = 2.0  # how many times as fast an MLP's layers learn that respond to β, see bench/README.md
+_RESPONDING = 2.0  # how many times as fast layers learn that respond to β, see bench/README.md
 _DARKEST = 1e-3  # of the mean picture, where the output bias starts from it
 
 
@@ -47,7 +47,7 @@ class TrainConfig:
 
     objective is one of OBJECTIVES. beta weighs the KL (0 is the plain autoencoder; 1 for a model with a beta_range,
     which draws a β for each image it is shown), for 'beta-tcvae' its total correlation alone; learning_rate is Adam's
-    (that of an MLP's layers that respond to β is twice as high), which falls to zero over the last 30 % of the steps;
+    (that of layers that respond to β is twice as high), which falls to zero over the last 30 % of the steps;
     kl_warmup, in epochs, is that of beta; free_bits in nats a dimension; binarize draws every pixel from
     Bernoulli(grey value) anew each time it is shown; importance_samples is the number K of posterior samples for each
     image in a step, those of the bound for 'iwae', averaged over for 'beta-vae'; bias_from_mean starts the decoder's
@@ -454,7 +454,7 @@ class Trainer:
 def _with_factors(model: VAE) -> list[dict[str, Any]]:
     """The model's parameters in their order, as groups with the factor of their learning rate."""
     quick = set()
-    if model.config.beta_range and model.config.arch == "mlp":
+    if model.config.beta_range:
         networks = model.encoder, model.decoder
         quick = {weight for network in networks for layer, _ in network.gated() for weight in layer.parameters()}
     groups = itertools.groupby(model.parameters(), key=quick.__contains__)

@@ -181,6 +181,7 @@ class _Session:
         self.save_took = 0.0
         self.paused, self.first_step = 0.0, self.trainer.step
         self.terminated = False
+        self.last_event = run.metrics().events[-1:]
         self.metrics = (run.path / "metrics.jsonl").open("ab")
 
     def train(self) -> str:
@@ -311,8 +312,9 @@ class _Session:
             trainer.beta, trainer.learning_rate = beta, rate
             where = {"step": trainer.step, "epoch": trainer.step / trainer.batches}
             event = {"event": "steered", **where, "beta": beta, "learning_rate": rate}
-            if self.run.metrics().events[-1:] != [event]:  # a process that was killed here may have said it
+            if self.last_event != [event]:  # a process that was killed here may have said it
                 self._append(event)
+                self.last_event = [event]
         return control
 
     def _save(self, *, final: bool = False) -> None:
