@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.waiting import PATIENCE, until
-from ui import run_watch, visitor
+from ui import launching, visitor
 from ui.train_form import PRESETS
 from vae_core import hosted, pictures, runs, standby
 from vae_core.errors import UserError
@@ -225,12 +225,12 @@ def test_a_visitor_who_asks_for_many_runs_at_once_has_one(monkeypatch, begun, wa
     monkeypatch.setattr(visitor, "token", lambda: "ada")
     configs = [config(seed=seed) for seed in range(20)]
     if way == "start":
-        said = at_once(lambda one: run_watch.start_sweep([one]), configs)
+        said = at_once(lambda one: launching.start_sweep([one]), configs)
     else:
         stopped = [runs.create(one) for one in configs]
         for run in stopped:
             hosted.claim(run, "ada")
-        said = at_once(run_watch.resume, stopped)
+        said = at_once(launching.resume, stopped)
     assert len(begun) == 1
     assert len(said) == 19
     assert all("already" in sentence for sentence in said)
@@ -238,7 +238,7 @@ def test_a_visitor_who_asks_for_many_runs_at_once_has_one(monkeypatch, begun, wa
 
 def test_visitors_who_come_at_once_fill_the_queue_and_no_more(monkeypatch, begun):
     monkeypatch.setattr(visitor, "token", lambda: current_thread().name)
-    said = at_once(lambda seed: run_watch.start_sweep([config(seed=seed)]), range(20))
+    said = at_once(lambda seed: launching.start_sweep([config(seed=seed)]), range(20))
     assert len(begun) == len(runs.list_runs()) == hosted.LIMITS.waiting
     assert len(said) == 20 - hosted.LIMITS.waiting
     assert all("queue is full" in sentence for sentence in said)
@@ -250,7 +250,7 @@ def test_a_run_that_is_asked_for_many_times_at_once_is_launched_once(monkeypatch
     monkeypatch.setenv("VAE_HOSTED", active)
     monkeypatch.setattr(visitor, "token", lambda: current_thread().name)
     run = runs.create(config())
-    ways = {"launch": lambda _: runs.launch(run), "start": lambda _: run_watch.start_sweep([config(seed=1)])}
+    ways = {"launch": lambda _: runs.launch(run), "start": lambda _: launching.start_sweep([config(seed=1)])}
     assert at_once(ways[way], range(20)) == []
     assert len(begun) == 1
     before = begun[0].state()
@@ -270,18 +270,18 @@ def test_whoever_holds_the_door_is_waited_for_and_lets_go_when_killed(monkeypatc
         with monkeypatch.context() as hurried:
             hurried.setattr(runs, "_DOOR_SECONDS", 0.1)
             with pytest.raises(UserError, match=r"^No run can be started: another process holds it\."):
-                run_watch.start_sweep([config()])
+                launching.start_sweep([config()])
     finally:
         holder.kill()
         holder.communicate()
-    assert run_watch.start_sweep([config()]) == begun
+    assert launching.start_sweep([config()]) == begun
 
 
 def test_the_owner_of_a_run_made_where_another_was_deleted_is_who_made_it(monkeypatch, begun, demo):
     monkeypatch.setattr(visitor, "token", lambda: "ada")
     left = demo / config().name / "control.json"
     write_json(left, {"command": "stop"})
-    assert run_watch.start_sweep([config()]) == begun == [Run(left.parent)]
+    assert launching.start_sweep([config()]) == begun == [Run(left.parent)]
     assert hosted.owns(begun[0], "ada")
 
 

@@ -421,7 +421,7 @@ def test_a_map_of_codes_that_are_all_equal_can_be_drawn():
 
 
 def test_the_csv_has_a_row_a_record_and_a_column_a_number(trained):
-    rows = list(csv.DictReader(io.StringIO(metrics_csv(trained.metrics()))))
+    rows = list(csv.DictReader(io.StringIO(metrics_csv(trained.metrics()).decode())))
     metrics = trained.metrics()
     assert len(rows) == len(metrics.records)
     assert float(rows[-1]["test_elbo"]) == metrics.tests[-1]["test"]["elbo"]

@@ -18,6 +18,7 @@ from vae_core.checkpoint import Checkpoint
 from vae_core.evaluate import binarise, encode
 from vae_core.evidence import Evidence, Mode, TruePosteriors
 from vae_core.imaging import to_uint8
+from vae_core.objective import log_prior
 
 __all__ = [
     "LOOKED_THROUGH",
@@ -188,7 +189,7 @@ def _window(name: str, wide: bool, _lab: Lab, _checkpoint: Checkpoint) -> tuple:
         centre, reach = (low + high) / 2, 0.6 * float((high - low).max())
     (x0, x1), (y0, y1) = ((float(c - reach), float(c + reach)) for c in centre)
     x, y = np.linspace(x0, x1, _WINDOW_STEPS), np.linspace(y0, y1, _WINDOW_STEPS)
-    prior = -0.5 * (x[:, None] ** 2 + y[None] ** 2) - np.log(2 * np.pi)
+    prior = log_prior(torch.from_numpy(np.stack(np.meshgrid(x, y, indexing="ij"), -1))).numpy()
     coarse = np.meshgrid(np.linspace(x0, x1, _SIDE), np.linspace(y1, y0, _SIDE))
     places = np.stack(coarse, -1).reshape(-1, 2).astype(np.float32)
     pictures = to_uint8(latent.decode(_checkpoint.model, places))

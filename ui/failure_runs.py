@@ -5,7 +5,7 @@ from typing import Any
 
 import streamlit as st
 
-from ui import run_watch, visitor
+from ui import launching, visitor
 from ui.guards import say_errors
 from ui.train_form import PRESETS
 from vae_core import data, hosted
@@ -53,7 +53,7 @@ def _trio(model: ModelConfig, train: dict[str, Any]) -> list[RunConfig]:
 
 def finished(configs: list[RunConfig]) -> list[Run] | None:
     """The runs of these configs, once all are trained to their end."""
-    found = [run_watch.place(config) for config in configs]
+    found = [launching.place(config) for config in configs]
     done = all(run.checkpoint.exists() and run.state()["status"] == "finished" for run in found)
     return found if done else None
 
@@ -65,13 +65,13 @@ def make(configs: list[RunConfig]) -> None:
 
 
 def _in_progress(configs: list[RunConfig]) -> bool:
-    return any(run.state()["status"] in LIVE for run in map(run_watch.place, configs))
+    return any(run.state()["status"] in LIVE for run in map(launching.place, configs))
 
 
 def _progress(configs: list[RunConfig], live: bool) -> None:
     if _in_progress(configs) != live:
         st.rerun()
-    found = [run_watch.place(config) for config in configs]
+    found = [launching.place(config) for config in configs]
     for run, config in zip(found, configs, strict=True):
         _line(run, config)
     if live:
@@ -79,7 +79,7 @@ def _progress(configs: list[RunConfig], live: bool) -> None:
         if own and st.button("Stop", key="collapse_stop", icon=":material/stop:"):
             _stop(own)
     elif st.button("Make them", key="collapse_make", icon=":material/play_arrow:", type="primary"):
-        run_watch.start_sweep(configs)
+        launching.start_sweep(configs)
         st.rerun()
 
 

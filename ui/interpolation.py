@@ -10,7 +10,7 @@ from ui.components.live_chart import Series
 from ui.decoded import decoded
 from ui.endpoints import spec_of
 from ui.state import Entry
-from vae_core import evaluate, imaging, latent
+from vae_core import evaluate, imaging, latent, objective
 from vae_core.checkpoint import Checkpoint
 
 __all__ = [
@@ -39,7 +39,7 @@ _FILE_SIDE = 224  # pixels a side of a picture in a GIF, about
 
 def log_prior(z: np.ndarray) -> float:
     """log N(z; 0, I) of z (d,), in nats."""
-    return float(-0.5 * (np.square(z, dtype=np.float64).sum() + len(z) * np.log(2 * np.pi)))
+    return float(objective.log_prior(torch.from_numpy(np.asarray(z, np.float64))))
 
 
 def prior_inside(z: np.ndarray) -> float:

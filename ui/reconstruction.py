@@ -162,7 +162,6 @@ def pixel_map(values: np.ndarray, scale: int, title: str, top: float | None = No
         width=width * scale + BAR,
         margin={"l": 0, "r": BAR, "t": 0, "b": 0},
         hovermode="closest",
-        dragmode=False,
         xaxis={"visible": False},
         yaxis={"visible": False, "autorange": "reversed"},
     )

@@ -97,10 +97,10 @@ def _blank(height: int, look: Look) -> np.ndarray:
     return np.repeat(np.array(look.ground, np.uint8), height * WIDTH).reshape(3, height, WIDTH)
 
 
-def reconstruction_rows(given: np.ndarray, reconstruction: np.ndarray, pairs: int = 2) -> list[np.ndarray]:
+def reconstruction_rows(given: np.ndarray, reconstruction: np.ndarray) -> list[np.ndarray]:
     """Rows that alternate: test images, their reconstructions, further test images, theirs."""
     _, columns, _ = _layout(given.shape[-1])
-    starts = range(0, min(len(given), pairs * columns), columns)
+    starts = range(0, min(len(given), 2 * columns), columns)
     return [images[start : start + columns] for start in starts for images in (given, reconstruction)]
 
 

@@ -1,7 +1,5 @@
 """Past runs in a table: sort them, compare their curves, open, resume, delete and download them."""
 
-import csv
-import io
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -13,9 +11,10 @@ from pandas.io.formats.style import Styler
 from ui import caching, live_charts, visitor
 from ui.components.live_chart import live_chart
 from ui.guards import say_errors
+from ui.launching import forget, guarded, resumable, resume, watch
 from ui.layout import download, nats_in, plain
-from ui.run_watch import curves_of, describe, forget, guarded, open_in, resumable, resume, watch
-from vae_core import hosted, runs
+from ui.run_watch import curves_of, describe, open_in
+from vae_core import export, hosted, runs
 from vae_core.errors import UserError
 from vae_core.likelihood import LIKELIHOODS
 from vae_core.runs import LIVE, Metrics, Run, RunConfig
@@ -189,15 +188,11 @@ def _compare(chosen: list[Run]) -> None:
             )
 
 
-def metrics_csv(metrics: Metrics) -> str:
+def metrics_csv(metrics: Metrics) -> bytes:
     """All records as CSV: a column for each number, kl_1 … for the dimensions, test_… for the test evaluation."""
     rows = [_flat(record) for record in metrics.records]
     names = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names)
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return export.csv_bytes(names, ([row.get(name, "") for name in names] for row in rows))
 
 
 def _flat(values: dict[str, Any], before: str = "") -> dict[str, Any]:

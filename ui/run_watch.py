@@ -1,6 +1,5 @@
 """Watching and steering one run: what it is doing, its curves and pictures as they grow, its replay."""
 
-import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,31 +14,23 @@ from ui import caching, live_charts, replay, state, visitor
 from ui.components.film_strip import film_strip
 from ui.components.live_chart import live_chart
 from ui.guards import say_errors
+from ui.launching import guarded, resumable, resume
 from ui.layout import dimension_name, nats, plain
 from ui.train_form import BETAS, LEARNING_RATES, RATE_FALLS
 from ui.ways import HOME, WAYS
-from vae_core import data, hosted, imaging, runs
+from vae_core import hosted, imaging
 from vae_core.curves import Curves
 from vae_core.diagnose import diagnose
 from vae_core.errors import UserError
-from vae_core.evaluate import ACTIVE_VARIANCE
+from vae_core.evaluate import ACTIVE_VARIANCE, active
 from vae_core.runs import LIVE, Run, RunConfig
 from vae_core.worker import read_given, read_preview
 
 __all__ = [
     "curves_of",
     "describe",
-    "forget",
-    "guarded",
     "open_in",
-    "place",
-    "resumable",
-    "resume",
     "run_watch",
-    "start",
-    "start_sweep",
-    "watch",
-    "watched",
 ]
 
 _REFRESH_SECONDS = 1.5
@@ -69,102 +60,6 @@ _ABOUT = {
     "reconstruction": "−log p(x|z) for z ~ q(z|x), summed over pixels: how badly pictures are drawn again.",
     "kl": "KL(q(z|x) ‖ p(z)), summed over dimensions: what the code costs.",
 }
-
-
-def watched() -> Run | None:
-    """The run that the URL names (?run=…), or the one this visitor watched last."""
-    for name in dict.fromkeys((st.query_params.get("run"), st.session_state.get("train_run"))):
-        if not name:
-            continue
-        run = Run(runs.runs_folder() / name)
-        here = re.fullmatch(r"\w[\w.-]{,200}", name) and (run.path / "config.json").is_file()
-        if here and hosted.visible(run, visitor.token()):
-            watch(run)
-            return run
-        forget(name)
-        st.warning(f"The run “{plain(name[:80])}” is not here any more.", icon=":material/search_off:")
-    return None
-
-
-def watch(run: Run) -> None:
-    """Watch `run` from now on, here and at the address of this page."""
-    st.session_state["train_run"] = run.name
-    st.query_params["run"] = run.name
-
-
-def forget(name: str) -> None:
-    """Watch the run called `name` no longer."""
-    if st.session_state.get("train_run") == name:
-        del st.session_state["train_run"]
-    if st.query_params.get("run") == name:
-        del st.query_params["run"]
-
-
-def start(config: RunConfig) -> None:
-    """Watch the run of this config, and train it where it has not been trained to its end.
-
-    Raises UserError where a public demo's rules are against it, or the disk is full.
-    """
-    watch(_begin([config])[0])
-
-
-def start_sweep(configs: list[RunConfig]) -> list[Run]:
-    """The runs of these configs; those that have not been trained to their end are trained one after the other.
-
-    Raises UserError as `start` does.
-    """
-    return _begin(configs, in_turn=True)
-
-
-def _begin(configs: list[RunConfig], *, in_turn: bool = False) -> list[Run]:
-    token = visitor.token()
-    with runs.door():
-        found = [place(config) for config in configs]
-        new = [pair for pair in zip(found, configs, strict=True) if not _is_done(pair[0])]
-        for _, config in new:
-            hosted.check_config(config)
-        if new:
-            hosted.check_turn(runs.list_runs(), token, len(new))
-        for run, config in new:
-            first = not (run.path / "config.json").exists()
-            runs.create(config, run.path)
-            if first:
-                hosted.claim(run, token)
-                hosted.clean_up(runs.list_runs(), data.data_folder() / "uploads", keep=found)
-            runs.launch(run, in_turn=in_turn)
-        return found
-
-
-def place(config: RunConfig) -> Run:
-    """Where this visitor finds the run of this config: what another left half-trained is not this one's to resume."""
-    return runs.place(config, lambda run: not run.steered() and (_is_done(run) or hosted.owns(run, visitor.token())))
-
-
-def _is_done(run: Run) -> bool:
-    """Whether the run is in training, or was trained to its end."""
-    status = run.state()["status"]
-    return (run.path / "config.json").exists() and status in (*LIVE, "finished") and not resumable(run, status)
-
-
-def resumable(run: Run, status: str) -> bool:
-    """Whether a run of this status can be trained on, be it only because its checkpoint has vanished."""
-    return status in ("stopped", "interrupted", "failed") or (status == "finished" and not run.checkpoint.exists())
-
-
-def resume(run: Run) -> None:
-    """Train a run on from where it stands. Raises UserError as `start` does."""
-    token = visitor.token()
-    with runs.door():
-        hosted.check_turn(runs.list_runs(), token)
-        runs.launch(run)
-
-
-def guarded(action: Callable[..., None], *arguments: Any) -> None:
-    """A callback that turns a UserError into the sentence which the page shows next."""
-    try:
-        action(*arguments)
-    except UserError as error:
-        st.session_state["train_problem"] = str(error)
 
 
 def describe(run: Run, config: RunConfig) -> str:
@@ -464,7 +359,7 @@ def _preview_pictures(path: str, modified: int, theme: str) -> dict[str, Any]:  
     mu = arrays["mu"]
     return {
         "epoch": replay.epoch_of(preview),
-        "used": (mu.var(0) > ACTIVE_VARIANCE).tolist(),
+        "used": active(mu).tolist(),
         "reconstructions": _url(replay.picture_rows(rows, look, 2)),
         "samples": _url(replay.picture_rows(replay.sample_rows(arrays["samples"]), look)),
         "map": _url(replay.latent_map(mu, labels, names, replay.plane_of(mu), look)),

@@ -19,7 +19,6 @@ Codes = tuple[np.ndarray, np.ndarray]
 """mu and logvar, (N, d) each."""
 
 _MOST_PIXELS = 2**28  # five times MNIST's: some minutes on a slow machine
-_AT_ONCE = 2000
 
 
 def encoding(entry: Entry, checkpoint: Checkpoint) -> Callable[[Tell], Codes] | None:
@@ -42,10 +41,6 @@ def _codes(
     _images: np.ndarray,
     _tell: Tell,
 ) -> Codes:
-    parts = []
     with turns.turn(lambda: _tell(0.0)):
-        for start in range(0, len(_images), _AT_ONCE):
-            parts.append(encode(_model, _images[start : start + _AT_ONCE]))
-            _tell(min(1.0, (start + _AT_ONCE) / len(_images)))
-    mu, logvar = (np.concatenate(column).astype(np.float16) for column in zip(*parts, strict=True))
-    return mu, logvar
+        mu, logvar = encode(_model, _images, _tell)
+    return mu.astype(np.float16), logvar.astype(np.float16)

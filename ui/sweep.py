@@ -8,7 +8,7 @@ import streamlit as st
 from ui import state, visitor
 from ui.beta_view import Seen, belongs_beside
 from ui.guards import errors_said
-from ui.run_watch import start_sweep
+from ui.launching import start_sweep
 from ui.train_form import BETAS
 from vae_core import data, hosted, runs
 from vae_core.model import ModelConfig

@@ -86,9 +86,10 @@ def _look(x: str, y: str, height: int) -> dict[str, Any]:
         "margin": {"l": 8, "r": 8, "t": 44, "b": 8},
         "uirevision": "steady",
         "hovermode": "x unified",
+        "dragmode": False,  # else a finger that scrolls the page zooms; the toolbar has both tools
         "legend": {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0},
-        "xaxis": {"title": {"text": x}, "automargin": True},
-        "yaxis": {"title": {"text": y}, "automargin": True},
+        "xaxis": {"title": {"text": x}, "automargin": True, "exponentformat": "power"},
+        "yaxis": {"title": {"text": y}, "automargin": True, "exponentformat": "power"},  # not μ for a millionth
     }
 
 

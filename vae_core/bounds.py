@@ -19,7 +19,7 @@ from torch import Tensor
 from vae_core.errors import UserError
 from vae_core.evaluate import binarise, inference, points_at_once, to_unit
 from vae_core.model import VAE
-from vae_core.objective import log_importance_weights, log_prob_given
+from vae_core.objective import drawn
 
 __all__ = [
     "SIZES",
@@ -133,11 +133,7 @@ def _drawn(
     """Noise ε (k, n, d) of z = μ + σ ⊙ ε, log p(x|z) and log w (k, n), in pieces that add up to `samples`."""
     mu, logvar = model.encode(x)
     for start in range(0, samples, at_once):
-        shape = (min(at_once, samples - start), *mu.shape)
-        noise = torch.randn(shape, generator=generator, device=mu.device, dtype=mu.dtype)
-        z = torch.addcmul(mu, torch.exp(0.5 * logvar), noise)
-        fit = log_prob_given(model, x, z)
-        yield noise, fit, log_importance_weights(fit, noise, z, logvar)
+        yield drawn(model, x, mu, logvar, min(at_once, samples - start), generator)
 
 
 def _batches(model: VAE, images: np.ndarray, samples: int) -> tuple[list[np.ndarray], int]:

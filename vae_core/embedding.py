@@ -16,10 +16,11 @@ _EXAGGERATION = 12.0
 _EARLY_ITERATIONS, _COARSE_ITERATIONS, _ITERATIONS = 75, 400, 525
 _COARSE, _FINE = 0.8, 0.5  # Barnes–Hut's angle: how wide a cell of points may look and still count as one
 _LEARNING_RATE, _MOMENTUM = 3, 0.9  # after the early iterations; the rate is this many times N
-_FIRST_MOVES = 5  # shown early, so that the map is seen to move
+_FIRST_MOVES, _EVERY = 5, 25  # the first is shown early, so that the map is seen to move
 _START_SCALE = 1e-4
 _FEWEST_POINTS = 5
 _LARGE = 1_500
+_NEIGHBOURS, _JUDGED = 5, 2_000
 _START_NEIGHBOURS, _PLACE_PERPLEXITY, _PLACE_EXAGGERATION, _PLACE_STEPS, _PLACE_CLIP = 25, 5, 1.5, 100, 0.25
 
 
@@ -77,10 +78,8 @@ def pca(mu: np.ndarray) -> Pca:
     return Pca(((mu - fit.mean_) @ axes.T).astype(np.float32), explained, fit.mean_, axes)
 
 
-def tsne(
-    mu: np.ndarray, perplexity: float | None = None, seed: int = 0, *, every: int = 25, n_jobs: int | None = None
-) -> Iterator[TsneStep]:
-    """Maps of mu (N, d) while t-SNE optimises: the PCA start at once, then after 5 and every `every` iterations.
+def tsne(mu: np.ndarray, perplexity: float | None = None, seed: int = 0) -> Iterator[TsneStep]:
+    """Maps of mu (N, d) while t-SNE optimises: the PCA start at once, then after 5 and every 25 iterations.
 
     75 iterations with early exaggeration 12, after which nothing moves any more from a PCA start (Kobak & Berens
     2019), then 450 without, at three times openTSNE's learning rate (Poličar et al. 2024) and more momentum, with
@@ -91,8 +90,7 @@ def tsne(
     """
     _check(mu, at_least=_FEWEST_POINTS)
     n = len(mu)
-    if n_jobs is None:  # on a busy machine two threads wait for one another longer than a small map takes
-        n_jobs = 1 if n < _LARGE else 2
+    n_jobs = 1 if n < _LARGE else 2  # on a busy machine two wait for one another longer than a small map takes
     perplexity = default_perplexity(n) if perplexity is None else float(perplexity)
     if not 1 <= perplexity <= most_perplexity(n):
         raise UserError(
@@ -116,7 +114,7 @@ def tsne(
         affinities=affinities, initialization=start
     )
     done = 0
-    stops = {_FIRST_MOVES, _EARLY_ITERATIONS, _COARSE_ITERATIONS, *range(every, _ITERATIONS, every), _ITERATIONS}
+    stops = {_FIRST_MOVES, _EARLY_ITERATIONS, _COARSE_ITERATIONS, *range(_EVERY, _ITERATIONS, _EVERY), _ITERATIONS}
     for iteration in sorted(stops):
         if iteration <= _EARLY_ITERATIONS:
             pace = {"exaggeration": _EXAGGERATION}
@@ -164,18 +162,16 @@ def place(map: np.ndarray, mu: np.ndarray, new: np.ndarray) -> np.ndarray:
     return places.astype(np.float32)
 
 
-def trustworthiness(
-    mu: np.ndarray, map: np.ndarray, *, neighbours: int = 5, at_most: int = 2_000, seed: int = 0
-) -> float:
-    """How far neighbours in a map (N, 2) are neighbours in mu (N, d): 1 is all, 0.5 is chance.
+def trustworthiness(mu: np.ndarray, map: np.ndarray) -> float:
+    """How far the 5 nearest neighbours in a map (N, 2) are neighbours in mu (N, d): 1 is all, 0.5 is chance.
 
-    Venna & Kaski 2001, through scikit-learn, on `at_most` points drawn by `seed` (its cost grows with N²).
+    Venna & Kaski 2001, through scikit-learn, on 2,000 points at most (its cost grows with N²).
     """
     n = len(mu)
     if n < 3:  # every neighbour is all there is
         return 1.0
-    chosen = np.random.default_rng(seed).permutation(n)[:at_most]
-    neighbours = min(neighbours, max(1, (len(chosen) - 1) // 2))
+    chosen = np.random.default_rng(0).permutation(n)[:_JUDGED]
+    neighbours = min(_NEIGHBOURS, max(1, (len(chosen) - 1) // 2))
     return float(sklearn_trustworthiness(mu[chosen], map[chosen], n_neighbors=neighbours))
 
 

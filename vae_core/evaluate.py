@@ -1,7 +1,7 @@
 """What a trained model does to images: posteriors, ELBO terms, active units, the latent snapshot."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from vae_core.objective import kl_standard_normal, reparameterise
 __all__ = [
     "ACTIVE_VARIANCE",
     "Evaluation",
+    "active",
     "active_units",
     "binarise",
     "encode",
@@ -104,10 +105,19 @@ def _columns(parts: list[tuple[Tensor, ...]]) -> list[np.ndarray]:
     return [torch.cat(column).cpu().numpy() for column in zip(*parts, strict=True)]
 
 
-def encode(model: VAE, images: np.ndarray | Tensor) -> tuple[np.ndarray, np.ndarray]:
-    """Posterior means and log-variances of uint8 images (N, C, H, W): two float32 arrays (N, d)."""
+def encode(
+    model: VAE, images: np.ndarray | Tensor, progress: Callable[[float], None] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Posterior means and log-variances of uint8 images (N, C, H, W): two float32 arrays (N, d).
+
+    `progress` is called with the fraction done; what it raises ends the computation.
+    """
+    parts = []
     with inference(model) as (device, _):
-        parts = [model.encode(to_unit(images[i : i + _BATCH], device)) for i in _starts(images)]
+        for start in _starts(images):
+            parts.append(model.encode(to_unit(images[start : start + _BATCH], device)))
+            if progress:
+                progress(min(1.0, (start + _BATCH) / len(images)))
     mu, logvar = _columns(parts)
     return mu, logvar
 
@@ -139,9 +149,17 @@ def per_image_terms(
     return encoded.reconstruction, encoded.kl
 
 
+def active(mu: np.ndarray) -> np.ndarray:
+    """Which latent dimensions are in use: Var_x(E_q[z_j|x]) > 0.01. mu (..., N, d) → bool (..., d).
+
+    Source: Burda et al. 2016, section 5.
+    """
+    return mu.var(-2) > ACTIVE_VARIANCE
+
+
 def active_units(mu: np.ndarray) -> int:
-    """Latent dimensions in use: Var_x(E_q[z_j|x]) > 0.01. mu (N, d). Source: Burda et al. 2016, section 5."""
-    return int((mu.var(0) > ACTIVE_VARIANCE).sum())
+    """How many latent dimensions are `active`. mu (N, d)."""
+    return int(active(mu).sum())
 
 
 def evaluate(

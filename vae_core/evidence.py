@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from vae_core.errors import UserError
 from vae_core.evaluate import encode, inference, points_at_once, to_unit
 from vae_core.model import VAE
-from vae_core.objective import kl_standard_normal
+from vae_core.objective import kl_standard_normal, log_prior
 
 __all__ = ["Evidence", "LatentPlane", "Mode", "TruePosteriors", "evidence", "extent_of"]
 
@@ -122,10 +122,6 @@ class _Lattice(NamedTuple):
 def extent_of(mu: np.ndarray, logvar: np.ndarray) -> float:
     """Half the side of a square that holds the prior (to 6.5 σ) and posteriors mu, logvar (N, d), to 6 σ of each."""
     return max(_EXTENT, float((np.abs(mu) + 6 * np.exp(0.5 * logvar)).max()))
-
-
-def _log_prior(z: Tensor) -> Tensor:
-    return -0.5 * (z.square().sum(-1) + z.shape[-1] * math.log(2 * math.pi))
 
 
 def _product(axis: Tensor, d: int) -> Tensor:
@@ -252,7 +248,7 @@ class LatentPlane:
         """log p(x, z) on the whole lattice. Shapes: x (N, C, H, W) in [0, 1]."""
         with inference(self.model):
             fit = self.model.likelihood.from_affine(x, self._slope, self._offset)
-        value = (fit + _log_prior(self._z)).view(-1, 2**self.d)
+        value = (fit + log_prior(self._z)).view(-1, 2**self.d)
         owner = torch.arange(len(x)).repeat_interleave(len(self._cells))
         return _Lattice(owner, self._cells.repeat(len(x), 1), value, 1)
 
@@ -332,7 +328,7 @@ class TruePosteriors:
         heavy, d = lattice.counts(), self._plane.d
         owner = lattice.owner[torch.where(heavy)[0]]
         z = self._plane.points(lattice.places()[heavy] + _MOVED[:d], lattice.parts)
-        value = self._plane.at_points(self._x, owner, z) + _log_prior(z)
+        value = self._plane.at_points(self._x, owner, z) + log_prior(z)
         return _log_sums(value, owner, len(self._x)) + d * math.log(self._plane.step / lattice.parts)
 
     def _halved(self, lattice: _Lattice, wanted: Tensor) -> _Lattice:
@@ -340,13 +336,13 @@ class TruePosteriors:
         cell, points = lattice.places()[wanted], 2**self._plane.d
         finer = _Lattice(lattice.owner[torch.where(wanted)[0]], cell, cell.new_empty(0), 2 * lattice.parts)
         z = self._plane.points(finer.places(), finer.parts).flatten(0, 1)
-        value = self._plane.at_points(self._x, finer.owner.repeat_interleave(points), z) + _log_prior(z)
+        value = self._plane.at_points(self._x, finer.owner.repeat_interleave(points), z) + log_prior(z)
         return finer._replace(value=value.view(-1, points))
 
     def _most_likely(self, lattice: _Lattice) -> Tensor:
         """At least the greatest log p(x|z) of each image on this lattice (N,), by the prior at their cells' ends."""
         corner = self._plane.points(2 * lattice.cell + 0.5, lattice.parts).abs() + self._plane.step / lattice.parts
-        return _highest(lattice.value.amax(1) - _log_prior(corner), lattice.owner, len(self._x))
+        return _highest(lattice.value.amax(1) - log_prior(corner), lattice.owner, len(self._x))
 
     def _points(self, row: int) -> tuple[Tensor, Tensor, Tensor]:
         """Those of image `row` that matter, the likeliest first: whole-number places and z (P, d), log p(x, z) (P,)."""
@@ -386,7 +382,7 @@ class TruePosteriors:
         )
 
     def _log_joint(self, x: Tensor, z: Tensor) -> Tensor:
-        return self._plane.log_likelihood(x, z) + _log_prior(z)
+        return self._plane.log_likelihood(x, z) + log_prior(z)
 
     def log_joint(self, row: int, *axes: np.ndarray) -> np.ndarray:
         """log p(x, z) of image `row` over the lattice with these axes, one a dimension (n,), (m,): (n, m), in nats."""

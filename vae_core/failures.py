@@ -9,7 +9,7 @@ import torch
 
 from vae_core import holes
 from vae_core.checkpoint import LatentSnapshot
-from vae_core.evaluate import ACTIVE_VARIANCE
+from vae_core.evaluate import active
 from vae_core.information import AT_CEILING, RateSplit, split_rate
 from vae_core.latent import rank_by_kl
 from vae_core.objective import kl_standard_normal
@@ -107,7 +107,7 @@ def examine(
     """
     split = split or split_rate(snapshot.mu, snapshot.logvar)
     mu, logvar = (np.asarray(part, np.float64) for part in (snapshot.mu, snapshot.logvar))
-    active = mu.var(0) > ACTIVE_VARIANCE
+    used = active(mu)
     kl = kl_standard_normal(torch.from_numpy(mu), torch.from_numpy(logvar)).mean(0).numpy()
     plane = sorted(rank_by_kl(kl)[:2].tolist())
     codes = mu[:, plane], logvar[:, plane]
@@ -117,9 +117,9 @@ def examine(
         images=len(mu),
         distortion=float(snapshot.reconstruction.mean(dtype=np.float64)),
         kl=tuple(kl.tolist()),
-        active_units=int(active.sum()),
+        active_units=int(used.sum()),
         mutual_information=max(0.0, split.mutual_information),
-        sigma=float(np.median(np.exp(0.5 * logvar[:, active if active.any() else slice(None)]))),
+        sigma=float(np.median(np.exp(0.5 * logvar[:, used if used.any() else slice(None)]))),
         second_moment=float(np.mean(mu**2 + np.exp(logvar))),
         plane=tuple(plane),
         prior_in_holes=holes.prior_share(*(known or codes)),

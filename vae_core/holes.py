@@ -7,7 +7,7 @@ import torch
 
 from vae_core.information import log_density
 from vae_core.latent import sample_prior
-from vae_core.objective import log_normal
+from vae_core.objective import log_normal, log_prior
 
 __all__ = ["HOLE_NATS", "code_share", "depths_on_grid", "hole_depth", "prior_share"]
 
@@ -29,8 +29,7 @@ def hole_depth(z: np.ndarray, mu: np.ndarray, logvar: np.ndarray) -> np.ndarray:
 
 
 def _log_prior(z: np.ndarray) -> np.ndarray:
-    points = torch.from_numpy(np.asarray(z, np.float64))
-    return log_normal(points, torch.zeros(()), torch.zeros(())).sum(1).numpy()
+    return log_prior(torch.from_numpy(np.asarray(z, np.float64))).numpy()
 
 
 def depths_on_grid(values: np.ndarray, mu: np.ndarray, logvar: np.ndarray) -> np.ndarray:

@@ -94,8 +94,10 @@ def _log_sum(value: Tensor) -> Tensor:
 
 
 def _log_mixture(z: Tensor, mu: Tensor, logvar: Tensor, log_weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """One dimension after the other: a tensor (M, N) at a time. Posteriors count alike,
-    or as log_weights (M, N) has it."""
+    """log q(z) (M,) and each log q(z_j) (M, d), one dimension after the other: a tensor (M, N) at a time.
+
+    Posteriors count alike, or as log_weights (M, N) has it.
+    """
     joint, marginals = torch.zeros(()), []
     if log_weights is None:
         log_weights = torch.tensor(-math.log(len(mu)), dtype=z.dtype)
@@ -117,19 +119,22 @@ def split_rate(
 ) -> RateSplit:
     """The rate of N images, split, from their posteriors. Shapes: mu, logvar (N, d).
 
-    The aggregate posterior is that of these N images, an exact mixture of N Gaussians, so that its density is known;
-    averages over it are taken over `draws` draws from each posterior, by default as many as have 20 numbers or more,
-    and over more where they were under 200 in all. Noise depends on the type of mu: the same codes as float32 and as
-    float64 have other draws. Part of
-    what chance does to them is known, since log q(z|x) − log p(z) has a known mean, KL(q(z|x) ‖ p(z)); that part is
-    taken off each term (a control variate).
-    What is left has no bias to speak of (1/N of its size), and the terms add up to the rate.
+    The aggregate posterior is that of these N images, an exact mixture of N Gaussians, so that its density is known.
+    Averages over it are taken over `draws` draws from each posterior, by default as many as have 20 numbers or more,
+    and over more where they were under 200 in all. The same codes as float32 and as float64 have other draws.
+
+    Part of what chance does to the terms is known, since log q(z|x) − log p(z) has a known mean, KL(q(z|x) ‖ p(z));
+    that part is taken off each (a control variate). What is left has no bias to speak of (1/N of its size), and the
+    terms add up to the rate.
+
     What holds for N images is not what holds for the distribution that they come from: on average, the mutual
     information is lower by what KL(q(z) ‖ p(z)) is higher, the more so the fewer they are and the nearer it is to
     log N.
+
     images: of how many these N are a random batch. q(z) and q(z_j) of all of them are then estimated by minibatch
     stratified sampling, as in `objective.total_correlation`: densities without bias, whose logarithms are too low on
     average, so that KL(q(z) ‖ p(z)) is too low and the mutual information too high, the less the larger N.
+
     `progress` is called with the fraction done. Raises UserError where there are fewer than 2 images.
     Source: Hoffman & Johnson 2016, 'ELBO surgery'; Chen et al. 2018, 'Isolating sources of disentanglement'.
     """

@@ -170,7 +170,7 @@ class _ConvEncoder(nn.Module):
         stride = 2 ** len(config.widths)
         self.padding = (0, width * stride - config.image_shape[2], 0, height * stride - config.image_shape[1])
         self.stages = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in itertools.pairwise(channels))
-        self.gates = nn.ModuleList(gates.scale_shift(width, config.beta_range) for width in config.widths[1:])
+        self.gates = nn.ModuleList(gates.scale_shift(count, config.beta_range) for count in config.widths[1:])
         self.squeeze = nn.Conv2d(channels[-1], _CONV_BOTTLENECK, 1)
         self.squeeze_gate = gates.scale_shift(_CONV_BOTTLENECK, config.beta_range)
         self.hidden = nn.Linear(_CONV_BOTTLENECK * height * width, _CONV_HIDDEN)

@@ -12,11 +12,13 @@ __all__ = [
     "OBJECTIVES",
     "Terms",
     "describe_objective",
+    "drawn",
     "elbo_terms",
     "iwae_loss",
     "kl_standard_normal",
     "log_importance_weights",
     "log_normal",
+    "log_prior",
     "log_prob_given",
     "loss",
     "multisample_terms",
@@ -71,6 +73,11 @@ def log_normal(z: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
     return -0.5 * ((z - mu).square() * torch.exp(-logvar) + logvar + math.log(2 * math.pi))
 
 
+def log_prior(z: Tensor) -> Tensor:
+    """log N(z; 0, I), in nats. Shapes: (..., d) → (...)."""
+    return -0.5 * (z.square().sum(-1) + z.shape[-1] * math.log(2 * math.pi))
+
+
 def elbo_terms(
     model: VAE, x: Tensor, generator: torch.Generator | None = None, beta: float | Tensor | None = None
 ) -> Terms:
@@ -105,12 +112,25 @@ def multisample_terms(
 ) -> tuple[Terms, Tensor]:
     """Both terms for a batch, the reconstruction averaged over K = `samples` posterior samples an image, and the
     `log_importance_weights` (K, B) of those samples. With K = 1 the terms are those of `elbo_terms`, noise and all.
+
+    Shapes: x (B, C, H, W) in [0, 1].
     """
     mu, logvar = model.encode(x)
+    _, fit, log_weights = drawn(model, x, mu, logvar, samples, generator)
+    return Terms(-fit.mean(0), kl_standard_normal(mu, logvar)), log_weights
+
+
+def drawn(
+    model: VAE, x: Tensor, mu: Tensor, logvar: Tensor, samples: int, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Noise ε of K = `samples` draws z = μ + σ ⊙ ε from each posterior, log p(x|z) and log w, in nats.
+
+    Shapes: x (B, C, H, W), mu and logvar (B, d) → (K, B, d), (K, B) and (K, B).
+    """
     noise = torch.randn((samples, *mu.shape), generator=generator, device=mu.device, dtype=mu.dtype)
     z = torch.addcmul(mu, torch.exp(0.5 * logvar), noise)
     fit = log_prob_given(model, x, z)
-    return Terms(-fit.mean(0), kl_standard_normal(mu, logvar)), log_importance_weights(fit, noise, z, logvar)
+    return noise, fit, log_importance_weights(fit, noise, z, logvar)
 
 
 def iwae_loss(log_weights: Tensor) -> Tensor:
@@ -160,7 +180,10 @@ def stratified_weights(batch: int, images: int, like: Tensor) -> Tensor:
 
 
 def tcvae_terms(model: VAE, x: Tensor, images: int, generator: torch.Generator | None = None) -> tuple[Terms, Tensor]:
-    """Both terms for a batch, as `elbo_terms` has them, and its estimate of the `total_correlation` over `images`."""
+    """Both terms for a batch, as `elbo_terms` has them, and its estimate of the `total_correlation` over `images`.
+
+    Shapes: x (B, C, H, W) in [0, 1]; the estimate is a scalar in nats.
+    """
     mu, logvar = model.encode(x)
     z = reparameterise(mu, logvar, generator)
     return _terms(model, x, mu, logvar, z), total_correlation(z, mu, logvar, images)

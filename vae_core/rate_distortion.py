@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vae_core.checkpoint import BetaSnapshot, LatentSnapshot
-from vae_core.evaluate import ACTIVE_VARIANCE, inference, to_unit
+from vae_core.evaluate import active, inference, to_unit
 from vae_core.gates import clip
 from vae_core.model import VAE, ModelConfig
 from vae_core.objective import kl_standard_normal
@@ -168,8 +168,7 @@ def point(snapshot: LatentSnapshot, beta: float) -> Curve:
 def _curve(betas: np.ndarray, mu: np.ndarray, logvar: np.ndarray, reconstruction: np.ndarray) -> Curve:
     mu, logvar = mu.astype(np.float64), logvar.astype(np.float64)
     kl = kl_standard_normal(torch.from_numpy(mu), torch.from_numpy(logvar)).mean(1).numpy()
-    active = mu.var(1) > ACTIVE_VARIANCE
-    return Curve(betas, reconstruction.mean(1, dtype=np.float64), kl, active, mu.shape[1])
+    return Curve(betas, reconstruction.mean(1, dtype=np.float64), kl, active(mu), mu.shape[1])
 
 
 def at_beta(snapshot: LatentSnapshot, taken: BetaSnapshot, beta: float) -> LatentSnapshot:

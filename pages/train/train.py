@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from ui import layout, run_table, run_watch, train_form
+from ui import launching, layout, run_table, run_watch, train_form
 from ui.guards import say_errors
 from vae_core import standby
 
@@ -13,7 +13,7 @@ layout.head(
 )
 
 standby.prepare()
-watched = run_watch.watched()
+watched = launching.watched()
 
 
 @st.fragment
@@ -21,7 +21,7 @@ watched = run_watch.watched()
 def new_run() -> None:
     """The form; only it runs again while it is filled in."""
     if config := train_form.train_form():
-        run_watch.start(config)
+        launching.start(config)
         st.rerun()
 
 

@@ -35,6 +35,19 @@ def app(served):
     stop_all(folder)
 
 
+def scrolls_under_a_finger(page, place):
+    """A finger that moves up over `place` scrolls the page."""
+    place.scroll_into_view_if_needed()
+    session, main = page.context.new_cdp_session(page), page.get_by_test_id("stMain")
+    box, before = place.bounding_box(), main.evaluate("main => main.scrollTop")
+    x, y = box["x"] + box["width"] / 2, min(box["y"] + box["height"] / 2, 780)
+    for kind, points in [("touchStart", [0]), *(("touchMove", [10 * step]) for step in range(1, 13)), ("touchEnd", [])]:
+        session.send(
+            "Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y - up} for up in points]}
+        )
+    until(lambda: main.evaluate("main => main.scrollTop") > before + 60)
+
+
 @pytest.mark.parametrize("look", LOOKS)
 def test_it_opens_in_every_look_and_fits_its_screen(app, open_page, look):
     page = open_page(f"{app}/{ADDRESS}", **LOOKS[look])
@@ -42,8 +55,11 @@ def test_it_opens_in_every_look_and_fits_its_screen(app, open_page, look):
         expect(page.get_by_role("heading", name=title, exact=True)).to_be_visible()
     expect(page.get_by_text(HOLE)).to_have_count(1)
     expect(page.get_by_test_id("latent-map")).to_have_count(3)
-    if look != "phone":
-        settle(page)
+    settle(page)
+    if look == "phone":
+        scrolls_under_a_finger(page, page.get_by_test_id("latent-map").locator(".stage").nth(1))
+        scrolls_under_a_finger(page, page.locator(".js-plotly-plot").first)
+    else:
         tops = [stage.bounding_box()["y"] for stage in page.get_by_test_id("latent-map").locator(".stage").all()]
         assert tops == pytest.approx([tops[0]] * 3, abs=1), "side by side, however long the captions"
     assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]

@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 from tests.pages.opening import open_at
 from tests.waiting import PATIENCE, until
-from ui import failure_runs, failure_view, run_watch, seen_codes, state
+from ui import failure_runs, failure_view, launching, seen_codes, state
 from vae_core import checkpoint, data, failures, holes, latent, runs
 from vae_core.evaluate import encode
 from vae_core.failures import VERDICTS
@@ -200,7 +200,7 @@ def test_the_three_are_made_and_shown(monkeypatch):
             train_run(runs.create(config))
 
     monkeypatch.setattr(failure_runs, "alike", tiny)
-    monkeypatch.setattr(run_watch, "start_sweep", at_once)
+    monkeypatch.setattr(launching, "start_sweep", at_once)
     app = open_page("digits-d2")
     assert [heading.value for heading in app.subheader] == ["β = 1"]
     app.button(key="collapse_make").click()

@@ -2,7 +2,7 @@
 
 const REPORT_PAUSE_MS = 300;
 
-// By key: the strokes of each pad. Outlives a pad that leaves the page and comes back.
+// By key: the strokes of each pad, and whether the server has yet to hear of them. Outlives a pad that leaves the page.
 const drawings = new Map();
 
 class DrawPad {
@@ -60,14 +60,19 @@ class DrawPad {
   update(data) {
     if (!this.data) {
       this.canvas.width = this.canvas.height = data.side;
-      this.strokes = drawings.get(data.key) ?? [];
-      drawings.set(data.key, this.strokes);
-      if (Boolean(data.held) !== this.strokes.length > 0) this.changed(); // the server knows of another picture, or none
+      this.drawing = drawings.get(data.key) ?? { strokes: [], unsaid: false };
+      drawings.set(data.key, this.drawing);
+      const known = Boolean(data.held) === this.strokes.length > 0;
+      if (!known || this.drawing.unsaid) this.changed(); // the server knows of another picture, or none
     }
     this.data = data;
     this.label.textContent = data.label;
     this.canvas.setAttribute("aria-label", data.label);
     this.draw();
+  }
+
+  get strokes() {
+    return this.drawing.strokes;
   }
 
   point(event) {
@@ -111,10 +116,11 @@ class DrawPad {
 
   changed() {
     clearTimeout(this.timer);
-    this.timer = setTimeout(
-      () => this.report("drawing", this.strokes.length ? this.canvas.toDataURL("image/png") : null),
-      REPORT_PAUSE_MS,
-    );
+    this.drawing.unsaid = true;
+    this.timer = setTimeout(() => {
+      this.drawing.unsaid = false;
+      this.report("drawing", this.strokes.length ? this.canvas.toDataURL("image/png") : null);
+    }, REPORT_PAUSE_MS);
   }
 
   dispose() {

@@ -506,6 +506,7 @@ class LatentMap {
   // While it is on, dragging and the arrow keys move a point of the plane instead of the view.
   togglePad(on = !this.padMode) {
     this.padMode = on;
+    this.stage.classList.toggle("aiming", on);
     this.padButton.setAttribute("aria-pressed", String(on));
     this.toggleLasso(false);
     this.aim = on && this.chosen?.kind === "place" ? [this.chosen.x, this.chosen.y] : null;

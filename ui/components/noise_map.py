@@ -1,6 +1,6 @@
 """z = μ + σ ⊙ ε in two dimensions: noise that stays, and a Gaussian that is dragged."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,7 +33,6 @@ def noise_map(
     subject: str,
     names: Sequence[str],
     label: str,
-    on_drag: Callable[[], None] = lambda: None,
 ) -> Dragged:
     """Draw ε (K, 2) on the left, and z = μ + σ ⊙ ε over a cloud of codes (N, 2) on the right; q as it was left.
 
@@ -44,7 +43,8 @@ def noise_map(
     left = st.session_state.setdefault(f"{key}/left", {})  # by subject, as the browser keeps them
     if dragged is not None:
         left[subject] = dragged
-    _component(key=key, data=noise_map_props(noise, cloud, start, subject, names, label), on_dragged_change=on_drag)
+    props = noise_map_props(noise, cloud, start, subject, names, label)
+    _component(key=key, data=props, on_dragged_change=lambda: None)
     return left.get(subject, start)
 
 
