@@ -79,6 +79,7 @@ def compare(entry: Entry, checkpoint: Checkpoint, images: np.ndarray, draw: Call
         q = encoded(model, images)
         encoder_seconds = time.perf_counter() - began
         found = {"encoder": elbo(model, images, q, DRAWS).values}
+        progress(0.0, "Looking among draws of the prior for places to begin")
         began = time.perf_counter()
         owner, start = starts(model, images)
         search_seconds = time.perf_counter() - began
@@ -190,10 +191,12 @@ def sentence(found: Comparison) -> str:
     spent = found.seconds["diagonal"][-1]
     amortised, independent, shape = (value.mean() for value in found.gaps.values())
     total = amortised + independent + shape
+    error = np.sqrt(np.square(found.errors).sum()) / len(found.errors)
+    within = "" if found.exact else f" ± {error:,.2f}"
     return (
         f"The encoder answers for {len(found.log_likelihood)} images in {1000 * found.encoder_seconds:,.1f} ms; "
         f"optimising q for each takes {spent:,.1f} s, {spent / found.encoder_seconds:,.0f} times as long, and raises "
-        f"the average ELBO from {before:,.1f} to {after:,.1f} nats. Of the inference gap of {total:,.2f} nats, "
+        f"the average ELBO from {before:,.1f} to {after:,.1f} nats. Of the inference gap of {total:,.2f}{within} nats, "
         f"{amortised:,.2f} are amortisation, {independent:,.2f} come from q’s independent dimensions, and "
-        f"{shape:,.2f} from what no Gaussian can follow."
+        f"{shape:,.2f}{within} from what no Gaussian can follow."
     ).replace(" -", " −")

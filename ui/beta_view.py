@@ -27,7 +27,9 @@ __all__ = [
     "Seen",
     "belongs_beside",
     "beside_at_first",
+    "beyond",
     "chosen_beta",
+    "collapse_words",
     "comparable",
     "curve_csv",
     "curve_of",
@@ -52,6 +54,7 @@ SHOWN_DIMENSIONS = 16
 _MOST_BESIDE = 8
 _PICTURES = 6
 _ROWS = 2
+_FAR = 1.8
 _PARTS = 9  # lines of equal D + βR on either side of the tangent
 
 
@@ -286,25 +289,33 @@ def rate_distortion_figure(seen: Seen, curves: dict[str, Curve], unit: str) -> g
     if unit != UNITS[0]:
         own, curves = _in_bits(own, config), {name: _in_bits(curve, config) for name, curve in curves.items()}
     chart = theme.figure(f"rate R, {unit.lower()}", f"distortion D, {unit.lower()}", height=460, hovermode="closest")
-    x, y = (
-        _with_air(np.concatenate([getattr(curve, term) for curve in curves.values()]))
-        for term in ("rate", "distortion")
-    )
+    near = [curve for curve in curves.values() if not _is_beyond(curve, own)]
+    x, y = (_with_air(np.concatenate([getattr(curve, term) for curve in near])) for term in ("rate", "distortion"))
     at = own.at(seen.beta)
     _add_tangent(chart, at, x, y)
     for place, (title, curve) in enumerate(curves.items()):
         _add_curve(chart, curve, title, theme.line_colour(place), selected=place == 0)
-    if seen.is_ranged:
-        _add_ends(chart, own)
-        chart.add_scatter(
-            x=at.rate,
-            y=at.distortion,
-            mode="markers",
-            marker={"size": 14, "color": theme.line_colour(0), "line": {"width": 2, "color": "white"}},
-            hovertemplate=f"β = {seen.beta:.3g}<br>R %{{x:.4g}}, D %{{y:.4g}}<extra></extra>",
-            showlegend=False,
-        )
+        if place == 0 and seen.is_ranged:
+            _add_ends(chart, own)
+            chart.add_scatter(
+                x=at.rate,
+                y=at.distortion,
+                mode="markers",
+                marker={"size": 16, "color": theme.line_colour(0), "line": {"width": 2, "color": "white"}},
+                hovertemplate=f"β = {seen.beta:.3g}<br>R %{{x:.4g}}, D %{{y:.4g}}<extra></extra>",
+                showlegend=False,
+            )
     return chart.update_xaxes(range=x).update_yaxes(range=y)
+
+
+def beyond(seen: Seen, curves: dict[str, Curve]) -> list[str]:
+    """The titles of those that `rate_distortion_figure` leaves outside its axes."""
+    return [title for title, curve in curves.items() if _is_beyond(curve, seen.curve)]
+
+
+def _is_beyond(curve: Curve, own: Curve) -> bool:
+    """Whether all of a curve has so much rate that `own`, a whole curve, would be small beside it."""
+    return len(own.betas) > 1 and bool(curve.rate.min() > _FAR * own.rate.max())
 
 
 def _in_bits(curve: Curve, config: ModelConfig) -> Curve:
@@ -410,6 +421,20 @@ def ends_sentence(curve: Curve) -> str:
         f"At the **autoencoder end** (β → 0) a code costs next to nothing, and the model buys all it can use: at "
         f"β = {low.betas[0]:g}, {low.rate[0]:.2f} nats of rate bring the distortion down to {low.distortion[0]:.1f} "
         f"nats. {end}"
+    )
+
+
+def collapse_words(curve: Curve) -> str:
+    """Whether dimensions switch off as β rises."""
+    first, last = int(curve.active_units[0]), int(curve.active_units[-1])
+    if last < first:
+        return (
+            "As β rises, the dimensions that earn least switch off, one after the other, which is how a posterior "
+            f"collapses: here {first} are active at first and {last} in the end."
+        )
+    return (
+        "As β rises, each has less to say; where the price is too high, dimensions switch off, which is how a "
+        f"posterior collapses. Here {last} are active up to β = {curve.betas[-1]:g}."
     )
 
 

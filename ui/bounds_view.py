@@ -178,6 +178,9 @@ def verdict(log_weights: np.ndarray, exact: float | None) -> str:
     bound = float(np.logaddexp.reduce(log_weights) - np.log(drawn))
     missing = "" if exact is None else f" {_missing(exact - bound)}"
     count = f"**{effective:,.{0 if effective >= 100 else 1}f} of {drawn:,} draws count.**"
+    if exact is not None and abs(exact - bound) < _CLOSE:
+        few = ", few as they are," if effective < 0.1 * drawn else ""
+        return f"{count} They{few} suffice here: the bound meets the exact log p(x) within {_CLOSE:g} nats."
     if effective < 0.02 * drawn:
         return (
             f"{count} The bound hangs on a few lucky draws: q(z|x) hardly reaches where the true posterior has its "

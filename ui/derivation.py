@@ -87,12 +87,15 @@ class Step:
     lines: tuple[Line, ...]
 
 
+_SMALL = 0.1  # nats, below which two decimals would hide a number that is compared or multiplied
+
+
 def amount(quantity: Quantity | float) -> str:
     """'−137.12', or '−137.1 ± 0.3' where it is an estimate."""
     if not isinstance(quantity, Quantity):
         quantity = Quantity(quantity)
     if not quantity.error:
-        return number(quantity.value, 2)
+        return number(quantity.value, 2 if abs(quantity.value) >= _SMALL or not quantity.value else 4)
     digits = int(np.clip(-np.floor(np.log10(quantity.error)), 0, 4))
     return f"{number(quantity.value, digits)} ± {quantity.error:.{digits}f}"
 
@@ -102,9 +105,9 @@ def _bold(quantity: Quantity | float) -> str:
 
 
 def _minus(quantity: Quantity | float) -> str:
-    """The number after a minus sign, in brackets where it is negative itself."""
+    """The number after a sign, in brackets where it is negative itself, or an estimate."""
     text = amount(quantity)
-    return f"({text})" if text.startswith("−") else text
+    return f"({text})" if text.startswith("−") or "±" in text else text
 
 
 def words(d: Derivation, pixels: int) -> list[tuple[str, str, str]]:
@@ -266,7 +269,7 @@ def _by_bayes(d: Derivation) -> Step:
                 _rows(rf"{_EVIDENCE} = \log {_LIKELIHOOD} + \log p(z)", rf"\quad - \log {_TRUE}"),
                 f"at z = μ: {amount(d.at_mu['likelihood'])} + {_minus(d.at_mu['prior'])} − "
                 f"{_minus(d.posterior_at_mu)} = "
-                f"{_bold(d.at_mu['likelihood'] + d.at_mu['prior'] - d.posterior_at_mu.value)}",
+                f"{_bold(Quantity(d.at_mu['likelihood'] + d.at_mu['prior']) - d.posterior_at_mu)}",
                 "True at any z, since the left side knows of none.",
                 "reconstruct",
             ),

@@ -41,7 +41,8 @@ def show(seen: Seen) -> None:
         return
     st.markdown(
         "Samples are drawn from the prior p(z), but the decoder has only seen codes from the aggregate posterior q(z). "
-        "Bright: more codes than the prior puts there. Dark: a **hole**, where the prior draws and few codes come. "
+        "Bright: more codes than the prior puts there. Dark, within the prior’s circles: a **hole**, where the prior "
+        "draws and few codes come. White dots are codes of test images. "
         "**Point** at a place to see it decoded; **click** for its numbers."
     )
     dimensions = _dimensions(found) if found.mu.shape[1] > 2 else (0, 1)

@@ -264,11 +264,11 @@ def landing(seen: ImagePosterior, snapshot: LatentSnapshot, class_names: Sequenc
     return theme.chart(
         "z₁",
         "z₂",
-        [*clouds, *(_ellipse(seen, sigmas) for sigmas in (1, 2)), _cross(seen)],
+        [*clouds, *(_ellipse(seen, sigmas) for sigmas in (1, 2))],
         height=_HEIGHT,
         hovermode="closest",
         showlegend=False,
-        annotations=[*names, *(_pointer(seen.mu, reach) if far else ())],
+        annotations=[*names, *(_pointer(seen.mu, reach) if far else (_mark(seen.mu),))],
         xaxis=axis,
         yaxis=axis | {"scaleanchor": "x"},
     )
@@ -323,17 +323,12 @@ def _ellipse(seen: ImagePosterior, sigmas: int) -> dict[str, Any]:
     }
 
 
-def _cross(seen: ImagePosterior) -> dict[str, Any]:
-    """Where μ of the picture lies."""
-    return {
-        "type": "scatter",
-        "x": seen.mu[:1],
-        "y": seen.mu[1:],
-        "mode": "markers",
-        "name": "this picture",
-        "marker": {"size": 11, "symbol": "x", "color": _PICTURE_COLOUR, "line": {"color": "white", "width": 1.5}},
-        "hovertemplate": "%{x:.3f}, %{y:.3f}",
-    }
+def _mark(mu: np.ndarray) -> dict[str, Any]:
+    """A cross at mu (2,), over the names of classes."""
+    x, y = (float(part) for part in mu)
+    font = {"size": 20, "color": _PICTURE_COLOUR, "shadow": "0 0 3px white"}
+    where = f"this picture: {layout.coordinates(mu)}"
+    return {"x": x, "y": y, "text": "✕", "font": font, "showarrow": False, "hovertext": where}
 
 
 def _landing_on_a_line(seen: ImagePosterior, snapshot: LatentSnapshot) -> theme.Chart:

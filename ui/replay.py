@@ -31,6 +31,7 @@ FRAMES = 40
 _MAP_HEIGHT = 256
 _CELL, _WIDEST_GAP, _BETWEEN = 48, 6, 14
 _LEAST_HALF = 2.2  # the prior's 2σ circle is always in sight
+_APART = 24  # pixels
 _FINE = 2  # the map is drawn this many times larger and reduced, which smooths its dots
 
 
@@ -137,6 +138,8 @@ def _mixed(look: Look, share: float) -> tuple[int, int, int]:
 def _name_classes(
     picture: Image.Image, points: np.ndarray, labels: np.ndarray, names: tuple[str, ...], look: Look
 ) -> None:
+    if np.ptp(points, axis=0).max() < _APART:  # as after a collapse: the names would lie on one another
+        return
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(13)
     for label in np.unique(labels):
         if label < len(names):

@@ -35,6 +35,7 @@ __all__ = [
     "kept",
     "peek",
     "result_key",
+    "say_if_strange",
     "subject",
 ]
 
@@ -46,6 +47,7 @@ _COLUMNS = (1, 2)  # the left one holds a picture of 168 pixels in a window of 1
 
 _KEPT, _PASSING = 256, 32
 _BAR_AFTER_SECONDS = 0.4
+_TELLING = 0.04  # of the work, which tells how long the rest will take
 _STOPPED = "understand_stopped"
 _PICTURE = 168  # screen pixels
 
@@ -89,6 +91,15 @@ def images_of(checkpoint: Checkpoint, index: np.ndarray) -> tuple[np.ndarray, bo
     if is_bernoulli(checkpoint):
         images = _drawn(images.tobytes(), images.shape[1:], tuple(map(int, index)))
     return images, real
+
+
+def say_if_strange(checkpoint: Checkpoint) -> None:
+    """Say that the encoder has not met pictures of black and white pixels, where it has learnt from grey ones."""
+    if is_bernoulli(checkpoint) and not checkpoint.record["train"]["binarize"]:
+        st.caption(
+            "Pixels are drawn black or white here, and this model was trained on grey ones: its encoder finds such "
+            "pictures strange, and a part of the gap comes from that."
+        )
 
 
 def exact_log_likelihoods(entry: Entry, checkpoint: Checkpoint, images: np.ndarray) -> np.ndarray | None:
@@ -143,6 +154,7 @@ def _black_and_white(checkpoint: Checkpoint, image: np.ndarray, index: int) -> n
             "log p(x) the logarithm of a probability.",
         ),
     ):
+        say_if_strange(checkpoint)
         return binarised(image, index)
     st.caption("Grey pixels under a Bernoulli likelihood: log p(x) is then not the logarithm of a probability.")
     return image
@@ -283,5 +295,7 @@ class _Bar:
                     on_click=_stop,
                     args=(self.key,),
                 )
-        left = (now - self.began) * (1 - done) / max(done, 1e-6)
-        self.bar.progress(min(1.0, done), f"{text or self.text} · about {left:,.0f} s left")
+        left = ""
+        if done > _TELLING:
+            left = f" · about {(now - self.began) * (1 - done) / done:,.0f} s left"
+        self.bar.progress(min(1.0, done), f"{text or self.text}{left}")

@@ -44,8 +44,9 @@ def go_to(beta):
 def one_beta_section(entry, checkpoint):
     """What there is to say of a model of one β, and what a model of a range would add."""
     seen = beta_view.seen(entry, checkpoint)
+    trained = state.beta_words(None, checkpoint.record["train"]["beta"], seen.beta)
     st.info(
-        f"This model was trained for β = {seen.beta:g} alone: it is one point of the curve. A model of a range of β "
+        f"This model was trained for {trained}, not for a range: it is one point of the curve. A model of a range of β "
         "answers for every β of it, and has a slider that moves its pictures, its latent map and its place on the "
         "whole curve together.",
         icon=":material/balance:",
@@ -142,11 +143,14 @@ def chart(seen, live):
             help="Models of the same pictures and likelihood: each of one β is a point, each of a range a curve.",
         )
     shown = dict.fromkeys([*beside, *sweep.landed(others)])
+    curves = beta_view.curves(seen, [others[one] for one in shown])
     layout.chart(
-        beta_view.rate_distortion_figure(seen, beta_view.curves(seen, [others[one] for one in shown]), unit),
+        beta_view.rate_distortion_figure(seen, curves, unit),
         "Distortion against rate, with lines of equal D + βR",
         key="beta_curve",
     )
+    if far := beta_view.beyond(seen, curves):
+        st.caption(f"Far outside the chart (a double-click shows all): {'; '.join(far)}.")
     sweep.progress()
     ranged = seen.is_ranged or any(beta_view.is_ranged(others[one]) for one in shown)
     st.caption(
@@ -177,9 +181,8 @@ def dimensions_section(seen):
         st.markdown("For a model of a range of β, this shows each latent dimension’s KL against β.")
         return
     st.markdown(
-        "Each curve is one latent dimension’s KL. As β rises, the dimensions that earn least switch off, one after the "
-        "other: that is how a posterior collapses. An active unit is one whose posterior mean still has a "
-        f"variance over {ACTIVE_VARIANCE:g} across the test images."
+        f"Each curve is one latent dimension’s KL. {beta_view.collapse_words(seen.curve)} An active unit is one whose "
+        f"posterior mean still has a variance over {ACTIVE_VARIANCE:g} across the test images."
     )
     layout.chart(beta_view.kl_figure(seen.curve, seen.beta), "KL by latent dimension against β", key="beta_kl")
     further = seen.curve.kl.shape[1] - beta_view.SHOWN_DIMENSIONS

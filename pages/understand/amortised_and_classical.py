@@ -37,6 +37,7 @@ def chosen_images():
     layout.drawing(imaging.grid(images, columns=ROW, scale=scale, gap=1), alt=f"Test images {index[0]} to {index[-1]}")
     if not real:
         st.caption(understand.DECODED)
+    understand.say_if_strange(checkpoint)
     return index, images, asked
 
 
@@ -59,12 +60,13 @@ def results(found, names):
         st.subheader("Where the gap comes from", anchor=False)
         layout.chart(amortised_view.bars(found, names), "The parts of the gap of each image", key="amortised_gaps")
         st.caption(
-            (
-                "log p(x) is exact, summed over the latent space. The parts add up to log p(x) − ELBO."
+            f"The parts add up to log p(x) − ELBO. ELBOs are averages over {amortised_view.DRAWS:,} draws, log p(x) is "
+            + (
+                "exact, summed over the latent space: a small part may come out below 0."
                 if found.exact
-                else "log p(x) is estimated by annealed importance sampling; its standard errors are in the table."
+                else "estimated by annealed importance sampling, which falls short for some images: the grey part is "
+                "as uncertain as that (the standard errors are in the table), and lies below 0 there."
             )
-            + f" ELBOs are averages over {amortised_view.DRAWS:,} draws: a small part may come out below 0."
         )
     table = amortised_view.gap_table(found, names)
     with st.expander("Table of all images", icon=":material/table:"):
@@ -86,8 +88,8 @@ if found is None and asked:
 if found is None:
     st.info(
         "Start from the encoder’s q, and where a draw of the prior is likelier, from there as well; climb each "
-        "image’s ELBO by gradient, by itself: first with independent dimensions, then with a full covariance. It "
-        "takes some seconds.",
+        "image’s ELBO by gradient, by itself: first with independent dimensions, then with a full covariance. It takes "
+        + ("some seconds." if checkpoint.model.config.latent_dim <= 2 else "a minute or more."),
         icon=":material/hiking:",
     )
 else:

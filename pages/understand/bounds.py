@@ -106,8 +106,9 @@ def test_sets():
     shipped = [one for one in state.entries().values() if one.run is None]
     number = st.column_config.NumberColumn
     st.markdown(
-        "Averages over whole test sets, pixels drawn black or white where the likelihood is Bernoulli, models of a "
-        "range of β at β = 1. Numbers compare models of the same data."
+        "Averages over whole test sets, pixels drawn black or white where the likelihood is Bernoulli, which is new to "
+        "all but the models trained on such pixels; models of a range of β at β = 1. Numbers compare models of the "
+        "same data."
     )
     layout.table(
         bounds_view.whole_sets(shipped),

@@ -122,13 +122,14 @@ found = elbo_lab_view.worst(entry, checkpoint, images, compute=asked)
 if found is not None:
     order, gaps = found
     picked = picture_grid(
-        images[order],
+        understand.images_of(checkpoint, order)[0],
         key="elbo_worst_grid",
         label="Test images with the largest gap",
         captions=[f"{gap:.1f}" for gap in gaps],
         scale=layout.whole_scale(images.shape[-1], 64),
     )
     st.caption("KL(q ‖ p(z|x)) of the encoder’s q in nats, the largest first. Select one to look into it.")
+    understand.say_if_strange(checkpoint)
     if picked is not None:
         st.button(
             f"Look into test image {order[picked]}",

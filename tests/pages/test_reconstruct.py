@@ -448,7 +448,8 @@ def landed(*mu: float):
 def test_where_a_picture_lands_far_away_the_test_images_stay_in_sight():
     near, far, line = landed(5.0, -4.0), landed(158.5, -139.0), landed(-158.5)
     assert near.layout.xaxis.range[1] > 5
-    assert [label.text for label in near.layout.annotations] == ["<b>a</b>"]
+    name, mark = near.layout.annotations
+    assert (name.text, mark.text, mark.x, mark.y) == ("<b>a</b>", "✕", 5.0, -4.0)
     assert far.layout.xaxis.range == far.layout.yaxis.range == pytest.approx((-3.15, 3.15))
     _, arrow, label = far.layout.annotations
     assert label.text == "this picture<br>(158.50, −139.00)"
