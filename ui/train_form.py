@@ -154,7 +154,7 @@ def _folder() -> Dataset | None:
     return in_background(lambda report: data.load(name, progress=report), of=name, key=_LOADING)
 
 
-_CLASSES = "PNG, JPEG and most other formats, of any size, cropped to squares; sub-folders are classes."
+_CLASSES = "PNG, JPEG and most other formats, up to 50 million pixels, cropped to squares; sub-folders are classes."
 
 
 def _size(place) -> int:
@@ -323,7 +323,7 @@ def _more(likelihood: str, kind: str, preset: Preset) -> tuple[float, dict[str, 
             )
         with columns[3 if likelihood == "gaussian" else 2]:
             binarize = st.toggle(
-                "Binarize pixels",
+                "Binarise pixels",
                 key="train_binarize",
                 **KEPT,
                 help="Each pixel is drawn 0 or 1 with its grey value as probability, anew each time it is shown.",
@@ -362,6 +362,7 @@ def _number(label: str, default: int, key: str, about: str) -> int:
 
 
 def _slide(label: str, options: tuple, default: float, key: str, about: str) -> float:
-    return st.select_slider(
-        label, options, default, format_func=lambda value: f"{value:g}", key=key, help=about, **KEPT
-    )
+    def written(value: float) -> str:
+        return np.format_float_positional(value, trim="-")  # 0.00001, not 1e-05
+
+    return st.select_slider(label, options, default, format_func=written, key=key, help=about, **KEPT)

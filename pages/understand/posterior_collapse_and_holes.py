@@ -266,9 +266,10 @@ holes of the model.
 """
 
 
-def choose_z():
+def choose_z(models):
     """Ask for the z that is looked at, and for other samples."""
-    st.markdown("**The same z in each.** Click a sample, a test image, or any place on a map, or write it here.")
+    title = "**The same z in each.**" if models > 1 else "**A place to look at.**"
+    st.markdown(f"{title} Click a sample, a test image, or any place on a map, or write it here.")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         st.text_input("z", key="collapse_z", **state.KEPT, placeholder="z: and a number for each dimension", width=320)
         st.button(
@@ -287,7 +288,7 @@ def side_by_side(shown):
     take_clicks(shown)
     pictures, glass, rest = st.container(), st.container(), st.container()
     with glass:  # first, so that a link's z is known to the maps
-        choose_z()
+        choose_z(len(shown))
         z = latent.sample_prior(SAMPLES, len(shown[0].symptoms.kl), state.seed("collapse_seed"))
         here = looked_at(shown, z)
     with pictures:

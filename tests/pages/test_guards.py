@@ -90,6 +90,7 @@ def test_nothing_is_said_of_an_address_that_is_obeyed(page, query):
     assert not arrive(page, model="digits-beta", **query).toast
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("page", [way.path for ways in SECTIONS.values() for way in ways])
 def test_a_model_whose_numbers_run_away_is_a_sentence_on_every_page(monkeypatch, tmp_path, page):
     """Weights that a float holds, but not what the decoder makes of them."""

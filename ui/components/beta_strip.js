@@ -64,11 +64,10 @@ class BetaStrip extends Strip {
   }
 
   layOut() {
-    const width = this.root.clientWidth;
-    if (!width || !this.data) return;
-    for (const sprite of Object.values(this.sprites)) {
-      sprite.resize(this.data.scale, sprite.canvas.parentElement.clientWidth);
-    }
+    if (!this.root.clientWidth || !this.data) return;
+    const sprites = Object.values(this.sprites);
+    const room = Math.min(...sprites.map((sprite) => sprite.canvas.parentElement.clientWidth)); // alike in size
+    for (const sprite of sprites) sprite.resize(this.data.scale, room);
     for (const plot of Object.values(this.plots)) plot.resize(this.root);
     this.request();
   }
