@@ -37,7 +37,7 @@ _DEFAULT_OBJECTIVE = "beta-vae"
 _LATER = {"objective": _DEFAULT_OBJECTIVE, "importance_samples": 1, "bias_from_mean": False, "pictures": ""}
 _DECAY = 0.3  # the part of the training in which the learning rate falls
 _MEMORY, _MEMORY_OF_RANGES = 0.999, 0.99  # Adam's β₂; draws of β make gradients uneven, see bench/README.md
-_RESPONDING = 2.0  # how many times as fast layers learn that respond to β, see bench/README.md
+_RESPONDING, _FAST = 2.0, 2e-3  # layers that respond to β learn so many times as fast, up to this rate: bench/README.md
 _DARKEST = 1e-3  # of the mean picture, where the output bias starts from it
 
 
@@ -46,14 +46,14 @@ class TrainConfig:
     """How a model is trained.
 
     objective is one of OBJECTIVES. beta weighs the KL (0 is the plain autoencoder; 1 for a model with a beta_range,
-    which draws a β for each image it is shown), for 'beta-tcvae' its total correlation alone; learning_rate is Adam's
-    (that of layers that respond to β is twice as high), which falls to zero over the last 30 % of the steps;
-    kl_warmup, in epochs, is that of beta; free_bits in nats a dimension; binarize draws every pixel from
-    Bernoulli(grey value) anew each time it is shown; importance_samples is the number K of posterior samples for each
-    image in a step, those of the bound for 'iwae', averaged over for 'beta-vae'; bias_from_mean starts the decoder's
-    last bias at the logit of the mean training picture; pictures is what a folder held when the training was planned
-    (`Dataset.fingerprint`; '' asks for nothing). Raises UserError for a value out of range, and for values that do not
-    go together.
+    which draws a β for each image it is shown), for 'beta-tcvae' its total correlation alone; learning_rate is Adam's,
+    which falls to zero over the last 30 % of the steps (layers that respond to β learn twice as fast, but no faster
+    than at 2e-3 for it); kl_warmup, in epochs, is that of beta; free_bits in nats a dimension; binarize draws every
+    pixel from Bernoulli(grey value) anew each time it is shown; importance_samples is the number K of posterior samples
+    for each image in a step, those of the bound for 'iwae', averaged over for 'beta-vae'; bias_from_mean starts the
+    decoder's last bias at the logit of the mean training picture; pictures is what a folder held when the training was
+    planned (`Dataset.fingerprint`; '' asks for nothing). Raises UserError for a value out of range, and for values that
+    do not go together.
     """
 
     dataset: str = "digits"
@@ -217,7 +217,7 @@ class Trainer:
         self.learning_rate = train.learning_rate
         self.beta = train.beta
         self.optimiser = torch.optim.Adam(
-            _with_factors(self.model),
+            _with_factors(self.model, train.learning_rate),
             lr=self.learning_rate,
             betas=(0.9, _MEMORY_OF_RANGES if model.beta_range else _MEMORY),
             eps=adam_epsilon,
@@ -451,14 +451,15 @@ class Trainer:
         return {name: value.clone() for name, value in self.model.state_dict().items()}
 
 
-def _with_factors(model: VAE) -> list[dict[str, Any]]:
+def _with_factors(model: VAE, rate: float) -> list[dict[str, Any]]:
     """The model's parameters in their order, as groups with the factor of their learning rate."""
+    factor = min(_RESPONDING, max(1.0, _FAST / rate))
     quick = set()
     if model.config.beta_range:
         networks = model.encoder, model.decoder
         quick = {weight for network in networks for layer, _ in network.gated() for weight in layer.parameters()}
     groups = itertools.groupby(model.parameters(), key=quick.__contains__)
-    return [{"params": list(weights), "factor": _RESPONDING if fast else 1.0} for fast, weights in groups]
+    return [{"params": list(weights), "factor": factor if fast else 1.0} for fast, weights in groups]
 
 
 def _start_from_mean(model: VAE, images: np.ndarray) -> None:
