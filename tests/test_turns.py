@@ -82,7 +82,7 @@ def test_what_is_computed_in_the_background_comes_last_and_gives_way_at_once():
             order.append(name)
 
     def background(name):
-        with turns.in_background(), turns.turn():
+        with turns.yielding(), turns.turn():
             order.append(name)
             begun.set()
             while len(order) < 4:  # "page 2" comes although no slice of time has passed
@@ -108,7 +108,7 @@ def test_in_the_background_turns_are_shared_as_well(monkeypatch):
     order, together = [], threading.Barrier(2)
 
     def work(name):
-        with turns.in_background():
+        with turns.yielding():
             together.wait(PATIENCE)
             for _ in range(2):
                 with turns.turn():

@@ -50,7 +50,7 @@ class _Work:
             turns.pass_on()
             report((len(self.found) + fraction) / total, f"{label}: {len(self.found)} of {total}")
 
-        with cores.shared(), turns.in_background():
+        with cores.shared(), turns.yielding():
             for name, step in left.items():
                 tell(0.0)
                 one = step(tell)

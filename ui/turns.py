@@ -13,7 +13,7 @@ from typing import Any
 
 from ui import cores
 
-__all__ = ["aside", "in_background", "in_turn", "pass_on", "turn"]
+__all__ = ["aside", "in_turn", "pass_on", "turn", "yielding"]
 
 _SLICE = 0.25  # seconds for which a turn is kept, where others wait
 _TELL_EVERY = 0.5  # seconds
@@ -58,7 +58,7 @@ def in_turn(compute: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @contextmanager
-def in_background() -> Iterator[None]:
+def yielding() -> Iterator[None]:
     """Within it, this thread takes turns only when no page waits for one, and passes them on at once."""
     _mine.background = True
     try:

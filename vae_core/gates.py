@@ -20,7 +20,7 @@ from vae_core.errors import UserError
 
 __all__ = [
     "check_beta",
-    "check_range",
+    "check_beta_range",
     "clip",
     "draw",
     "features",
@@ -36,7 +36,7 @@ _PARTS = (0.0, 0.05), (0.5, 0.44), (0.37, 0.2), (0.13, 0.16)  # of the range fro
 _ROUNDING = 1e-5  # of float32 at the ends of the range
 
 
-def check_range(low: float, high: float) -> tuple[float, float]:
+def check_beta_range(low: float, high: float) -> tuple[float, float]:
     """The range as floats. Raises UserError where it is none."""
     numbers = all(isinstance(end, int | float) and not isinstance(end, bool) for end in (low, high))
     if not (numbers and _SMALLEST <= low < high <= _LARGEST):

@@ -129,7 +129,9 @@ def check_turn(runs: "Iterable[Run]", token: str | None, wanted: int = 1) -> Non
     """Raise UserError where `token` has a run in training or waiting already, or the queue has no room for so many."""
     if not active():
         return
-    live = [run for run in runs if run.state()["status"] in ("queued", "starting", "running", "paused")]
+    from vae_core.runs import LIVE  # which imports this module
+
+    live = [run for run in runs if run.state()["status"] in LIVE]
     if any(owns(run, token) for run in live):
         raise UserError("You have a run in training or in the queue already. Stop it, or wait for its end.")
     if wanted > LIMITS.sweep:

@@ -80,7 +80,7 @@ class ModelConfig:
         if not 1e-3 <= self.sigma <= 10:
             raise UserError(f"σ = {self.sigma!r} is out of range. Choose a σ between 0.001 and 10.")
         if self.beta_range is not None:
-            object.__setattr__(self, "beta_range", gates.check_range(*self.beta_range))
+            object.__setattr__(self, "beta_range", gates.check_beta_range(*self.beta_range))
 
     @property
     def default_beta(self) -> float:
