@@ -244,7 +244,14 @@ def _live(run: Run, config: RunConfig, situation: _Situation) -> None:
     _pictures(run, curves)
 
 
-def _progress(config: RunConfig, said: dict[str, Any], curves: Curves) -> None:
+def _average_speed(run: Run) -> float:
+    """Images a second over the whole training, up to its last checkpoint; 0 where there is none."""
+    with suppress(UserError):
+        return caching.read_header(run.checkpoint)["record"].get("images_per_second", 0.0)
+    return 0.0
+
+
+def _progress(run: Run, config: RunConfig, said: dict[str, Any], curves: Curves) -> None:
     last, epochs, status = curves.last, config.train.epochs, said["status"]
     if status == "queued":
         ahead = said.get("ahead", 0)
@@ -255,7 +262,8 @@ def _progress(config: RunConfig, said: dict[str, Any], curves: Curves) -> None:
             st.progress(0.0, said.get("message") or "Starting: loading PyTorch and the images …")
         return
     texts = [f"Epoch {last['epoch']:.1f} of {epochs}" if status in LIVE else f"{last['epoch']:.0f} of {epochs} epochs"]
-    texts.append(f"{last['images_per_second']:,.0f} images/s")
+    if speed := last["images_per_second"] if status == "running" else _average_speed(run):
+        texts.append(f"{speed:,.0f} images/s")
     if status == "running" and said.get("seconds_left") is not None:
         texts.append(f"{_duration(said['seconds_left'] - (time.time() - said['updated']))} left")
     elif status not in LIVE:
@@ -276,7 +284,7 @@ def _words(run: Run, config: RunConfig, curves: Curves) -> None:
     """How far the run is, why it is not going on, and what it suffers from."""
     said = run.state()
     status, message = said["status"], said.get("message", "")
-    _progress(config, said, curves)
+    _progress(run, config, said, curves)
     if status == "failed":
         st.error(f"{message} Resume goes on from the last save.", icon=":material/error:")
     elif status == "interrupted":
