@@ -76,7 +76,8 @@ def below():
     """The numbers at the β that is chosen, and the section that is open."""
     seen = beta_view.seen(*state.selected())
     numbers(seen)
-    tabs = st.tabs(list(SECTIONS), key="beta_section", bind="query-params")
+    # The whole page runs: with this part alone, what a closed section still sends may find its place gone.
+    tabs = st.tabs(list(SECTIONS), key="beta_section", bind="query-params", on_change=st.rerun)
     for tab, section in zip(tabs, SECTIONS.values(), strict=True):
         if tab.open:
             with tab:
