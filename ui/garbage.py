@@ -1,21 +1,19 @@
 """When garbage is collected, and of what; and how much freed memory is kept back."""
 
 import atexit
-import ctypes
 import gc
 import sys
 import time
-from contextlib import suppress
+
+from vae_core import memory
 
 __all__ = ["collect"]
-
-_M_ARENA_MAX = -8  # malloc.h
-_ARENAS = 2
 
 _NEWS = 20
 _EVERY, _THOROUGHLY_EVERY = 2.0, 300.0  # seconds
 _known = 0
 _last = _last_thorough = -_THOROUGHLY_EVERY
+memory.keep_little()
 atexit.register(gc.unfreeze)  # or the interpreter ends with complaints about what is left
 
 
@@ -37,13 +35,3 @@ def collect() -> None:
     elif now - _last >= _EVERY:
         _last = now
         gc.collect()
-
-
-def _keep_back_little() -> None:
-    """Have glibc, where it is the system's library, keep two pools of freed memory and not eight for each core: each
-    script has a thread of its own, and after many visitors 300 MB lay in pools that nobody used."""
-    with suppress(AttributeError, OSError, TypeError):
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
-
-
-_keep_back_little()

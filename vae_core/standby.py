@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from vae_core import hosted
+from vae_core import hosted, memory
 
 __all__ = ["begin", "claim", "dismiss", "give_way", "prepare"]
 
@@ -117,6 +117,7 @@ def _wait() -> int:
     """Import what a trainer needs, wait for a request, and train; the exit status."""
     with suppress(OSError):  # where only sockets can be waited for
         select.select([sys.stdin], [], [], _QUIET_SECONDS)
+    memory.keep_all()
     _warm_up()
     from vae_core import cli
 
