@@ -203,6 +203,8 @@ def test_lying_headers_are_refused(saved: Path, tmp_path: Path, change: dict) ->
         {"class_names": None},
         {"class_names": [1]},
         {"factor_names": 5},
+        {"test": ["elbo"]},
+        {"test": {"elbo": "-1"}},
     ],
     ids=str,
 )
@@ -221,6 +223,7 @@ def test_a_record_is_made_whole(saved: Path, tmp_path: Path) -> None:
     assert record["train"] == TrainConfig("").to_dict()
     assert (record["beta"], record["epoch"], record["factor_names"]) == (1.0, 0, [])
     assert record["class_names"] == ["one", "1"]
+    assert record["test"] is None
     whole = ModelConfig.from_dict(header["model"]).to_dict()
     assert read_header(path) == {"model": whole, "record": record | {"class_names": ["one"]}}
 

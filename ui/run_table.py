@@ -121,7 +121,7 @@ def _tested(run: Run) -> dict[str, Any]:
     """The test evaluation in the run's checkpoint, {} before there is one."""
     try:
         return caching.read_header(run.checkpoint)["record"]["test"] or {}
-    except (UserError, KeyError, TypeError):
+    except UserError:
         return {}
 
 

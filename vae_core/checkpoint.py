@@ -30,6 +30,7 @@ __all__ = [
 _FORMAT = "vae-laboratory/1"
 MAX_BYTES = 512 * 2**20
 _MOST_CLASSES = 65_536
+_TESTED = ("elbo", "reconstruction", "kl", "active_units")
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Checkpoint:
 def _whole(record: dict[str, Any]) -> dict[str, Any]:
     from vae_core.train import TrainConfig, check_range  # which imports this module
 
-    record = {"train": {}, "epoch": 0, "step": 0, "class_names": [], "factor_names": []} | record
+    record = {"train": {}, "epoch": 0, "step": 0, "class_names": [], "factor_names": [], "test": None} | record
     train = TrainConfig(**{"dataset": ""} | record["train"])
     record |= {"train": train.to_dict(), "beta": record.get("beta", train.beta)}
     check_range("β", record["beta"], 0.0, 1000.0)
@@ -102,6 +103,8 @@ def _whole(record: dict[str, Any]) -> dict[str, Any]:
     for key in ("class_names", "factor_names"):
         record[key] = [*record[key]]
     if not all(isinstance(name, str) for name in (train.dataset, *record["class_names"], *record["factor_names"])):
+        raise TypeError(record)
+    if not all(isinstance((record["test"] or {}).get(name, 0.0), int | float) for name in _TESTED):
         raise TypeError(record)
     return record
 
@@ -218,7 +221,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
 def _record(header: dict[str, Any], path: Path) -> dict[str, Any]:
     try:
         return _whole(header.get("record", {}))
-    except (TypeError, UserError) as error:
+    except (AttributeError, TypeError, UserError) as error:
         raise UserError(
             f"{Path(path).name} does not say how its model was trained. Use a checkpoint that was trained here."
         ) from error

@@ -427,7 +427,7 @@ def _describe(run: "Run") -> dict[str, Any]:
     state, tested = run.state(), {}
     if run.checkpoint.exists():
         with suppress(UserError):
-            tested = read_header(run.checkpoint)["record"].get("test") or {}
+            tested = read_header(run.checkpoint)["record"]["test"] or {}
     try:
         train = run.config().train
         dataset, epochs = train.dataset, train.epochs
