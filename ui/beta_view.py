@@ -97,7 +97,7 @@ def measured(entry: Entry, checkpoint: Checkpoint) -> BetaSnapshot:
             "This checkpoint was written before its training ended, or by an older version, and holds no curve; the "
             "images to measure it on are not at hand. Train it to the end, or choose another model."
         )
-    return _taken(str(entry.path), caching.modified(entry.path), checkpoint, images)
+    return _taken(*entry.version, checkpoint, images)
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
@@ -115,7 +115,7 @@ def curve_of(entry: Entry) -> Curve | None:
 
     Raises UserError where the checkpoint cannot be read.
     """
-    return _curve(str(entry.path), caching.modified(entry.path), caching.read_header(entry.path)["record"]["beta"])
+    return _curve(*entry.version, caching.read_header(entry.path)["record"]["beta"])
 
 
 def is_ranged(entry: Entry) -> bool:
@@ -161,7 +161,7 @@ def seen(entry: Entry, checkpoint: Checkpoint) -> Seen:
     if not checkpoint.model.config.beta_range:
         curve = curve_of(entry)
         return Seen(entry, checkpoint, curve, float(curve.betas[0]))
-    curve = _curve_of_range(str(entry.path), caching.modified(entry.path), measured(entry, checkpoint))
+    curve = _curve_of_range(*entry.version, measured(entry, checkpoint))
     return Seen(entry, checkpoint, curve, chosen_beta(checkpoint))
 
 
@@ -182,7 +182,7 @@ def strip_content(entry: Entry, checkpoint: Checkpoint, seed: int) -> BetaStripC
     Raises UserError as `measured` does.
     """
     taken = measured(entry, checkpoint)
-    return _content(str(entry.path), caching.modified(entry.path), seed, checkpoint, taken)
+    return _content(*entry.version, seed, checkpoint, taken)
 
 
 @st.cache_resource(max_entries=6, show_spinner="Decoding at each β …")

@@ -257,7 +257,7 @@ def table_row(entry: Entry, *, compute: bool) -> TableRow | None:
         return understand.peek(key)
 
     def measure(progress: Callable[[float], None]) -> TableRow:
-        checkpoint = caching.load_checkpoint(entry.path)
+        checkpoint = caching.load_checkpoint(*entry.version)
         index = np.arange(min(TABLE_IMAGES, len(checkpoint.snapshot)))
         images, real = understand.images_of(checkpoint, index)
         found = importance_weights(checkpoint.model, images, TABLE_DRAWS, progress=progress)
@@ -286,7 +286,7 @@ def table_row(entry: Entry, *, compute: bool) -> TableRow | None:
 def measured_words(entry: Entry) -> str | None:
     """What was measured over a model's test set, in a sentence beside the paper's number; None where nothing was, or
     where the paper has no such model. Raises UserError where the checkpoint cannot be read."""
-    record, found = caching.read_header(entry.path)["record"], _measured(entry.path, caching.modified(entry.path))
+    record, found = caching.read_header(entry.path)["record"], _measured(*entry.version)
     if "log_likelihood" not in record or found is None:
         return None
     train = record["train"]
@@ -300,8 +300,8 @@ def measured_words(entry: Entry) -> str | None:
 
 
 @functools.lru_cache(maxsize=64)
-def _measured(path: Path, modified: int) -> MeanLikelihood | None:  # noqa: ARG001 (part of the cache's key)
-    return recall(path)
+def _measured(path: str, modified: int) -> MeanLikelihood | None:  # noqa: ARG001 (part of the cache's key)
+    return recall(Path(path))
 
 
 def whole_sets(entries: Sequence[Entry]) -> pd.DataFrame:
@@ -310,7 +310,7 @@ def whole_sets(entries: Sequence[Entry]) -> pd.DataFrame:
 
     Raises UserError where a checkpoint cannot be read.
     """
-    found = [(entry, _measured(entry.path, caching.modified(entry.path))) for entry in entries]
+    found = [(entry, _measured(*entry.version)) for entry in entries]
     rows = sorted(
         [(entry, one) for entry, one in found if one is not None],
         key=lambda row: (caching.read_header(row[0].path)["record"]["train"]["dataset"], -row[1].value),

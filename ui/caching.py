@@ -40,9 +40,9 @@ def modified(path: Path) -> int:
         raise UserError(f"The checkpoint {path.stem} is gone. Choose another model.") from error
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
-    """The checkpoint at `path`, read once a version. Raises UserError where it cannot be read."""
-    return _checkpoint(str(path), modified(path))
+def load_checkpoint(path: str, modified: int) -> Checkpoint:
+    """The checkpoint at `path` that was written at `modified`, read once. Raises UserError where it cannot be read."""
+    return _checkpoint(path, modified)
 
 
 def read_header(path: Path) -> dict:

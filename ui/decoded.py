@@ -3,7 +3,6 @@
 import numpy as np
 import streamlit as st
 
-from ui import caching
 from ui.state import Entry
 from vae_core import latent
 from vae_core.checkpoint import Checkpoint
@@ -18,7 +17,7 @@ def decoded(entry: Entry, checkpoint: Checkpoint, z: np.ndarray) -> np.ndarray:
     Raises UserError where the decoder's pixels are not finite.
     """
     points = np.ascontiguousarray(z.reshape(-1, z.shape[-1]), np.float32)
-    pictures = _decoded(str(entry.path), caching.modified(entry.path), checkpoint.model.beta, points, checkpoint)
+    pictures = _decoded(*entry.version, checkpoint.model.beta, points, checkpoint)
     return pictures.reshape(*z.shape[:-1], *pictures.shape[1:])
 
 

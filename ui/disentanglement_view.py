@@ -100,8 +100,8 @@ def _scored(
 ) -> dict[Hashable, Disentanglement]:
     """Draw with `draw` the scores at each of `betas`, by β, in this order, then of the models `beside`, by title, as
     they come. Returns those that have come."""
-    of = str(seen.entry.path), caching.modified(seen.entry.path)
-    others = {title: (str(other.path), caching.modified(other.path)) for title, other in beside.items()}
+    of = seen.entry.version
+    others = {title: other.version for title, other in beside.items()}
     return stepwise(
         {beta: lambda tell, beta=beta: _scores(*of, beta, seen.checkpoint, tell) for beta in betas}
         | {title: lambda tell, other=other: _scores_of(*other, tell) for title, other in others.items()},
@@ -147,8 +147,7 @@ def _beside(seen: Seen) -> dict[str, Entry]:
 
 def _side_by_side(seen: Seen) -> None:
     """The scores of this model, and of others of one β of the same pictures, whatever their objective."""
-    models = {state.title(seen.entry): seen.entry} | _beside(seen)
-    models = {title: (str(other.path), caching.modified(other.path)) for title, other in models.items()}
+    models = {title: entry.version for title, entry in ({state.title(seen.entry): seen.entry} | _beside(seen)).items()}
     if len(models) == 1:
         return
     st.subheader("Beside models of one β", anchor=False)
@@ -366,7 +365,7 @@ def scores_csv(betas: list[float], scores: list[Disentanglement], factors: list[
 def _traversals(seen: Seen, scores: dict[float, Disentanglement]) -> None:
     """A strip over β: a row for each dimension, moved from −2 to 2 around one code; what β buys, and what it costs."""
     st.subheader("What each dimension draws", anchor=False)
-    of, checkpoint = (str(seen.entry.path), caching.modified(seen.entry.path)), seen.checkpoint
+    of, checkpoint = seen.entry.version, seen.checkpoint
     taken = measured(seen.entry, checkpoint)
     betas = rate_distortion.steps(checkpoint.model.config.beta_range)
     index = min(range(len(betas)), key=lambda i: abs(np.log(betas[i] / seen.beta)))

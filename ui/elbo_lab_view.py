@@ -8,8 +8,9 @@ import numpy as np
 import streamlit as st
 import torch
 
-from ui import caching, layout, turns, understand
-from ui.components.posterior_pad import Gaussian, PadView, is_gaussian
+from ui import layout, turns, understand
+from ui.components.gaussian import Gaussian, gaussian
+from ui.components.posterior_pad import PadView
 from ui.components.sheets import content_digest
 from ui.state import Entry
 from ui.true_posterior import latent_plane, true_posterior
@@ -68,7 +69,7 @@ class Lab:
 
 def look(entry: Entry, checkpoint: Checkpoint, image: np.ndarray) -> Lab:
     """The true posterior of a uint8 picture (C, H, W) and the encoder's q for it."""
-    name = f"{entry.id}/{caching.modified(entry.path)}/{checkpoint.model.beta:g}/{content_digest(image)}"
+    name = f"{entry.id}/{entry.modified}/{checkpoint.model.beta:g}/{content_digest(image)}"
     mu, logvar = encode(checkpoint.model, image[None])
     encoder = Gaussian(tuple(map(float, mu[0])), tuple(map(float, np.exp(0.5 * logvar[0]))))
     return Lab(name, image, true_posterior(entry, checkpoint, image), encoder)
@@ -162,7 +163,7 @@ def _read(text: str, d: int) -> Gaussian | None:
         values = [float(part) for part in text.split(",")]
     except ValueError:
         return None
-    return Gaussian(tuple(values[:d]), tuple(values[d:])) if is_gaussian(values[:d], values[d:], d) else None
+    return gaussian(values[:d], values[d:], d)
 
 
 def _written(q: Gaussian) -> str:

@@ -126,10 +126,7 @@ def collapses(entry: Entry) -> bool:
 
 def of_runs(found: Sequence[Run]) -> list[Shown]:
     """Models of one β, trained here alike. Raises UserError where a checkpoint cannot be read."""
-    shown = [
-        one(Entry(f"run-{run.name}", run.checkpoint, run.name), caching.load_checkpoint(run.checkpoint))
-        for run in found
-    ]
+    shown = [one(entry, caching.load_checkpoint(*entry.version)) for entry in map(state.of_run, found)]
     at_one = next((model.symptoms for model in shown if model.symptoms.beta == 1), None)
     return [replace(model, at_one=at_one) for model in shown]
 
@@ -143,7 +140,7 @@ def one(entry: Entry, checkpoint: Checkpoint) -> Shown:
 
 def _shown(entry: Entry, checkpoint: Checkpoint, snapshot: LatentSnapshot, beta: float) -> Shown:
     model = checkpoint.model.at(beta) if checkpoint.model.config.beta_range else checkpoint.model
-    symptoms = _examined(str(entry.path), caching.modified(entry.path), beta, False, snapshot, None)
+    symptoms = _examined(*entry.version, beta, False, snapshot, None)
     return Shown(entry, replace(checkpoint, model=model, snapshot=snapshot), symptoms)
 
 
@@ -163,13 +160,13 @@ def examined(shown: Sequence[Shown]) -> list[Shown]:
 
 def _looking(model: Shown) -> Callable[[Tell], dict] | None:
     """The step that finds the codes that the decoder was trained on, and examines the model again with them."""
-    encode, path, beta = seen_codes.encoding(model.entry, model.checkpoint), model.entry.path, model.symptoms.beta
+    encode, version = seen_codes.encoding(model.entry, model.checkpoint), model.entry.version
     if encode is None:
         return None
 
     def look(tell: Tell) -> dict:
         seen = encode(tell)
-        return {"seen": seen, "symptoms": _examined(str(path), caching.modified(path), beta, True, model.codes, seen)}
+        return {"seen": seen, "symptoms": _examined(*version, model.symptoms.beta, True, model.codes, seen)}
 
     return look
 

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from ui import layout, theme, understand
-from ui.components.noise_map import Dragged
+from ui.components.gaussian import Gaussian
 from ui.state import Entry
 from vae_core.amortisation import GaussianPosterior, elbo
 from vae_core.checkpoint import Checkpoint, LatentSnapshot
@@ -64,10 +64,10 @@ def two_dimensions(snapshot: LatentSnapshot) -> tuple[int, int]:
     return first, second
 
 
-def start_of(posterior: ImagePosterior, pair: tuple[int, int]) -> Dragged:
+def start_of(posterior: ImagePosterior, pair: tuple[int, int]) -> Gaussian:
     """Where q starts in two dimensions: the encoder's μ, and its σ, or 0.2 where that is smaller."""
     mu, sigma = posterior.mu[list(pair)], np.maximum(posterior.sigma[list(pair)], WIDE)
-    return Dragged(tuple(map(float, mu)), tuple(map(float, sigma)))
+    return Gaussian(tuple(map(float, mu)), tuple(map(float, sigma)))
 
 
 def gradients(entry: Entry, checkpoint: Checkpoint, image: np.ndarray, mu: np.ndarray, sigma: np.ndarray) -> Gradients:

@@ -9,7 +9,7 @@ import plotly.colors
 import streamlit as st
 from PIL import Image
 
-from ui import caching, interpolation, latent_view, layout, seen_codes, state, theme, turns
+from ui import interpolation, latent_view, layout, seen_codes, state, theme, turns
 from ui.beta_view import Seen
 from ui.components.latent_map import Background, ByClass, Mark, latent_map, latent_map_props, read_selection, send_atlas
 from ui.guards import say_errors
@@ -63,7 +63,7 @@ def _trained_on(seen: Seen, checkpoint: Checkpoint) -> Codes | None:
     found = stepwise(
         {"codes": encode} if encode else {},
         lambda _: None,
-        of=(str(seen.entry.path), caching.modified(seen.entry.path), seen.beta),
+        of=(*seen.entry.version, seen.beta),
         key="information_seen",
         label="Encoding the images that the decoder was trained on",
     )

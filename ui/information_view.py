@@ -90,7 +90,7 @@ def _terms(seen: Seen) -> None:
     stepwise(
         steps,
         draw,
-        of=(str(seen.entry.path), caching.modified(seen.entry.path), seen.beta),
+        of=(*seen.entry.version, seen.beta),
         key="information_terms",
         label="Splitting the rate",
     )
@@ -132,7 +132,7 @@ def of_all_sentence(alone: RateSplit, batch: RateSplit) -> str:
 
 def _against_beta(seen: Seen) -> None:
     entry, snapshot, taken = seen.entry, seen.checkpoint.snapshot, measured(seen.entry, seen.checkpoint)
-    of = str(entry.path), caching.modified(entry.path)
+    of = entry.version
 
     def split_at(beta: float) -> Callable[[Tell], RateSplit]:
         return lambda tell: _split(_codes(snapshot, taken, beta), tell)
@@ -206,7 +206,7 @@ def _side_by_side(seen: Seen) -> None:
     """The split of this model, and of models of one β of the same pictures."""
     mine = f"{state.title(seen.entry)}, at β = {seen.beta:.3g}" if seen.is_ranged else state.title(seen.entry)
     others = [other for other in comparable(seen.entry).values() if not is_ranged(other)][:_MOST_BESIDE]
-    beside = {state.title(other): (str(other.path), caching.modified(other.path)) for other in others}
+    beside = {state.title(other): other.version for other in others}
 
     def draw(found: dict[str, RateSplit | None]) -> None:
         splits = {title: split for title, split in found.items() if split is not None}
@@ -216,7 +216,7 @@ def _side_by_side(seen: Seen) -> None:
     stepwise(
         {mine: _here(seen)} | {title: lambda tell, of=of: _split_of(*of, tell) for title, of in beside.items()},
         draw,
-        of=(str(seen.entry.path), caching.modified(seen.entry.path), seen.beta, *beside.items()),
+        of=(*seen.entry.version, seen.beta, *beside.items()),
         key="information_beside",
         label="Splitting the rate of the models beside it",
     )

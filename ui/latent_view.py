@@ -12,7 +12,7 @@ import plotly.colors
 import plotly.graph_objects as go
 import streamlit as st
 
-from ui import caching, layout, state, theme, turns
+from ui import layout, state, theme, turns
 from ui.components.latent_map import Atlas, Background, ByClass, ByValue, Plane, build_atlas
 from ui.components.sheets import content_digest
 from ui.tsne_job import TsneJob
@@ -113,7 +113,7 @@ class Projection:
 
 def version(entry: state.Entry, checkpoint: Checkpoint) -> str:
     """A name for exactly this checkpoint file at the β at which it is shown, for caches."""
-    return f"{entry.id}:{caching.modified(entry.path)}:{checkpoint.model.beta:g}"
+    return f"{entry.id}:{entry.modified}:{checkpoint.model.beta:g}"
 
 
 def codes(entry: state.Entry, checkpoint: Checkpoint, *, whole: bool) -> Codes:

@@ -4,7 +4,7 @@ import numpy as np
 import streamlit as st
 
 from ui import layout, theme
-from ui.components.posterior_pad import Gaussian
+from ui.components.gaussian import Gaussian
 from ui.elbo_lab_view import Lab
 
 __all__ = ["curves", "moved"]

@@ -28,8 +28,7 @@ def encoding(entry: Entry, checkpoint: Checkpoint) -> Callable[[Tell], Codes] | 
     images = caching.train_images(checkpoint.record["train"], model.config.image_shape)
     if images is None or math.prod(images.shape) > _MOST_PIXELS:
         return None
-    of = str(entry.path), caching.modified(entry.path), model.beta
-    return lambda tell: _codes(*of, model, images, tell)
+    return lambda tell: _codes(*entry.version, model.beta, model, images, tell)
 
 
 @st.cache_resource(max_entries=24, show_spinner=False)  # 4 MB each for MNIST, d = 16

@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ __all__ = [
     "name",
     "nearest",
     "next_seed",
+    "of_run",
     "picture_name",
     "pictures",
     "resolve",
@@ -63,11 +65,18 @@ _FARTHEST = 1e6  # from 0 in any dimension; far beyond it, sums in 32 bits overf
 
 @dataclass(frozen=True)
 class Entry:
-    """A model that can be chosen: `id` stands in the URL, `path` is its checkpoint, `run` its run, if it has one."""
+    """A model that can be chosen: `id` stands in the URL, `path` is its checkpoint, `run` its run, if it has one, and
+    `modified` when the checkpoint was written, in nanoseconds."""
 
     id: str
     path: Path
     run: str | None = None
+    modified: int = 0
+
+    @property
+    def version(self) -> tuple[str, int]:
+        """Exactly this checkpoint, for caches: what was computed of it is not that of one saved later."""
+        return str(self.path), self.modified
 
 
 @dataclass(frozen=True)
@@ -82,11 +91,17 @@ class Point:
 def entries() -> dict[str, Entry]:
     """All models by id: those that ship (the default first), then runs with a checkpoint, the newest first."""
     shipped = sorted(SHIPPED.glob("*.safetensors"), key=lambda path: (path.stem != _DEFAULT, path.stem))
-    found = {path.stem: Entry(path.stem, path) for path in shipped}
+    found = {path.stem: Entry(path.stem, path, None, caching.modified(path)) for path in shipped}
     for run in runs.list_runs():
-        if run.checkpoint.exists() and hosted.visible(run, visitor.token()):
-            found[f"run-{run.name}"] = Entry(f"run-{run.name}", run.checkpoint, run.name)
+        if hosted.visible(run, visitor.token()):
+            with suppress(UserError):  # no checkpoint yet
+                found[f"run-{run.name}"] = of_run(run)
     return found
+
+
+def of_run(run: runs.Run) -> Entry:
+    """The model that a run has saved last. Raises UserError where there is none."""
+    return Entry(f"run-{run.name}", run.checkpoint, run.name, caching.modified(run.checkpoint))
 
 
 def title(entry: Entry) -> str:
@@ -215,7 +230,7 @@ def _beta_slider(choices: list[float], shown: bool) -> None:
 def _beta_choices(entry: Entry) -> list[float]:
     """The values of β at which pages can show the model; none where its checkpoint holds one alone."""
     try:
-        checkpoint = caching.load_checkpoint(entry.path)
+        checkpoint = caching.load_checkpoint(*entry.version)
     except UserError:
         return []
     return steps(checkpoint.model.config.beta_range) if checkpoint.betas else []
@@ -246,7 +261,7 @@ def selected() -> tuple[Entry, Checkpoint]:
         st.info("Train a model first: this page shows what it has learnt.", icon=":material/model_training:")
         st.stop()
     try:
-        checkpoint = caching.load_checkpoint(entry.path)
+        checkpoint = caching.load_checkpoint(*entry.version)
         if checkpoint.snapshot is None:
             raise UserError(f"{entry.id} has no latent snapshot, which the pages show. Choose another model.")
     except UserError as error:
@@ -260,7 +275,7 @@ def _at_beta(entry: Entry, checkpoint: Checkpoint) -> Checkpoint:
     if checkpoint.betas is None:
         return checkpoint
     beta = st.session_state.get("beta", checkpoint.model.beta)
-    return _answering(str(entry.path), caching.modified(entry.path), beta, checkpoint)
+    return _answering(*entry.version, beta, checkpoint)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)

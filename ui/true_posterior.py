@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import streamlit as st
 
-from ui import caching, turns
+from ui import turns
 from ui.state import Entry
 from vae_core.checkpoint import Checkpoint
 from vae_core.evidence import LatentPlane, TruePosteriors, extent_of
@@ -42,7 +42,7 @@ def true_posterior(entry: Entry, checkpoint: Checkpoint, image: np.ndarray) -> T
 def _held(entry: Entry, checkpoint: Checkpoint) -> _Held:
     LatentPlane.check(checkpoint.model)
     with turns.aside():
-        return _plane(str(entry.path), caching.modified(entry.path), checkpoint.model.beta, checkpoint)
+        return _plane(*entry.version, checkpoint.model.beta, checkpoint)
 
 
 @st.cache_resource(max_entries=4, show_spinner="Decoding the latent plane …")

@@ -14,7 +14,7 @@ import numpy as np
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from ui import caching, carried, layout, picture_source, reconstruction, state, turns
+from ui import carried, layout, picture_source, reconstruction, state, turns
 from ui.components.sheets import content_digest
 from ui.state import Entry
 from ui.true_posterior import latent_plane
@@ -162,7 +162,7 @@ def _black_and_white(checkpoint: Checkpoint, image: np.ndarray, index: int) -> n
 
 def result_key(what: str, entry: Entry, beta: float, images: np.ndarray, *settings: Hashable) -> tuple:
     """What a kept result depends on: the model's file and β, the pictures, and how it was computed."""
-    return (what, str(entry.path), caching.modified(entry.path), beta, content_digest(images), *settings)
+    return (what, *entry.version, beta, content_digest(images), *settings)
 
 
 class _Results:

@@ -14,7 +14,8 @@ from tests.test_evidence import PICTURES, LinearGaussian
 from tests.toys import build
 from tests.waiting import PATIENCE
 from ui import elbo_lab_view, state
-from ui.components.posterior_pad import Gaussian, PadView, posterior_pad_props, read_gaussian
+from ui.components.gaussian import Gaussian, read_gaussian
+from ui.components.posterior_pad import PadView, posterior_pad_props
 from ui.elbo_lab_view import Lab, climb, gap_sentence, matched, peaks_words
 from vae_core import data
 from vae_core.checkpoint import Checkpoint, load, save
@@ -159,7 +160,7 @@ def test_q_in_the_plane_is_where_it_was_left_when_the_page_is_opened_again() -> 
     view = app.session_state["elbo_version"]
     left = {"mu": [0.5, -0.25], "sigma": [0.2, 0.1]}
     content = f"{next(iter(app.session_state['elbo_left']))}/False/{view}"
-    app.session_state["elbo_pad"] = {"released": left | {"content": content}}
+    app.session_state["elbo_pad"] = {"released": left | {"subject": content}}
     app.run()
     gap = metric(app, "Gap")
     assert gap != of_encoder
@@ -202,20 +203,22 @@ def test_the_pad_is_given_the_grid_and_the_same_data_while_q_moves() -> None:
     "reported",
     [
         None,
-        {"content": "b", "mu": [0, 0], "sigma": [1, 1]},
-        {"content": "a", "mu": [0], "sigma": [1, 1]},
-        {"content": "a", "mu": [0, float("nan")], "sigma": [1, 1]},
-        {"content": "a", "mu": [0, "1"], "sigma": [1, 1]},
-        {"content": "a", "mu": [0, 0], "sigma": [1, 0]},
-        {"content": "a", "mu": [0, 0], "sigma": [1, 1e9]},
+        {"subject": "b", "mu": [0, 0], "sigma": [1, 1]},
+        {"subject": "a", "mu": [0], "sigma": [1, 1]},
+        {"subject": "a", "mu": [0, float("nan")], "sigma": [1, 1]},
+        {"subject": "a", "mu": [0, "1"], "sigma": [1, 1]},
+        {"subject": "a", "mu": [0, 0], "sigma": [1, 0]},
+        {"subject": "a", "mu": [0, 0], "sigma": [1, 1e9]},
     ],
 )
 def test_what_is_no_gaussian_of_this_picture_is_not_believed(reported: object) -> None:
     assert read_gaussian(reported, "a") is None
 
 
-def test_a_gaussian_is_read() -> None:
-    assert read_gaussian({"content": "a", "mu": [0, 1], "sigma": [0.5, 2]}, "a") == Gaussian((0, 1), (0.5, 2))
+@pytest.mark.parametrize(("mu", "sigma"), [((0, 1), (0.5, 2)), ((-40.0, 16.5), (1.0, 4e-4))])
+def test_a_gaussian_is_read(mu: tuple[float, float], sigma: tuple[float, float]) -> None:
+    """Also one that lies where a plain autoencoder puts its codes, or is as narrow as the pad allows."""
+    assert read_gaussian({"subject": "a", "mu": list(mu), "sigma": list(sigma)}, "a") == Gaussian(mu, sigma)
 
 
 def test_the_matched_gaussian_is_the_nearest_of_its_family() -> None:

@@ -137,7 +137,7 @@ class PosteriorPad {
     if (text === this.known) return;
     this.known = text;
     this.root.dataset.reports = ++this.reports;
-    this.report("released", { content: this.data.content, mu: [...mu], sigma: [...sigma] });
+    this.report("released", { subject: this.data.content, mu: [...mu], sigma: [...sigma] });
   }
 
   update(data) {

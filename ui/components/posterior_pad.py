@@ -7,23 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 import streamlit as st
 
+from ui.components.gaussian import Gaussian, read_gaussian
 from ui.components.scripts import script, style
 from ui.components.sheets import packed, sheet
 
-__all__ = ["Gaussian", "PadView", "is_gaussian", "posterior_pad", "posterior_pad_props", "read_gaussian"]
+__all__ = ["PadView", "posterior_pad", "posterior_pad_props"]
 
 _pad = st.components.v2.component(
     "vae_laboratory.posterior_pad", js=script("save", "posterior_pad"), css=style("posterior_pad", "save")
 )
-_SMALLEST, _LARGEST = 1e-3, 20.0
-
-
-@dataclass(frozen=True)
-class Gaussian:
-    """q(z|x) with independent dimensions: mu and sigma, a number for each (in the pad, two)."""
-
-    mu: tuple[float, ...]
-    sigma: tuple[float, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,21 +70,3 @@ def posterior_pad_props(
         "numbers": dict(numbers),
         "walk": [] if view.walk is None else view.walk.tolist(),
     }
-
-
-def read_gaussian(reported: object, content: str) -> Gaussian | None:
-    """The Gaussian that the browser says q is, if it is one and belongs to this content."""
-    if not isinstance(reported, Mapping) or reported.get("content") != content:
-        return None
-    mu, sigma = reported.get("mu"), reported.get("sigma")
-    return Gaussian(tuple(mu), tuple(sigma)) if is_gaussian(mu, sigma, 2) else None
-
-
-def is_gaussian(mu: object, sigma: object, d: int) -> bool:
-    """Whether these are lists of d numbers each, within bounds, and sigma's positive."""
-    for part in (mu, sigma):
-        if not isinstance(part, list) or len(part) != d:
-            return False
-        if not all(isinstance(value, int | float) and abs(value) <= _LARGEST for value in part):
-            return False
-    return min(sigma) >= _SMALLEST
