@@ -233,6 +233,15 @@ def test_outputs_by_their_ending(
     assert ".png, .gif or .csv" in message
 
 
+@pytest.mark.parametrize("count", [9, 25, 49])
+def test_a_square_number_of_samples_makes_a_square(
+    trained: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], count: int
+) -> None:
+    _values(capsys, "sample", trained.checkpoint, "--count", count, "-o", tmp_path / "out.png")
+    with Image.open(tmp_path / "out.png") as image:
+        assert image.width == image.height
+
+
 @pytest.fixture(scope="module")
 def ranged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The checkpoint of a run for every β from 0.1 to 5."""

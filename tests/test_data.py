@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
 import urllib.error
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -289,6 +290,23 @@ def test_a_download_arrives_whole_and_torchvision_reads_it_too(tmp_path):
     assert left == sorted(stem for stem, _ in downloads._IDX)
 
 
+@pytest.mark.usefixtures("mirror")
+def test_what_two_ask_for_is_downloaded_once(monkeypatch):
+    fetched, fetch = [], downloads._fetch
+
+    def counted(urls, *rest):
+        fetched.append(urls)
+        return fetch(urls, *rest)
+
+    monkeypatch.setattr(downloads, "_fetch", counted)
+    with ThreadPoolExecutor(2) as pool, downloads._one_download:
+        asked = [pool.submit(data.load, "fashion-mnist", download=True) for _ in range(2)]
+        time.sleep(0.1)
+        assert not fetched
+    assert {one.result().name for one in asked} == {"fashion-mnist"}
+    assert len(fetched) == 4
+
+
 def test_a_download_cut_off_leaves_nothing_behind(mirror, tmp_path):
     name = "t10k-images-idx3-ubyte.gz"
     mirror[name] = mirror[name][:5000]
@@ -565,6 +583,15 @@ def test_sets_are_kept_whoever_asks_at_the_same_time(monkeypatch):
         for asked in [pool.submit(data._keep, i % 8, lambda i=i: sets[i % 8]) for i in range(20_000)]:
             asked.result()
     assert len(data._kept) == 4
+
+
+def test_the_set_that_is_used_again_and_again_is_kept(monkeypatch):
+    monkeypatch.setattr(data, "_kept", {})
+    made = []
+    nothing = data.Split(np.zeros((1, 1, 1, 1), np.uint8))
+    for key in ("mnist", 1, "mnist", 2, "mnist", 3, "mnist", 4, "mnist", 5, "mnist"):
+        data._keep(key, lambda key=key: made.append(key) or data.Dataset(str(key), nothing, nothing))
+    assert made == ["mnist", 1, 2, 3, 4, 5]
 
 
 def test_an_upload_name_cannot_leave_its_folder():

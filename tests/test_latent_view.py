@@ -232,10 +232,7 @@ def test_a_stopped_job_keeps_its_picture_and_goes_on_where_it_was(found):
     until(lambda: job.step.iteration > 0)
     job.stop()
     until(lambda: not job._thread.is_alive())
-    stopped_at = job.step.iteration
     assert not job.running
-    time.sleep(0.1)
-    assert job.step.iteration == stopped_at
     job.resume()
     until(lambda: job.watch() or job.finished)
     straight = TsneJobs().get("b", lambda: found.mu, 10, 0)

@@ -593,7 +593,8 @@ def test_members_that_lie_about_their_size_are_not_believed(monkeypatch):
     entry = liar.rindex(b"PK\x01\x02")
     liar[entry + 24 : entry + 28] = struct.pack("<I", 10)
     found, problems = pictures.read_zip(bytes(liar))
-    assert len(problems) == 1 or len(found[0][1]) <= 1000
+    assert not found
+    assert problems == ["a.bmp was skipped: it is damaged. Pack it again."]
 
 
 def test_too_many_members_and_too_large_archives_are_refused(monkeypatch):

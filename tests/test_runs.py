@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,13 +77,16 @@ def test_a_run_is_trained_into_its_directory(folder: Path) -> None:
     assert [path.name for path in run.previews()] == [f"epoch_00{n}.safetensors" for n in (0, 1, 2)]
     preview = read_preview(run.previews()[-1])
     assert preview["samples"].shape == preview["reconstruction"].shape == (16, 1, 8, 8)
-    assert not list(folder.rglob(".*.safetensors.*"))
+    assert not list(folder.rglob(".*.part"))
 
 
 def test_equal_configs_are_the_same_run(tmp_path: Path) -> None:
     run = create(_config())
     assert create(_config()) == run == find(run.name) == find(str(run.path))
     assert create(_config(seed=1)) != run
+    assert replace(_config(), model=replace(_config().model, sigma=1)).name == (
+        replace(_config(), model=replace(_config().model, sigma=1.0)).name
+    )
     assert {found.name for found in list_runs()} == {run.name, create(_config(seed=1)).name}
     elsewhere = create(_config(), tmp_path / "here")
     assert elsewhere.path == tmp_path / "here"
@@ -91,6 +95,31 @@ def test_equal_configs_are_the_same_run(tmp_path: Path) -> None:
         create(_config(seed=1), tmp_path / "here")
     with pytest.raises(UserError, match="no run 'nothing'"):
         find("nothing")
+
+
+def test_what_a_killed_trainer_was_writing_is_cleared_and_what_is_being_written_stays() -> None:
+    run = create(_config())
+    left, fresh = run.path / ".state.json.abc.part", run.path / "previews" / ".epoch_001.png.abc.part"
+    fresh.parent.mkdir()
+    for path in (left, fresh):
+        path.touch()
+    os.utime(left, (0, 0))
+    train_run(run)
+    assert not left.exists()
+    assert fresh.exists()
+
+
+def test_a_run_that_is_begun_as_it_is_deleted_is_one_or_the_other() -> None:
+    """Whoever asks while it is being removed is told that it is not there."""
+    run = create(_config())
+    with ThreadPoolExecutor(2) as pool, run._alone():
+        deleted = pool.submit(run.delete)
+        time.sleep(0.1)
+        assert not deleted.done()
+        assert (run.path / "config.json").exists()
+    deleted.result()
+    with pytest.raises(UserError, match="not here any more"):
+        run.begin("starting")
 
 
 def test_a_finished_run_is_not_trained_again() -> None:

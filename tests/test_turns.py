@@ -60,6 +60,7 @@ def test_turns_go_by_the_order_of_asking_one_at_a_time():
 @pytest.mark.usefixtures("one_at_a_time")
 def test_a_long_turn_is_passed_on_and_taken_up_again(monkeypatch):
     seen = []
+    monkeypatch.setattr(turns, "_SLICE", PATIENCE)
     with turns.turn():
         (thread,) = in_a_row(lambda name: turns.in_turn(seen.append)(name), "b")
         turns.pass_on()

@@ -1,7 +1,9 @@
 """What a visitor has chosen: the model that all pages share, and points sent from page to page."""
 
+import functools
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -133,8 +135,13 @@ def name(model: dict[str, Any], train: dict[str, Any], beta_now: float | None = 
 
 def _tag(run: str) -> str:
     """The last four characters of a run's name, eight where another run ends in the same four."""
-    alike = list(runs.runs_folder().glob(f"*{run[-4:]}"))
-    return run[-4:] if len(alike) < 2 else run[-8:]
+    folder = runs.runs_folder()
+    return run[-4:] if _endings(folder, folder.stat().st_mtime_ns)[run[-4:]] < 2 else run[-8:]
+
+
+@functools.lru_cache(maxsize=4)
+def _endings(folder: Path, modified: int) -> Counter[str]:  # noqa: ARG001 (the cache's key)
+    return Counter(path.name[-4:] for path in folder.iterdir())
 
 
 def beta_words(beta_range: Sequence[float] | None, beta: float, now: float | None = None) -> str:

@@ -232,7 +232,8 @@ def _keep(files, side: int, report: Progress) -> tuple[str, list[str]]:
     """The name of the data set of these uploads, and a sentence for each file that was left out."""
     dataset, problems = data.from_uploads([(file.name, file.getvalue()) for file in files], side, report)
     hosted.check_pictures(len(dataset.train) + len(dataset.test), 0)
-    hosted.clean_up(runs.list_runs(), data.data_folder() / "uploads")
+    with runs.door():
+        hosted.clean_up(runs.list_runs(), data.data_folder() / "uploads")
     return data.save_upload(dataset), problems
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import os
 import sys
 import time
@@ -659,7 +660,7 @@ def _sample(args: argparse.Namespace) -> Result:
     z = latent.sample_prior(args.count, model.config.latent_dim, args.seed, args.temperature)
     pictures = latent.decode(model, z)
     output = Output(
-        picture=lambda: _strip(pictures, columns=round(args.count**0.5 + 0.5)),
+        picture=lambda: _strip(pictures, columns=math.ceil(args.count**0.5)),
         frames=lambda: [_strip(picture[None], columns=1) for picture in pictures],
         table=lambda: _latent_table(["sample"], [range(args.count)], z),
         milliseconds=300,

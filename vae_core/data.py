@@ -299,15 +299,16 @@ _kept: dict[object, Dataset] = {}
 
 
 def _keep(key: object, make: Callable[[], Dataset]) -> Dataset:
-    """What `make` returned for `key` before, of the last four; else what it returns now."""
+    """What `make` returned for `key` before, of the four asked for last; else what it returns now."""
     with _keeping:
         dataset = _kept.get(key)
     if dataset is None:
         dataset = make()
-        with _keeping:
-            _kept[key] = dataset
-            while len(_kept) > 4:
-                del _kept[next(iter(_kept))]
+    with _keeping:
+        _kept.pop(key, None)
+        _kept[key] = dataset
+        while len(_kept) > 4:
+            del _kept[next(iter(_kept))]
     return dataset
 
 

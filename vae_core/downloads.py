@@ -11,6 +11,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,6 +111,8 @@ def read(name: str, root: Path, shown: str, download: bool, progress: Progress |
         raise UserError(f"{source.title}'s files in {place} cannot be read ({error.strerror}).") from error
     try:
         with _one_download:
+            with suppress(_MissingError):  # somebody else has fetched it meanwhile
+                return reader(root / source.folder)
             _download(name, root, progress or (lambda *_: None))
         return reader(root / source.folder)
     except (*_NETWORK_ERRORS, _MissingError) as error:

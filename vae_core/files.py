@@ -3,12 +3,17 @@
 import json
 import os
 import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from vae_core.errors import UserError
 
-__all__ = ["read_json", "write_json", "write_whole"]
+__all__ = ["clear_temporary", "read_json", "write_json", "write_whole"]
+
+_TEMPORARY = ".part"
+_ABANDONED_SECONDS = 60.0  # many times as long as a write takes
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -19,7 +24,7 @@ def write_whole(path: Path, data: bytes) -> None:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_TEMPORARY)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
@@ -35,6 +40,14 @@ def write_whole(path: Path, data: bytes) -> None:
             f"Could not write {path.name}: {error.strerror or error}. "
             "Free some disk space or choose a folder that can be written."
         ) from error
+
+
+def clear_temporary(folder: Path) -> None:
+    """Remove from a folder, and those below it, what processes left that were killed while they wrote there."""
+    for left in Path(folder).glob(f"**/.*{_TEMPORARY}"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > _ABANDONED_SECONDS:
+                left.unlink()
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -79,6 +79,7 @@ class ModelConfig:
             raise UserError(f"The widths {self.widths!r} are not one to eight whole numbers from 1 to 4096.")
         if not 1e-3 <= self.sigma <= 10:
             raise UserError(f"σ = {self.sigma!r} is out of range. Choose a σ between 0.001 and 10.")
+        object.__setattr__(self, "sigma", float(self.sigma))  # 1 and 1.0 are the same model
         if self.beta_range is not None:
             object.__setattr__(self, "beta_range", gates.check_beta_range(*self.beta_range))
 

@@ -320,9 +320,12 @@ class Run:
 
     def delete(self) -> None:
         """Remove the directory. Raises UserError while the run is live, and where it cannot be removed."""
-        if self.state()["status"] in LIVE:
-            raise UserError(f"{self.name} is being trained. Stop it before deleting it.")
         try:
+            if (self.path / "config.json").exists():
+                with self._alone():
+                    if self.state()["status"] in LIVE:
+                        raise UserError(f"{self.name} is being trained. Stop it before deleting it.")
+                    (self.path / "config.json").unlink()  # from now on nobody can begin it
             shutil.rmtree(self.path)
         except FileNotFoundError:  # somebody else is at it
             shutil.rmtree(self.path, ignore_errors=True)

@@ -23,7 +23,7 @@ from vae_core.data import Dataset
 from vae_core.distributed import Ranks
 from vae_core.errors import UserError
 from vae_core.evaluate import encode, snapshot, to_unit
-from vae_core.files import write_whole
+from vae_core.files import clear_temporary, write_whole
 from vae_core.rate_distortion import beta_snapshot
 from vae_core.runs import Run, RunConfig
 from vae_core.train import Diverged, Progress, Trainer
@@ -162,8 +162,7 @@ class _Session:
     ) -> None:
         self.run, self.report, self.ranks = run, report, ranks
         run.write_state(status="starting", message="Loading the images.", pid=os.getpid())
-        for left in run.path.glob("**/.*.safetensors.*"):  # of a process that was killed while it wrote
-            left.unlink(missing_ok=True)
+        clear_temporary(run.path)
         self.config = run.config()
         tensors, header = read_tensors(run.training, _TRAINING_BYTES) if run.training.exists() else ({}, {})
         position = header.get("position")

@@ -71,9 +71,13 @@ def test_a_text_that_names_nothing_is_said_and_the_default_shown(mnist, spec):
     assert point(app) == pytest.approx(mnist.snapshot.mu[0], abs=1e-4)
 
 
-def test_points_far_beyond_every_number_are_survived():
+def test_points_far_beyond_every_number_are_refused_and_the_farthest_allowed_is_drawn():
     app = open_page(a="z:1e38,-1e38", b="z:-1e38,1e30")
-    assert len(app.code) == 1 or app.error
+    assert len(app.code) == 1
+    assert [error.value.count("out of range") for error in app.error] == [1, 1]
+    app = open_page(a="z:1e6,-1e6", b="z:0,0", interpolate_t="0.0")
+    assert not app.error
+    assert point(app) == pytest.approx([1e6, -1e6])
 
 
 def test_swapping_goes_the_other_way():
