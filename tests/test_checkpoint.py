@@ -66,7 +66,8 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path, arch: str, likelihood: 
     model = build(shape=shape, arch=arch, likelihood=likelihood, latent_dim=3, sigma=0.2).eval()
     taken = snapshot(model, blobs(shape=shape).test, 15)
     train = TrainConfig("blobs", objective="beta-tcvae", beta=4.0).to_dict()
-    record = {"name": "β-VAE", "train": train, "beta": 3.0, "epoch": 7, "step": 9, "test": {"elbo": -1.5}}
+    record = {"name": "β-VAE", "train": train, "beta": 3.0, "epoch": 7, "step": 9}
+    record |= {"images_per_second": 7.5, "test": {"elbo": -1.5, "reconstruction": 1, "kl": 0.5, "active_units": 2}}
     record |= {"class_names": ["a", "b"], "factor_names": []}
     save(tmp_path / "a.safetensors", Checkpoint(model, record, taken))
     found = load(tmp_path / "a.safetensors")
@@ -204,7 +205,10 @@ def test_lying_headers_are_refused(saved: Path, tmp_path: Path, change: dict) ->
         {"class_names": [1]},
         {"factor_names": 5},
         {"test": ["elbo"]},
-        {"test": {"elbo": "-1"}},
+        {"test": {"elbo": -1.0}},
+        {"test": {"elbo": "-1", "reconstruction": 0.5, "kl": 0.5, "active_units": 1}},
+        {"images_per_second": "fast"},
+        {"images_per_second": 10**400},
     ],
     ids=str,
 )

@@ -1,14 +1,19 @@
 """Gradient estimators against closed forms, quadrature and finite differences."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
 from tests.toys import LinearGaussian, build, images
+from vae_core import data, gradients
+from vae_core.checkpoint import load
 from vae_core.errors import UserError
-from vae_core.evaluate import to_unit
+from vae_core.evaluate import encode, to_unit
 from vae_core.gradients import ESTIMATORS, ascend, exact_moments, gradient_draws
 
+ROOT = Path(__file__).resolve().parent.parent
 PICTURE = np.array([[[40, 200, 120]]], np.uint8)
 MU, SIGMA = np.array([0.3, -0.5]), np.array([0.4, 0.7])
 
@@ -71,6 +76,31 @@ def test_the_exact_variance_is_that_of_many_draws(estimator: str, network: bool)
     error = squares.std(0) / len(squares) ** 0.5
     found = exact_moments(model, picture, MU, SIGMA).variance[estimator]
     assert (np.abs(squares.mean(0) - found) < 5 * error).all()
+
+
+@pytest.mark.parametrize("estimator", ESTIMATORS)
+def test_a_wide_q_has_the_moments_of_many_draws(estimator: str) -> None:
+    """Of a shipped model, over which q is ten times as wide as a code: 200,000 draws, within five standard errors."""
+    model, picture = load(ROOT / "checkpoints" / "digits-d2.safetensors").model, data.load("digits").test.images[3]
+    mu, sigma = encode(model, picture[None])[0][0], np.array([2.0, 2.0])
+    draws = gradient_draws(model, picture, mu, sigma, 200_000)[estimator].astype(np.float64)
+    found = exact_moments(model, picture, mu, sigma)
+    squares = (draws - draws.mean(0)) ** 2
+    assert (np.abs(draws.mean(0) - found.mean) < 5 * draws.std(0) / len(draws) ** 0.5).all()
+    assert (np.abs(squares.mean(0) - found.variance[estimator]) < 5 * squares.std(0) / len(draws) ** 0.5).all()
+
+
+def test_nothing_is_called_exact_where_the_lattices_are_too_coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gradients, "_STEPS", {2: (3.0, 2.0)})
+    assert exact_moments(build(latent_dim=2), images(1)[0], np.zeros(2), np.ones(2)) is None
+
+
+def test_a_decoder_that_runs_away_is_said() -> None:
+    model = build(latent_dim=2).eval()
+    with torch.no_grad():
+        model.decoder.head.weight.fill_(3e38)
+    with pytest.raises(UserError, match="not finite"):
+        gradient_draws(model, images(1)[0], np.zeros(2), np.ones(2), 10)
 
 
 def test_the_variance_by_mu_is_the_closed_form() -> None:

@@ -92,11 +92,6 @@ def test_gif_has_its_frames_and_times():
         assert np.array_equal(np.asarray(movie.convert("L")), np.asarray(frame))
 
 
-def test_gif_that_plays_once_does_not_ask_to_loop():
-    frames = [imaging.grid(pictures(1, seed=seed), 1) for seed in range(2)]
-    assert "loop" not in opened(imaging.gif_bytes(frames, loop=False)).info
-
-
 @pytest.mark.parametrize(("frames", "milliseconds"), [([], 100), ([Image.new("L", (2, 2))], 10)])
 def test_impossible_gifs_are_refused(frames, milliseconds):
     with pytest.raises(UserError):

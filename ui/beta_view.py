@@ -428,9 +428,10 @@ def collapse_words(curve: Curve) -> str:
     """Whether dimensions switch off as β rises."""
     first, last = int(curve.active_units[0]), int(curve.active_units[-1])
     if last < first:
+        one_by_one = ", one after the other" if len(np.unique(curve.active_units)) > 2 else ""
         return (
-            "As β rises, the dimensions that earn least switch off, one after the other, which is how a posterior "
-            f"collapses: here {first} are active at first and {last} in the end."
+            f"As β rises, the dimensions that earn least switch off{one_by_one}, which is how a posterior collapses: "
+            f"here {first} are active at first and {last or 'none'} in the end."
         )
     return (
         "As β rises, each has less to say; where the price is too high, dimensions switch off, which is how a "

@@ -198,17 +198,18 @@ def annealed_verdict(second: LogLikelihood, exact: float | None) -> str:
     """What the chains that count say of the estimate by annealing for one image."""
     effective = float(second.effective_samples[0])
     count = f"**Of {second.samples} annealed chains {effective:.1f} count.**"
-    missing = "" if exact is None else f" {_missing(exact - float(second.values[0]))}"
+    low = None if exact is None else exact - float(second.values[0])
+    missing = "" if low is None else f" {_missing(low)}"
+    fits = low is not None and low < 2 * float(second.standard_errors[0])
     if effective < 0.25 * second.samples:
+        doubt = "this estimate may be a nat or more too low, and its ± does not show it."
         return (
-            f"{count} The others were turned up too fast to find as good a place: this estimate, too, may be a nat or "
-            f"more too low, and its ± does not show it.{missing}"
+            f"{count} The others were turned up too fast to find as good a place"
+            f"{'.' if fits else f': {doubt}'}{missing}"
         )
     if effective < 0.75 * second.samples:
-        return (
-            f"{count} The others found less good places: this estimate may be somewhat too low, by more than its ± "
-            f"shows.{missing}"
-        )
+        doubt = "this estimate may be somewhat too low, by more than its ± shows."
+        return f"{count} The others found less good places{'.' if fits else f': {doubt}'}{missing}"
     return f"{count} They agree on the weight that they found, so that the estimate’s ± tells its error.{missing}"
 
 

@@ -9,6 +9,7 @@ from ui.layout import coordinates, dimension_name, nats, number, true_minus
 from vae_core.checkpoint import Checkpoint
 from vae_core.derivation import DRAWS, GRADIENT_DRAWS, Derivation, Quantity
 from vae_core.information import RateSplit
+from vae_core.latent import rank_by_kl
 from vae_core.model import ModelConfig
 
 __all__ = ["Line", "Step", "amount", "steps", "terms", "words"]
@@ -331,7 +332,7 @@ def _two_terms(d: Derivation) -> Step:
 
 
 def _closed_form(d: Derivation) -> Step:
-    order = np.argsort(-d.kl_per_dimension)[:_SHOWN]
+    order = rank_by_kl(d.kl_per_dimension)[:_SHOWN]
     parts = " + ".join(f"{d.kl_per_dimension[j]:.2f}" for j in order)
     rest = d.kl_per_dimension.sum() - d.kl_per_dimension[order].sum()
     parts += f" + {rest:.2f} (the others)" if len(d.mu) > _SHOWN else ""

@@ -102,14 +102,20 @@ def _scored(
     they come. Returns those that have come."""
     of = seen.entry.version
     others = {title: other.version for title, other in beside.items()}
-    return stepwise(
+    found = stepwise(
         {beta: lambda tell, beta=beta: _scores(*of, beta, seen.checkpoint, tell) for beta in betas}
         | {title: lambda tell, other=other: _scores_of(*other, tell) for title, other in others.items()},
-        draw,
+        lambda found: draw(_readable(found)),
         of=(*of, *others.items()),
         key="disentanglement_sweep",
         label=_SCORING + (" at each β" if seen.is_ranged else ""),
     )
+    return _readable(found)
+
+
+def _readable(found: dict[Hashable, Disentanglement | None]) -> dict[Hashable, Disentanglement]:
+    """The scores of the models that could be read."""
+    return {name: scores for name, scores in found.items() if scores is not None}
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
@@ -152,8 +158,10 @@ def _side_by_side(seen: Seen) -> None:
         return
     st.subheader("Beside models of one β", anchor=False)
 
-    def draw(found: dict[str, Disentanglement]) -> None:
-        layout.chart(scores_bars(found), "MIG and FactorVAE score by model", key="disentanglement_beside_chart")
+    def draw(found: dict[str, Disentanglement | None]) -> None:
+        layout.chart(
+            scores_bars(_readable(found)), "MIG and FactorVAE score by model", key="disentanglement_beside_chart"
+        )
         st.caption("Single trainings differ widely in these scores: several with each objective tell more than one.")
 
     stepwise(
@@ -166,9 +174,12 @@ def _side_by_side(seen: Seen) -> None:
 
 
 @st.cache_data(max_entries=256, show_spinner=False)
-def _scores_of(path: str, modified: int, _tell: Tell) -> Disentanglement:
-    """The scores of a model of one β, from its checkpoint."""
-    checkpoint = checkpoints.load(Path(path))
+def _scores_of(path: str, modified: int, _tell: Tell) -> Disentanglement | None:
+    """The scores of a model of one β, from its checkpoint; None where that cannot be read."""
+    try:
+        checkpoint = checkpoints.load(Path(path))
+    except UserError:
+        return None
     return _scores(path, modified, checkpoint.record["beta"], checkpoint, _tell)
 
 

@@ -112,15 +112,14 @@ def _number(spec: str, kind: str) -> int | None:
 
 
 def _dice(name: str, checkpoint: Checkpoint) -> None:
-    snapshot = checkpoint.snapshot
-    if snapshot is not None:
-        st.button(
-            "",
-            icon=":material/casino:",
-            help="Another test image, by chance.",
-            key=f"{name}_random",
-            on_click=lambda: _set(name, f"test:{np.random.default_rng().integers(len(snapshot))}"),
-        )
+    count = len(checkpoint.snapshot)
+    st.button(
+        "",
+        icon=":material/casino:",
+        help="Another test image, by chance.",
+        key=f"{name}_random",
+        on_click=lambda: _set(name, f"test:{np.random.default_rng().integers(count)}"),
+    )
 
 
 def _set(name: str, spec: str) -> None:
@@ -135,9 +134,6 @@ def _choose(name: str, spec: str) -> None:
 
 def _test_images(name: str, spec: str, checkpoint: Checkpoint) -> None:
     """The page of test images on which the chosen one is, and its number."""
-    if checkpoint.snapshot is None:
-        st.caption("This model was saved without test images.")
-        return
     count = len(checkpoint.snapshot)
     chosen = _number(spec, "test")
     chosen = chosen if chosen is not None and chosen < count else None

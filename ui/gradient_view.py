@@ -45,6 +45,7 @@ DRAWS, STEPS = 400, 60
 WIDE = 0.2
 ELBO_DRAWS = 32
 _EVERY = 6
+_LITTLE, _LIKE = 0.05, 0.15  # nats, and part of the gain, by which an estimator may end lower and have kept up
 NAMES = dict(zip(ESTIMATORS, ("Reparameterised", "Score function", "Score function, baseline"), strict=True))
 _SPOKEN = dict(zip(ESTIMATORS[1:], ("The score function", "With a baseline it"), strict=True))
 _COLOURS = dict(zip(ESTIMATORS, ("#2a9d9d", "#c0378a", "#d98a1f"), strict=True))
@@ -252,21 +253,27 @@ def lesson(found: Walks) -> str:
     """What the walks show: where each estimator came to, beside where the reparameterised one did."""
     first, *others = ESTIMATORS
     start, best = found.elbo[first][0], found.elbo[first][-1]
+    slack = max(_LITTLE, _LIKE * abs(best - start))
     said = [f"From {layout.nats(start)}, sixty reparameterised steps come to **{layout.nats(best)}**."]
     for one in others:
         end = found.elbo[one][-1]
-        if end < min(start, best) - 1:
+        if end < min(start, best) - slack:
             where = f"is lost: it ends at **{layout.nats(end)}**, below where it began"
-        elif end < best - 1:
-            where = f"ends {layout.number(best - end, 1)} nats lower"
+        elif end < best - slack:
+            where = f"ends {_apart(best - end)} lower"
         else:
-            where = "keeps up" if end < best + 1 else f"ends {layout.number(end - best, 1)} nats higher, by its luck"
+            keeps_up = end < best + slack
+            where = "keeps up" if keeps_up else f"ends {_apart(end - best)} higher, by its luck"
         said.append(f"{_SPOKEN[one]} {where}.")
-    if found.mu[first].shape[1] == 2:
+    if found.mu[first].shape[1] == 2 and found.elbo[ESTIMATORS[-1]][-1] > best - slack:
         said.append(
             "In two dimensions a baseline nearly makes up for the slope; the more dimensions, the dearer it is."
         )
     return " ".join(said)
+
+
+def _apart(nats: float) -> str:
+    return layout.nats(nats, 1 if nats >= 1 else 2)
 
 
 def elbo_figure(found: Walks) -> theme.Chart:

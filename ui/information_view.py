@@ -15,6 +15,7 @@ from ui.stepwise import Tell, stepwise
 from vae_core import checkpoint as checkpoints
 from vae_core import export, rate_distortion
 from vae_core.checkpoint import BetaSnapshot, LatentSnapshot
+from vae_core.errors import UserError
 from vae_core.information import RateSplit
 
 __all__ = ["beside_sentence", "codes", "of_all_sentence", "show", "split_bars", "split_csv", "split_figure"]
@@ -224,9 +225,12 @@ def _side_by_side(seen: Seen) -> None:
 
 @st.cache_data(max_entries=256, show_spinner=False)
 def _split_of(path: str, modified: int, _tell: Tell) -> RateSplit | None:  # noqa: ARG001 (the cache's key)
-    """The split of a model of one β, from its checkpoint; None where that holds no codes."""
-    snapshot = checkpoints.load(Path(path)).snapshot
-    return None if snapshot is None else _split(_codes(snapshot, None, math.nan), _tell)
+    """The split of a model of one β, from its checkpoint; None where that holds no codes, or none that have one."""
+    try:
+        snapshot = checkpoints.load(Path(path)).snapshot
+        return None if snapshot is None else _split(_codes(snapshot, None, math.nan), _tell)
+    except UserError:
+        return None
 
 
 def beside_sentence(splits: list[RateSplit]) -> str:

@@ -55,11 +55,8 @@ def encoded_again(checkpoint: Checkpoint, z: np.ndarray, picture: np.ndarray) ->
 
 
 def dimension_kl(checkpoint: Checkpoint) -> np.ndarray:
-    """KL(q(z_j|x) ‖ p(z_j)) averaged over held-out images, (d,) in nats; zeros for a model saved without them."""
-    snapshot = checkpoint.snapshot
-    if snapshot is None:
-        return np.zeros(checkpoint.model.config.latent_dim)
-    return snapshot.kl.mean(0)
+    """KL(q(z_j|x) ‖ p(z_j)) averaged over held-out images, (d,) in nats."""
+    return checkpoint.snapshot.kl.mean(0)
 
 
 def radius_words(latent_dim: int) -> str:

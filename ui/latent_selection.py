@@ -121,7 +121,7 @@ def _place(
     layout.picture(decoded(entry, checkpoint, z), "decoded", target=140)
     st.caption(
         f"Prior density log p(z) = {layout.nats(interpolation.log_prior(z), 2)}; {np.linalg.norm(z):.2f} from the "
-        f"origin: {interpolation.prior_inside(z):.0%} of the prior's draws lie closer."
+        f"origin: {layout.percent(interpolation.prior_inside(z))} of the prior's draws lie closer."
     )
     _neighbours(checkpoint, found, z)
     _use_as_end(spec, key)

@@ -166,7 +166,7 @@ def straight_projection(
     d = found.mu.shape[1]
     if kind == "pca":
         fit = embedding.pca(found.mu)
-        titles = tuple(f"PC {i + 1} ({share:.0%} of the variance)" for i, share in enumerate(fit.explained))
+        titles = tuple(f"PC {i + 1} ({layout.percent(share)} of the variance)" for i, share in enumerate(fit.explained))
         through = fit.mean if held is None else held
         through = through - fit.project(through[None])[0] @ fit.axes
         return Projection(f"pca {_digest(held)}", fit.map, titles, fit.project, lambda at: through + at @ fit.axes)

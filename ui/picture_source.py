@@ -1,5 +1,6 @@
 """Where the picture comes from that pages are about: the test set, a visitor's files, or a drawing."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -133,12 +134,13 @@ def chosen(found: list[OwnPicture]) -> OwnPicture | None:
 
 def own_picture(picture: OwnPicture, found: list[OwnPicture], entry: Entry, checkpoint: Checkpoint) -> Given:
     """Show one of the pictures `found` as it came, with the switches that prepare it."""
-    as_array = np.asarray(picture.image).reshape(*picture.image.size[::-1], -1).transpose(2, 0, 1)
     if max(picture.image.size) <= _BEFORE // 2:
+        as_array = np.asarray(picture.image).reshape(*picture.image.size[::-1], -1).transpose(2, 0, 1)
         layout.picture(as_array, "as it came", target=_BEFORE)
     else:
         width, height = picture.image.size
-        st.image(picture.image, "as it came", width=round(_BEFORE * width / max(width, height)))
+        shown = max(round(_BEFORE * width / max(width, height)), math.ceil(width / height))  # at least 1 high
+        st.image(picture.image, "as it came", width=shown)
     return Given(picture.name, _prepared_by_hand(picture, found, entry, checkpoint))
 
 

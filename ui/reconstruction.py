@@ -15,6 +15,7 @@ from ui.components.sheets import content_digest
 from vae_core.checkpoint import Checkpoint, LatentSnapshot
 from vae_core.evaluate import rank
 from vae_core.imaging import grid, to_uint8
+from vae_core.latent import rank_by_kl
 from vae_core.model import VAE
 from vae_core.posterior import ImagePosterior, posterior
 
@@ -109,7 +110,8 @@ def rank_sentence(elbo: float, population: np.ndarray) -> str:
         return f"**Stranger than every one of the {count:,} test images**: all have a higher ELBO."
     if above == 0:
         return f"**Stranger than none of the {count:,} test images**: none has a higher ELBO."
-    return f"**Stranger than {above / count:.1%} of the test images**: {above:,} of {count:,} have a higher ELBO."
+    share = layout.percent(above / count)
+    return f"**Stranger than {share} of the test images**: {above:,} of {count:,} have a higher ELBO."
 
 
 def is_grey(image: np.ndarray) -> bool:
@@ -169,7 +171,7 @@ def pixel_map(values: np.ndarray, scale: int, title: str, top: float | None = No
 
 def kl_bars(kl: np.ndarray) -> theme.Chart:
     """The KL of each latent dimension (d,), the largest first."""
-    order = np.argsort(-kl, kind="stable")
+    order = rank_by_kl(kl)
     bars = {
         "type": "bar",
         "x": [layout.dimension_name(j) for j in order],

@@ -78,10 +78,7 @@ def _usual_distances(name: tuple, image_shape: tuple, _images: np.ndarray, _test
 
 def neighbours_in_z(checkpoint: Checkpoint, z: np.ndarray) -> None:
     """The held-out images whose posterior means lie nearest to z (d,)."""
-    snapshot = checkpoint.snapshot
-    if snapshot is None:
-        return
-    index, distance = latent.nearest(snapshot.mu, z[None], _NEIGHBOURS)
+    index, distance = latent.nearest(checkpoint.snapshot.mu, z[None], _NEIGHBOURS)
     pictures, real = state.pictures(checkpoint, index[0])
     st.markdown("**Neighbours in z**", help="Test images, by the distance of their posterior means from z.")
     _row(pictures, [f"{value:.2f}" for value in distance[0]])

@@ -370,7 +370,7 @@ def resolve(spec: str, checkpoint: Checkpoint) -> Point:
     kind, _, rest = spec.partition(":")
     latent_dim = checkpoint.model.config.latent_dim
     try:
-        if kind == "test" and checkpoint.snapshot is not None and 0 <= int(rest) < len(checkpoint.snapshot):
+        if kind == "test" and 0 <= int(rest) < len(checkpoint.snapshot):
             index = int(rest)
             picture, real = pictures(checkpoint, np.array([index]))
             return Point(f"test image {index}", checkpoint.snapshot.mu[index], picture[0] if real else None)

@@ -156,7 +156,7 @@ def log_likelihood(
 ) -> LogLikelihood:
     """log (1/K Σ_k p(x, z_k) / q(z_k|x)) with z_k ~ q(z|x): on average below log p(x), and reaching it as K grows.
 
-    images uint8 (N, C, H, W); K = `samples`; with `binarize`, pixels are drawn as `per_image_terms` draws them for
+    images uint8 (N, C, H, W); K = `samples`; with `binarize`, pixels are drawn as `evaluate` draws them for
     the same seed. `progress` is called with the fraction done; what it raises ends the computation. The network
     computes in its own precision, weights are summed in float64. Source: Burda et al. 2016, section 3.
     """

@@ -30,7 +30,10 @@ __all__ = [
 _FORMAT = "vae-laboratory/1"
 MAX_BYTES = 512 * 2**20
 _MOST_CLASSES = 65_536
+_UNKNOWN = {"train": {}, "test": None, "epoch": 0, "step": 0, "images_per_second": 0.0}
+_UNKNOWN |= {"class_names": [], "factor_names": []}
 _TESTED = ("elbo", "reconstruction", "kl", "active_units")
+_FARTHEST, _LARGEST = 1e6, 1e30  # of codes, from 0, and of what a record says
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,7 @@ class Checkpoint:
 def _whole(record: dict[str, Any]) -> dict[str, Any]:
     from vae_core.train import TrainConfig, check_range  # which imports this module
 
-    record = {"train": {}, "epoch": 0, "step": 0, "class_names": [], "factor_names": [], "test": None} | record
+    record = _UNKNOWN | record
     train = TrainConfig(**{"dataset": ""} | record["train"])
     record |= {"train": train.to_dict(), "beta": record.get("beta", train.beta)}
     check_range("β", record["beta"], 0.0, 1000.0)
@@ -104,7 +107,8 @@ def _whole(record: dict[str, Any]) -> dict[str, Any]:
         record[key] = [*record[key]]
     if not all(isinstance(name, str) for name in (train.dataset, *record["class_names"], *record["factor_names"])):
         raise TypeError(record)
-    if not all(isinstance((record["test"] or {}).get(name, 0.0), int | float) for name in _TESTED):
+    numbers = [record["images_per_second"], *(record["test"][name] for name in _TESTED if record["test"])]
+    if not all(isinstance(number, int | float) and abs(number) < _LARGEST for number in numbers):
         raise TypeError(record)
     return record
 
@@ -221,7 +225,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
 def _record(header: dict[str, Any], path: Path) -> dict[str, Any]:
     try:
         return _whole(header.get("record", {}))
-    except (AttributeError, TypeError, UserError) as error:
+    except (KeyError, TypeError, UserError) as error:
         raise UserError(
             f"{Path(path).name} does not say how its model was trained. Use a checkpoint that was trained here."
         ) from error
@@ -281,6 +285,8 @@ def _snapshot(model: VAE, rows: dict[str, np.ndarray]) -> LatentSnapshot | None:
     for key, row in rows.items():
         if (row.dtype, row.ndim, len(row)) != (*_SNAPSHOT_ROWS[key], len(snapshot)) or not np.isfinite(row).all():
             raise ValueError(f"rows of {key} that do not match")
+    if max(np.abs(snapshot.mu).max(), np.abs(snapshot.logvar).max()) > _FARTHEST:
+        raise ValueError("codes that cannot be squared")
     if snapshot.labels is not None and not 0 <= snapshot.labels.min() <= snapshot.labels.max() < _MOST_CLASSES:
         raise ValueError("labels of no class")
     return snapshot

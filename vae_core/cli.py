@@ -1,4 +1,4 @@
-"""The command line: train, watch and steer runs, evaluate checkpoints, and write what they generate to files."""
+"""The command line: train, list, pause and stop runs, evaluate checkpoints, and write what they generate to files."""
 
 import argparse
 import json

@@ -138,14 +138,14 @@ def _encode_and_decode(model: VAE, images: np.ndarray | Tensor, samples: int, se
 
 
 def per_image_terms(
-    model: VAE, images: np.ndarray | Tensor, *, samples: int = 1, seed: int = 0, binarize: bool = False
+    model: VAE, images: np.ndarray | Tensor, *, samples: int = 1, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Both terms of the negative ELBO for each image, in nats.
 
     Shapes: images uint8 (N, C, H, W) → reconstruction (N,), averaged over `samples` posterior draws, and
-    kl (N, d), exact. With `binarize`, pixels are first drawn by `binarise` with `seed`.
+    kl (N, d), exact.
     """
-    encoded = _encode_and_decode(model, binarise(images, seed) if binarize else images, samples, seed)
+    encoded = _encode_and_decode(model, images, samples, seed)
     return encoded.reconstruction, encoded.kl
 
 
@@ -165,7 +165,10 @@ def active_units(mu: np.ndarray) -> int:
 def evaluate(
     model: VAE, images: np.ndarray | Tensor, *, samples: int = 1, seed: int = 0, binarize: bool = False
 ) -> Evaluation:
-    """ELBO and its terms, averaged over uint8 images (N, C, H, W); see `per_image_terms`."""
+    """ELBO and its terms, averaged over uint8 images (N, C, H, W); see `per_image_terms`.
+
+    With `binarize`, pixels are first drawn by `binarise` with `seed`.
+    """
     encoded = _encode_and_decode(model, binarise(images, seed) if binarize else images, samples, seed)
     per_dimension = encoded.kl.mean(0, dtype=np.float64)
     distortion, rate = float(encoded.reconstruction.mean(dtype=np.float64)), float(per_dimension.sum())

@@ -258,9 +258,12 @@ def _spare(found: Symptoms, at_one: Symptoms | None) -> str:
 
 def _plain(found: Symptoms, at_one: Symptoms | None) -> str:
     earns = " and earns it" if found.beta == 1 else ""
+    spread = f"The codes’ mean square is {found.second_moment:.2f} (the prior’s: 1)"
+    if found.second_moment > _FAR:
+        spread += ", so they reach farther out than the prior, but leave few gaps within it"
     return (
         f"A nat of KL {_weight(found)}{earns}: {_silent(found)}, {found.rate:.1f} nats of KL."
-        f"{_against(found, at_one)} {_wide(found)} The codes’ mean square is {found.second_moment:.2f}, the prior’s 1."
+        f"{_against(found, at_one)} {_wide(found)} {spread}."
     )
 
 

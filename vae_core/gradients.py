@@ -18,13 +18,17 @@ __all__ = ["ESTIMATORS", "Ascent", "Moments", "ascend", "exact_moments", "gradie
 ESTIMATORS = ("reparameterised", "score", "score with baseline")
 """∇ through z = μ + σε; log p(x|z) ∇ log q(z); and the same, the average of the other draws' log p(x|z) taken off."""
 
-_NODES = 64
-_LEAST_SHARE = 1e-18  # of the mass at a node, below which nothing that log p(x|z) is there would tell
+_REACH = 7.5  # of the lattices of ε: beyond it lie 2e-12 of the mass
+_STEPS = {1: (0.3, 0.15, 0.075, 0.0375, 0.01875, 0.01), 2: (0.3, 0.15, 0.075, 0.0375)}
+_SAME = 0.005
 _MU, _LOG_SIGMA = (-50.0, 50.0), (-7.0, 2.0)
 
 
 def _fit_and_slope(model: VAE, x: Tensor, z: Tensor, slope: bool) -> tuple[Tensor, Tensor | None]:
-    """log p(x|z) at z (K, d) → (K,), and its gradient by z (K, d) where asked for."""
+    """log p(x|z) at z (K, d) → (K,), and its gradient by z (K, d) where asked for.
+
+    Raises UserError where they are not finite.
+    """
     fits, slopes = [], []
     for piece in z.split(points_at_once(x.device, x.shape[1:])):
         with torch.set_grad_enabled(slope):
@@ -33,6 +37,8 @@ def _fit_and_slope(model: VAE, x: Tensor, z: Tensor, slope: bool) -> tuple[Tenso
             if slope:
                 slopes.append(torch.autograd.grad(fit.sum(), rows)[0])
         fits.append(fit.detach())
+        if not all(part[-1].isfinite().all() for part in (fits, slopes) if part):
+            raise UserError("This model’s decoder gives numbers that are not finite. Choose another model.")
     return torch.cat(fits), torch.cat(slopes) if slope else None
 
 
@@ -85,32 +91,47 @@ class Moments:
     variance: dict[str, np.ndarray]
 
 
-def exact_moments(model: VAE, image: np.ndarray, mu: np.ndarray, sigma: np.ndarray) -> Moments:
+def exact_moments(model: VAE, image: np.ndarray, mu: np.ndarray, sigma: np.ndarray) -> Moments | None:
     """What `gradient_draws` estimate: the gradient of E_q[log p(x|z)], and how far each estimator's draws spread.
 
-    By Gauss–Hermite quadrature with 64 nodes a dimension, in 1 or 2 dimensions; the mean from values of log p(x|z)
-    alone, as E_q[log p(x|z) ∇ log q(z)]. The baseline is that of very many draws, E_q[log p(x|z)]. Raises UserError
-    where d > 2.
+    By sums over ever finer lattices of ε in 1 or 2 dimensions, until two agree: variances to 0.5 %, means to 0.01 nats
+    or 0.5 %. None where the finest do not, for a q that is wide beside what log p(x|z) does. The mean is that of values
+    of log p(x|z) alone, E_q[log p(x|z) ∇ log q(z)]; the baseline is that of very many draws, E_q[log p(x|z)]. Raises
+    UserError where d > 2.
     """
-    x, mu, log_sigma = _start(model, image, mu, sigma)
     if len(mu) > 2:
         raise UserError(f"{len(mu)} latent dimensions are too many for quadrature, which takes 1 or 2.")
-    nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
-    grid = np.stack(np.meshgrid(*[nodes] * len(mu), indexing="ij"), -1).reshape(-1, len(mu))
-    share = np.stack(np.meshgrid(*[weights / math.sqrt(2 * math.pi)] * len(mu), indexing="ij"), -1)
-    share = share.reshape(-1, len(mu)).prod(1)
-    grid, share = grid[share > _LEAST_SHARE], share[share > _LEAST_SHARE]
-    noise = torch.as_tensor(grid, dtype=mu.dtype, device=mu.device)
-    fit, slope = _fit_and_slope(model, x, mu + log_sigma.exp() * noise, slope=True)
-    fit, slope, noise, sigma = (part.cpu().double() for part in (fit, slope, noise, log_sigma.exp()))
-    centred = fit - torch.as_tensor(share) @ fit
-    at_nodes = {
+    before = None
+    for step in _STEPS[len(mu)]:
+        found = _moments_by(step, *_start(model, image, mu, sigma), model)
+        if before and _agree(before, found):
+            return found
+        before = found
+    return None
+
+
+def _agree(one: Moments, other: Moments) -> bool:
+    variances = [[float(variance.sum()) for variance in found.variance.values()] for found in (one, other)]
+    return np.allclose(*variances, rtol=_SAME, atol=0.0) and np.allclose(one.mean, other.mean, rtol=_SAME, atol=0.01)
+
+
+def _moments_by(step: float, x: Tensor, mu: Tensor, log_sigma: Tensor, model: VAE) -> Moments:
+    """By a sum over ε that lie so far apart: for smooth functions under a Gaussian, as good as any quadrature."""
+    axis = torch.arange(-_REACH, _REACH + step, step, dtype=torch.float64)
+    noise = torch.cartesian_prod(*[axis] * len(mu)).view(-1, len(mu))
+    noise = noise[noise.square().sum(1) < _REACH**2]
+    share = torch.softmax(-0.5 * noise.square().sum(1), 0)
+    fit, slope = _fit_and_slope(model, x, mu + log_sigma.exp() * noise.to(mu), slope=True)
+    fit, slope, sigma = (part.cpu().double() for part in (fit, slope, log_sigma.exp()))
+    centred = fit - share @ fit
+    at_points = {
         "reparameterised": _of_draws("reparameterised", noise, sigma, fit, slope),
         "score": _of_draws("score", noise, sigma, fit, None),
         "score with baseline": _of_draws("score", noise, sigma, centred, None),
     }
-    mean = share @ at_nodes["score with baseline"].numpy()
-    return Moments(mean, {one: share @ (values.numpy() - mean) ** 2 for one, values in at_nodes.items()})
+    mean = share @ at_points["score with baseline"]
+    variance = {one: (share @ (values - mean).square()).numpy() for one, values in at_points.items()}
+    return Moments(mean.numpy(), variance)
 
 
 @dataclass(frozen=True)

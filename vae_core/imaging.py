@@ -85,8 +85,8 @@ def png_bytes(image: Image.Image) -> bytes:
     return _encode(image, format="PNG")
 
 
-def gif_bytes(frames: Sequence[Image.Image], milliseconds: int = 100, loop: bool = True) -> bytes:
-    """The pictures as an animated GIF, each shown for `milliseconds`, once or without end.
+def gif_bytes(frames: Sequence[Image.Image], milliseconds: int = 100) -> bytes:
+    """The pictures as an animated GIF, each shown for `milliseconds`, again and again.
 
     Grey is exact; colours are brought down to 256 a frame. GIF counts in steps of 10 ms.
     Raises UserError without frames, or for a time below 20 ms, which browsers do not keep.
@@ -95,14 +95,13 @@ def gif_bytes(frames: Sequence[Image.Image], milliseconds: int = 100, loop: bool
         raise UserError("An animation needs at least one picture. Choose more steps.")
     if milliseconds < 20:
         raise UserError(f"{milliseconds} ms a frame is too short for a GIF. Give 20 or more.")
-    repeat = {"loop": 0} if loop else {}
     return _encode(
         frames[0],
         format="GIF",
         save_all=True,
         append_images=list(frames[1:]),
         duration=milliseconds,
-        **repeat,
+        loop=0,
     )
 
 

@@ -103,17 +103,12 @@ def traversal(z: np.ndarray, dimension: int, values: Sequence[float] | np.ndarra
     return points
 
 
-def plane(extent: float, n: int, z: np.ndarray | None = None, dimensions: tuple[int, int] = (0, 1)) -> np.ndarray:
-    """n × n points over the square [−extent, extent]² of two dimensions, the others held at z, in reading order:
-    the first dimension grows to the right and the second upwards, as in a chart.
-
-    Shapes: z (d,), two zeros where None → (n·n, d) float32.
+def plane(extent: float, n: int) -> np.ndarray:
+    """n × n points over the square [−extent, extent]² in reading order, (n·n, 2) float32: the first dimension grows to
+    the right and the second upwards, as in a chart.
     """
-    points = np.tile(np.zeros(2, np.float32) if z is None else np.asarray(z, np.float32), (n * n, 1))
     values = np.linspace(-extent, extent, n, dtype=np.float32)
-    points[:, dimensions[0]] = np.tile(values, n)
-    points[:, dimensions[1]] = np.repeat(values[::-1], n)
-    return points
+    return np.stack([np.tile(values, n), np.repeat(values[::-1], n)], axis=1)
 
 
 def rank_by_kl(kl_per_dimension: Sequence[float] | np.ndarray) -> np.ndarray:

@@ -76,7 +76,7 @@ def sample_details(checkpoint, z, picture):
                 "‖z‖",
                 f"{np.linalg.norm(z):.2f}",
                 help=f"Distance from the origin. {interpolation.radius_words(len(z))} "
-                f"{interpolation.prior_inside(z):.0%} of them lie closer in than this one.",
+                f"{layout.percent(interpolation.prior_inside(z))} of them lie closer in than this one.",
             )
             st.metric(
                 "log p(z)", layout.nats(interpolation.log_prior(z)), help="Under N(0, I), whatever the temperature."

@@ -77,7 +77,7 @@ def place_numbers(checkpoint, z, picture):
     )
     st.metric(
         "Prior mass inside",
-        f"{interpolation.prior_inside(z):.0%}",
+        layout.percent(interpolation.prior_inside(z)),
         help="The share of N(0, I) that lies closer to the origin than z.",
         width="content",
     )
@@ -206,10 +206,9 @@ def about_ways(d):
     if d == 1:
         return "In one latent dimension both are the same."
     near = interpolation.prior_inside(np.full(d, 0.5))
-    share = f"{near:.0%}" if near >= 0.005 else "less than 1%"
     return (
         "A straight line may pass close to the origin; a great circle stays as far out as its ends. With this model’s "
-        f"d = {d}, {share} of the prior’s draws lie within half of √d = {d**0.5:.2f} from the origin."
+        f"d = {d}, {layout.percent(near)} of the prior’s draws lie within half of √d = {d**0.5:.2f} from the origin."
     )
 
 

@@ -98,7 +98,7 @@ with st.container(horizontal=True, gap="large"):
     )
     st.metric(
         "Stranger than",
-        f"{rank(seen.elbo, population):.1%}",
+        layout.percent(rank(seen.elbo, population)),
         help="The share of test images that have a higher ELBO than this picture.",
         width="content",
     )

@@ -9,6 +9,7 @@ from ui.components.picture_grid import picture_grid, picture_grid_index
 from ui.reconstruction import SAMPLES, say_if_a_loss
 from ui.ways import TRAIN, WAYS
 from vae_core.evaluate import rank
+from vae_core.latent import rank_by_kl
 from vae_core.posterior import posterior
 
 CHOICES, DRAWS, ROWS, CLOUD = 12, 32, 16, 1200
@@ -79,7 +80,7 @@ diagram(
     sigma=seen.sigma,
     cloud=snapshot.mu[:CLOUD],
     labels=None if snapshot.labels is None else snapshot.labels[:CLOUD],
-    order=np.argsort(-seen.kl)[:ROWS],
+    order=rank_by_kl(seen.kl)[:ROWS],
 )
 
 elbo, reconstruction, kl, place = st.columns(4)
@@ -92,7 +93,7 @@ reconstruction.metric(
 kl.metric("KL", layout.nats(seen.kl.sum(), 2), help="KL(q(z|x) ‖ p(z)): how much the code says, beyond the prior.")
 place.metric(
     "Stranger than",
-    f"{rank(seen.elbo, state.snapshot_elbo(snapshot)):.0%}",
+    layout.percent(rank(seen.elbo, state.snapshot_elbo(snapshot))),
     help="The share of the test images whose ELBO is higher than this one's.",
 )
 

@@ -52,9 +52,10 @@ def on_the_plane():
     view = elbo_lab_view.pad_view(lab, checkpoint, wide=part == PARTS[1], walk=walk, version=version)
     left = posterior_pad(view, start, lab.encoder, lambda q: elbo_lab_view.numbers(lab, q), key="elbo_pad")
     st.caption(
-        "Shade: p(z|x). Thick ellipses: q to 1 and 2 σ, with draws from it; dashed: the encoder’s q to 1 σ. "
-        "Thin circles: the prior, every quarter of a σ. Numbers beside it are read off a grid while q moves, and exact "
-        "where it is left."
+        "Shade: p(z|x). Ellipses: q to 1 σ and, thinner, 2 σ, with draws from it, and handles that widen it; dashed: "
+        "the encoder’s q to 1 σ. Thin circles: the prior, every quarter of a σ. "
+        + ("Path: the way of q’s middle as it was improved. " if walk is not None else "")
+        + "Numbers beside it are read off a grid while q moves, and exact where it is left."
     )
     return left
 
