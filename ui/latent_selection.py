@@ -49,7 +49,7 @@ def selection_panel(
     if selection is not None and selection.kind == "lasso":
         _group(entry, checkpoint, found, np.array(selection.indices))
     elif selection is not None and selection.kind == "point":
-        _test_image(entry, checkpoint, found, projection, selection.indices[0])
+        _test_image(entry, checkpoint, found, projection, selection.indices[0], "selected")
     elif selection is not None and projection.lift is not None:
         z = projection.lift(np.array([[selection.x, selection.y]], np.float32))[0].astype(np.float32)
         _place(entry, checkpoint, found, z, spec_of(z), "selected")
@@ -64,11 +64,13 @@ def selection_panel(
             f"{pad if projection.lift else ''}**Drop** a picture of yours on the map to see where it lands."
         )
     if "here" in points:
-        _named_point(entry, checkpoint, found, points["here"], st.session_state["map_point"])
+        _named_point(entry, checkpoint, found, projection, points["here"], st.session_state["map_point"])
     _ends(entry, checkpoint, {end: points[end] for end in _ENDS if end in points})
 
 
-def _test_image(entry: state.Entry, checkpoint: Checkpoint, found: Codes, projection: Projection, index: int) -> None:
+def _test_image(
+    entry: state.Entry, checkpoint: Checkpoint, found: Codes, projection: Projection, index: int, key: str
+) -> None:
     name = found.class_name(index)
     st.subheader(f"Test image {index}" + (f", class {name}" if name else ""), anchor=False)
     shown, real = state.pictures(checkpoint, np.array([index]))
@@ -78,11 +80,11 @@ def _test_image(entry: state.Entry, checkpoint: Checkpoint, found: Codes, projec
         layout.picture(decoded(entry, checkpoint, found.mu[index]), "reconstruction, decoded from μ", target=112)
     _terms(found.elbo[index], found.reconstruction[index], found.kl[index].sum())
     reconstruction.say_if_a_loss(checkpoint, shown)
-    _posterior(found.mu[index], found.sigma[index], found.kl[index], "selected")
+    _posterior(found.mu[index], found.sigma[index], found.kl[index], key)
     _neighbours(checkpoint, found, found.mu[index], leave_out=index)
     spec = f"test:{index}" if index < len(checkpoint.snapshot) else spec_of(found.mu[index])
-    _use_as_end(spec, "selected")
-    if projection.lift is not None and found.mu.shape[1] > 2:
+    _use_as_end(spec, key)
+    if key == "selected" and projection.lift is not None and found.mu.shape[1] > 2:
         st.button(
             "Lay the plane through it",
             icon=":material/push_pin:",
@@ -127,9 +129,18 @@ def _place(
     _use_as_end(spec, key)
 
 
-def _named_point(entry: state.Entry, checkpoint: Checkpoint, found: Codes, point: state.Point, spec: str) -> None:
+def _named_point(
+    entry: state.Entry,
+    checkpoint: Checkpoint,
+    found: Codes,
+    projection: Projection,
+    point: state.Point,
+    spec: str,
+) -> None:
     if spec.startswith("picture:"):
         _own_picture(checkpoint, found, point, spec)
+    elif spec.startswith("test:"):
+        _test_image(entry, checkpoint, found, projection, int(spec.removeprefix("test:")), "here")
     else:
         title = point.label.capitalize() if point.label != "z" else ""
         _place(entry, checkpoint, found, point.z, spec, "here", title)

@@ -8,10 +8,13 @@ import numpy as np
 from ui.components.live_chart import Mark, Series
 from ui.theme import TERM_COLOURS, line_colour
 
-__all__ = ["TERMS", "comparison", "kl_bars", "marks", "term_curves", "useful_range"]
+__all__ = ["COMPARED", "TERMS", "comparison", "kl_bars", "marks", "term_curves", "useful_range"]
 
 TERMS = {"loss": "Loss", "reconstruction": "Reconstruction", "kl": "KL"}
 """The curves of a training, by their column in vae_core.curves, and what people call them."""
+
+COMPARED = {"elbo": "ELBO", "reconstruction": "Reconstruction", "kl": "KL"}
+"""Those of several trainings side by side: their losses may be of different objectives, the ELBO is the same of all."""
 
 _COLOURS = {"loss": TERM_COLOURS["total"], "reconstruction": TERM_COLOURS["reconstruction"], "kl": TERM_COLOURS["kl"]}
 _UNUSED = "#aab0ba"

@@ -63,22 +63,17 @@ def read_files(files: Sequence, *, key: str) -> tuple[list[OwnPicture], list[str
     """The pictures in uploaded files, zip archives among them, and a sentence for each that cannot be shown.
 
     `files` are what `st.file_uploader` returned. What is read is kept in the session under `key` while its file
-    is there. A progress bar shows while new files are read.
+    is there. While new files are read a spinner turns, which takes no place on the page: it may be in a callback.
     """
     known = st.session_state.get(key, {})
-    bar = None
     kept, found, problems = {}, [], []
-    for done, file in enumerate(files):
-        if len(found) > MOST:
-            break
-        if file.file_id not in known:
-            bar = bar or st.progress(0.0)
-            bar.progress(done / len(files), f"Reading pictures: {done} of {len(files)} files")
-        kept[file.file_id] = known.get(file.file_id) or _read_file(file.name, file.getvalue())
-        found += kept[file.file_id][0]
-        problems += kept[file.file_id][1]
-    if bar:
-        bar.empty()
+    with st.spinner("Reading pictures …"):
+        for file in files:
+            if len(found) > MOST:
+                break
+            kept[file.file_id] = known.get(file.file_id) or _read_file(file.name, file.getvalue())
+            found += kept[file.file_id][0]
+            problems += kept[file.file_id][1]
     st.session_state[key] = kept
     if len(found) > MOST:
         problems.append(f"These are over {MOST} pictures; the first {MOST} are shown. Drop fewer to see the others.")

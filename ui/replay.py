@@ -145,7 +145,9 @@ def _name_classes(
         if label < len(names):
             middle = tuple(np.median(points[labels == label], axis=0))
             name, halo = names[label][:12], {"stroke_width": 2, "stroke_fill": look.ground}
-            draw.text(middle, name, fill=look.ink, font=font, anchor="mm", **halo)
+            half = np.array(draw.textbbox((0, 0), name, font=font, anchor="lt")[2:]) / 2 + 2
+            at = tuple(np.clip(middle, half, np.array(picture.size) - half))
+            draw.text(at, name, fill=look.ink, font=font, anchor="mm", **halo)
 
 
 def frames(run: Run, look: Look) -> tuple[np.ndarray, list[str]]:

@@ -24,20 +24,20 @@ __all__ = ["metrics_csv", "run_table"]
 _REFRESH_SECONDS = 4.0
 _NATS = ("elbo", "reconstruction", "kl")
 _COLUMNS = {
-    "name": st.column_config.TextColumn("Run"),
+    "name": st.column_config.TextColumn("Run", width=300),
     "status": st.column_config.TextColumn("Status"),
-    "network": st.column_config.TextColumn("Network"),
-    "d": st.column_config.NumberColumn("d", help="Latent size"),
-    "beta": st.column_config.NumberColumn(
-        "β", format="%g", help="Empty where one model learns a range of β, and for IWAE, which has none."
-    ),
-    "likelihood": st.column_config.TextColumn("Likelihood"),
     "epochs": st.column_config.ProgressColumn("Epochs", format="%.0f%%", min_value=0, max_value=100),
     "elbo": st.column_config.NumberColumn("Test ELBO", help="In nats, at β = 1; higher is better."),
     "reconstruction": st.column_config.NumberColumn("Reconstruction", help="In nats, on the test set."),
     "kl": st.column_config.NumberColumn("KL", help="In nats, on the test set."),
     "active": st.column_config.NumberColumn("Active units"),
     "started": st.column_config.DatetimeColumn("Started", format="distance"),
+    "d": st.column_config.NumberColumn("d", help="Latent size"),
+    "beta": st.column_config.NumberColumn(
+        "β", format="%g", help="Empty where one model learns a range of β, and for IWAE, which has none."
+    ),
+    "network": st.column_config.TextColumn("Network"),
+    "likelihood": st.column_config.TextColumn("Likelihood"),
 }
 
 
@@ -174,7 +174,7 @@ def _compare(chosen: list[Run]) -> None:
     tests = {name: test for name, test in tests.items() if len(test["epoch"])}
     if not tests:
         return
-    for column, (term, label) in zip(st.columns(3), live_charts.TERMS.items(), strict=True):
+    for column, (term, label) in zip(st.columns(3), live_charts.COMPARED.items(), strict=True):
         with column:
             st.markdown(f"**{label}, test**")
             live_chart(

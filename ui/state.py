@@ -116,7 +116,7 @@ def title(entry: Entry) -> str:
 
 
 def name(model: dict[str, Any], train: dict[str, Any], beta_now: float | None = None, run: str | None = None) -> str:
-    """'MNIST · d = 2 · β = 1 · mlp', of two configs as JSON values; a run's ends in four characters of its name.
+    """'MNIST · d = 2 · β = 1 · mlp', of two configs as JSON values; four characters of a run's name before the network.
 
     'β 0.01–10' for a range of β, 'β = 1 → 4' where it has been steered, 'β-TCVAE · β = 4' or 'IWAE, K = 5' for another
     objective. The likelihood follows where it is not Bernoulli.
@@ -127,10 +127,12 @@ def name(model: dict[str, Any], train: dict[str, Any], beta_now: float | None = 
         parts.append(describe_objective(objective, train.get("importance_samples", 1)))
     if objective != "iwae":
         parts.append(beta_words(model.get("beta_range"), train["beta"], beta_now))
+    if run:
+        parts.append(_tag(run))
     parts.append(model["arch"])
     if model["likelihood"] != "bernoulli":
         parts.append(LIKELIHOODS[model["likelihood"]])
-    return " · ".join([*parts, _tag(run)] if run else parts)
+    return " · ".join(parts)
 
 
 def _tag(run: str) -> str:

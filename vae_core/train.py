@@ -133,8 +133,9 @@ def check_range(name: str, value: float, low: float, high: float) -> None:
     number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
     if not (number and low <= value <= high):
         kind = "a whole number" if whole else "a number"
-        bounds = [f"{bound:,}" if whole else f"{bound:g}" for bound in (low, high)]
-        raise UserError(f"The {name} {value!r} is not {kind} from {bounds[0]} to {bounds[1]}.")
+        bounds = [f"{bound:,}" if whole else f"{bound:,g}" for bound in (low, high)]
+        given = f"{value:,g}" if isinstance(value, float) else repr(value)
+        raise UserError(f"The {name} {given} is not {kind} from {bounds[0]} to {bounds[1]}.")
 
 
 @dataclass(frozen=True)

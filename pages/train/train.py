@@ -25,7 +25,8 @@ def new_run() -> None:
         st.rerun()
 
 
-with st.expander("New run", expanded=watched is None, icon=":material/tune:"):
+folds = f"train_new_{watched.name if watched else ''}"  # where a run began: another name is another expander
+with st.expander("New run", expanded=watched is None, icon=":material/tune:", key=folds):
     new_run()
 
 with st.container():  # there even when empty, so that the charts below stay where they are

@@ -4,6 +4,7 @@ import base64
 import io
 import re
 from itertools import count
+from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
@@ -177,6 +178,20 @@ def test_a_dropped_picture_lands_in_the_map_and_its_link_is_in_the_url(visit):
     page.get_by_text("as the model is given it").wait_for()
     page.wait_for_url(re.compile("map_point=picture"))
     page.get_by_text(re.compile("nearest test images in latent space: 1, 1")).wait_for()
+
+
+def test_a_point_named_after_a_picture_was_uploaded_stands_in_the_url(visit):
+    page = visit("mnist-d2")
+    page.locator("input[type=file]").set_input_files(
+        {"name": "stroke.png", "mimeType": "image/png", "buffer": drawing(0)}
+    )
+    page.wait_for_url(re.compile("map_point=picture"))
+    page.get_by_role("heading", name="stroke.png").wait_for()
+    for spec in ("z:1,2", "test:3"):
+        named = page.get_by_role("textbox", name="Or name a point")
+        named.fill(spec)
+        named.press("Enter")
+        page.wait_for_url(lambda url, spec=spec: f"map_point={spec}" in unquote(url))
 
 
 def test_a_picture_dropped_on_the_map_itself_lands_there(visit):

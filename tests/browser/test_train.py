@@ -207,7 +207,7 @@ def test_runs_are_compared_downloaded_and_deleted(app, open_page, tmp_path):
     waiting.value.save_as(tmp_path / "checkpoint.safetensors")
     assert (tmp_path / "checkpoint.safetensors").stat().st_size > 100_000
     select_run(page, 1)
-    page.get_by_text("Loss, test", exact=True).nth(1).wait_for()
+    page.get_by_text("ELBO, test", exact=True).wait_for()
     select_run(page, 1)
     page.get_by_role("button", name="Show").wait_for()
     name = re.search(r"run=([\w.-]+)", page.url)[1]

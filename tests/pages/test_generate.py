@@ -65,7 +65,7 @@ def test_what_is_out_of_range_in_a_link_does_no_harm(setting, value):
 
 def test_the_nearest_training_images_stand_beside_what_is_usual():
     text = captions(open_page())
-    assert "Unseen test images: " in text
+    assert "nearest unseen test image: " in text
 
 
 def test_without_the_data_set_only_neighbours_in_z_are_shown(monkeypatch):
@@ -77,12 +77,19 @@ def test_without_the_data_set_only_neighbours_in_z_are_shown(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("distance", "judgement"), [(0.2, "look for a copy"), (5.0, "No sign of a copy"), (20.0, "resembles no training")]
+    ("distance", "unseen", "judgement"),
+    [
+        (0.2, 4.0, "look for a copy"),
+        (0.2, 0.25, "No sign of a copy"),  # a smooth picture, near to all
+        (5.0, 20.0, "No sign of a copy"),
+        (20.0, 20.0, "resembles no training"),
+    ],
 )
-def test_the_verdict_follows_the_rank_among_test_images(distance, judgement):
-    usual = np.linspace(1, 10, 200)
-    assert judgement in samples.verdict(distance, usual)
-    assert f"Nearest training image: distance {distance:.2f} (" in samples.verdict(distance, usual)
+def test_a_copy_is_nearer_to_a_training_image_than_to_unseen_ones(distance, unseen, judgement):
+    said = samples.verdict(distance, unseen, np.linspace(1, 10, 200))
+    assert judgement in said
+    assert f"Nearest training image: distance {distance:.2f} (" in said
+    assert f"nearest unseen test image: {unseen:.2f}." in said
 
 
 def test_of_very_many_training_images_some_are_searched(monkeypatch):
