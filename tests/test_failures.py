@@ -78,6 +78,17 @@ def test_where_every_posterior_is_the_prior_there_are_no_holes(d):
     assert holes.hole_depth(draws(9, d), zeros, zeros) == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.parametrize(("d", "sigma"), [(1, 0.018), (1, 0.007), (2, 0.1)])
+def test_the_share_of_holes_is_that_of_many_draws_of_the_prior(d: int, sigma: float) -> None:
+    """Between posteriors as narrow as that: to 0.01 of 200,000 draws."""
+    rng = np.random.default_rng(0)
+    mu = rng.standard_normal((40 * d**2, d)).astype(np.float32)
+    logvar = np.full_like(mu, 2 * math.log(sigma))
+    drawn = holes.hole_depth(rng.standard_normal((200_000, d)), mu, logvar) > holes.HOLE_NATS
+    assert 0.05 < drawn.mean() < 0.95
+    assert holes.prior_share(mu, logvar) == pytest.approx(drawn.mean(), abs=0.01)
+
+
 def test_codes_fall_into_holes_where_the_others_are_far_and_not_where_one_is_near():
     near = np.array([[-1.0], [1.0]] * 30)
     narrow = np.full((60, 1), -2.0)

@@ -505,7 +505,7 @@ def _test_split(checkpoint: "Checkpoint", name: str | None, limit: int | None) -
     from vae_core.data import Split
 
     _whole("limit", limit, 1, 10**9)
-    name = name or checkpoint.record.get("dataset")
+    name = checkpoint.record.get("dataset") if name is None else name
     if not isinstance(name, str):
         raise UserError("The checkpoint does not say what it was trained on. Name a data set with --dataset.")
     dataset = _load_dataset(name)

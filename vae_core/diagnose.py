@@ -97,18 +97,19 @@ def _course(config: RunConfig, curves: Curves) -> Finding | None:
     since, epoch = loss[best:], epochs[best]
     slack = max(0.5, _WORSE * abs(since[0]))
     steered = any(event["epoch"] >= epoch for event in curves.events)
-    if steered or len(since) < 6 or since[-3:].mean() < since[0] + slack:
+    risen = since[-3:].mean() - since[0]
+    if steered or len(since) < 6 or risen < slack:
         return None
     early = train["loss"][np.abs(train["epoch"] - epoch) < 1.0]
     if len(early) and train["loss"][-3:].mean() < early.mean():
         return Finding(
             "note",
-            f"Overfitting: the test loss was lowest at epoch {epoch:.0f} and has risen by {since[-1] - since[0]:.1f} "
+            f"Overfitting: the test loss was lowest at epoch {epoch:.0f} and has risen by {risen:.1f} "
             "nats since, while the training loss still falls. Try fewer epochs"
             + (" or more pictures." if config.train.objective == "iwae" else ", a larger β or more pictures."),
         )
     return Finding(
         "warning",
-        f"The loss is rising: on test images it was {since[-1] - since[0]:.1f} nats lower at epoch {epoch:.0f}. "
+        f"The loss is rising: on test images it was {risen:.1f} nats lower at epoch {epoch:.0f}. "
         f"Try a learning rate below {_asked_rate(config, curves):g}.",
     )

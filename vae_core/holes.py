@@ -14,7 +14,7 @@ __all__ = ["HOLE_NATS", "code_share", "depths_on_grid", "hole_depth", "prior_sha
 HOLE_NATS = 3.0
 """A place lies in a hole where log q(z) is this far below log p(z): q(z) is less than a twentieth of p(z)."""
 
-_GRID = np.linspace(-4, 4, 201)
+_GRIDS = {1: np.linspace(-4, 4, 4001), 2: np.linspace(-4, 4, 201)}
 _AT_ONCE = 4096  # posteriors: 7 MB a dimension
 _LEAST = -300.0  # of a dimension's log density: products below e^−700 are slow
 
@@ -57,10 +57,11 @@ def prior_share(mu: np.ndarray, logvar: np.ndarray) -> float:
 
     Shapes: mu, logvar (N, d), d ≤ 2.
     """
-    weights = np.exp(-0.5 * _GRID**2)
+    grid = _GRIDS[mu.shape[1]]
+    weights = np.exp(-0.5 * grid**2)
     if mu.shape[1] == 2:
         weights = np.outer(weights, weights)
-    return float(weights[depths_on_grid(_GRID, mu, logvar) > HOLE_NATS].sum() / weights.sum())
+    return float(weights[depths_on_grid(grid, mu, logvar) > HOLE_NATS].sum() / weights.sum())
 
 
 def code_share(

@@ -12,6 +12,7 @@ layout.head(
     "and the bound $L_K$ climbs from the ELBO towards log p(x).",
 )
 entry, checkpoint = state.selected()
+MODEL = st.column_config.TextColumn(width=280)  # wide enough for the longest name that ships
 
 
 def image_part():
@@ -29,11 +30,12 @@ def image_part():
             f"and move by Hamiltonian Monte Carlo while p(x|z) is turned up in {bounds_view.TEMPERATURES} steps "
             "(annealed importance sampling).",
         )
-        second = (
-            bounds_view.anneal(entry, checkpoint, subject.image)
-            if asked
-            else bounds_view.annealed_before(entry, checkpoint, subject.image)
-        )
+        with st.container():  # there even when empty, so that what follows stays where it is
+            second = (
+                bounds_view.anneal(entry, checkpoint, subject.image)
+                if asked
+                else bounds_view.annealed_before(entry, checkpoint, subject.image)
+            )
         metrics(numbers, curve, exact, second)
         st.markdown(bounds_view.verdict(log_weights, exact))
         if second is not None:
@@ -82,6 +84,7 @@ def columns(draws):
     """What the table's columns mean."""
     number = st.column_config.NumberColumn
     return {
+        "Model": MODEL,
         "± by draws, nats": number(
             format="%.3f", help=f"The Monte Carlo standard error of the bound, of {draws:,} draws an image."
         ),
@@ -114,6 +117,7 @@ def test_sets():
         bounds_view.whole_sets(shipped),
         ["log p(x), nats"],
         {
+            "Model": MODEL,
             "Test images": number(format="localized"),
             "± draws": number(format="%.3f", help="In nats. The Monte Carlo standard error; 0 where it is exact."),
             "± images": number(
