@@ -138,9 +138,9 @@ def diagnoses(shown):
 
 
 def columns(shown, align="top"):
-    """A column for each model; one alone does not fill the page. At the "bottom", what is of one height stands side by
-    side under captions of different lengths."""
-    return zip(st.columns(max(2, len(shown)), gap="medium", vertical_alignment=align), shown, strict=False)
+    """A column for each model. At the "bottom", what is of one height stands side by side under captions of different
+    lengths."""
+    return zip(st.columns(len(shown), gap="medium", vertical_alignment=align), shown, strict=True)
 
 
 def maps(shown, z, here):
@@ -293,8 +293,11 @@ def side_by_side(shown):
         here = looked_at(shown, z)
     with pictures:
         diagnoses(shown)
-        maps(shown, z, here)
-        index, tests = grids(shown, z)
+        beside = st.columns(2, gap="medium") if len(shown) == 1 else (st.container(), st.container())
+        with beside[0]:
+            maps(shown, z, here)
+        with beside[1]:
+            index, tests = grids(shown, z)
     with glass:
         under_the_glass(shown, here)
     with rest:

@@ -47,7 +47,7 @@ class Strip {
       this.dragging = true;
       this.thumb.step = "any"; // the thumb stays under the pointer between two frames
     });
-    const letGo = () => setTimeout(() => this.letGo());
+    const letGo = () => (this.letting = setTimeout(() => this.letGo()));
     on(this.thumb, "pointerup", letGo);
     on(this.thumb, "pointercancel", letGo);
     on(this.thumb, "lostpointercapture", letGo);
@@ -186,6 +186,7 @@ class Strip {
   dispose() {
     this.pause();
     clearTimeout(this.timer);
+    clearTimeout(this.letting);
     cancelAnimationFrame(this.waiting);
     this.observer.disconnect();
   }
