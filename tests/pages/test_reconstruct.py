@@ -302,6 +302,14 @@ def test_a_drawing_is_a_sign_wherever_its_ink_is():
     assert not own_pictures.suggest(dropped, load(ROOT / "checkpoints" / "mnist-d2.safetensors")).centre
 
 
+@pytest.mark.parametrize("size", [(3000, 10), (10, 3000), (16_000, 1), (1, 16_000)], ids=str)
+def test_a_picture_of_any_proportions_is_shown(size):
+    app = upload(open_page(picture_source="Upload"), ("strip.png", encoded(Image.new("L", size, 128))))
+    assert not app.exception
+    assert not app.error
+    assert metric(app, "ELBO") < 0
+
+
 def test_one_preparation_for_all_pictures():
     files = [("a.png", encoded(seven())), ("b.png", encoded(seven(ink=40)))]
     app = upload(open_page(picture_source="Upload"), *files)
