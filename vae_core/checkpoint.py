@@ -33,7 +33,7 @@ _MOST_CLASSES = 65_536
 _UNKNOWN = {"train": {}, "test": None, "epoch": 0, "step": 0, "images_per_second": 0.0}
 _UNKNOWN |= {"class_names": [], "factor_names": []}
 _TESTED = ("elbo", "reconstruction", "kl", "active_units")
-_FARTHEST, _LARGEST = 1e6, 1e30  # of codes, from 0, and of what a record says
+_FARTHEST, _LARGEST = 1e9, 1e30  # of codes, from 0, and of what a record says
 
 
 @dataclass(frozen=True)
