@@ -408,6 +408,7 @@ def test_a_trainer_that_cannot_be_started_is_a_sentence_and_the_run_rests(
 
     run = create(_config())
     with monkeypatch.context() as patch:
+        patch.setattr(runs.standby, "claim", lambda: None)  # one that another test left would take the run
         patch.setattr(runs.subprocess, "Popen", full)
         with pytest.raises(UserError, match=r"No trainer can be started: Cannot allocate memory\."):
             launch(run, in_turn=in_turn)
