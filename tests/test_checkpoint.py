@@ -264,6 +264,7 @@ def test_other_weights_are_refused(saved: Path, tmp_path: Path, problem: str) ->
         {"labels": torch.full((20,), 2**31)},
         {"factors": torch.zeros(20)},
         {"surprise": torch.zeros(20)},
+        {"mu": torch.full((20, 2), 1e30)},
     ],
     ids=lambda change: f"{next(iter(change))}",
 )

@@ -229,7 +229,7 @@ def test_a_wide_model_that_lost_dimensions_above_beta_one_is_partly_collapsed_an
     [
         (
             {"beta": 0.0, "prior_in_holes": 0.956},
-            ("weighs nothing", "96% of the prior’s samples", "σ = 0.21", "2.90 of the"),
+            ("weighs nothing", "95.6% of the prior’s samples", "σ = 0.21", "2.90 of the"),
         ),
         (
             {"beta": 10.0, "kl": (0.0, 0.0)},

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from ui import live_charts, replay
 from ui.components.live_chart import Mark, Series, live_chart_props
@@ -367,6 +368,17 @@ def test_the_replay_has_a_frame_an_epoch_and_each_is_different(trained):
     assert frames.shape[3] == replay.WIDTH
     assert frames.dtype == np.uint8
     assert all((a != b).any() for a, b in itertools.pairwise(frames))
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (199, 0), (0, 199), (199, 199)])
+def test_the_name_of_a_class_at_the_edge_is_as_whole_as_in_the_middle(corner):
+    def ink(place):
+        picture = Image.new("RGB", (200, 200), LOOK.ground)
+        points = np.array([place, (100.0, 100.0)])  # the second has no name
+        replay._name_classes(picture, points, np.array([0, 1]), ("circle",), LOOK)
+        return (np.asarray(picture) < 128).sum()
+
+    assert ink(corner) == pytest.approx(ink((50, 50)), rel=0.1)
 
 
 def test_a_long_run_is_replayed_in_few_frames_with_the_last(trained, monkeypatch):

@@ -358,7 +358,8 @@ def test_another_shape_is_refused() -> None:
 def test_settings_out_of_range_are_refused_with_the_value(name: str, value: object) -> None:
     with pytest.raises(UserError, match=r"not a (whole )?number from .* to .*\.$") as error:
         TrainConfig(**{name: value})
-    assert (f"{value:,g}" if isinstance(value, float) else repr(value)) in str(error.value)
+    given = str(value).removesuffix(".0") if isinstance(value, float) else repr(value)
+    assert f" {given} is not a" in str(error.value)
 
 
 @pytest.mark.parametrize(

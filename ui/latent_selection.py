@@ -15,6 +15,7 @@ from vae_core import imaging, latent
 from vae_core.checkpoint import Checkpoint
 from vae_core.errors import UserError
 from vae_core.posterior import posterior
+from vae_core.words import percent
 
 __all__ = ["named_points", "selection_panel"]
 
@@ -84,7 +85,7 @@ def _test_image(
     _neighbours(checkpoint, found, found.mu[index], leave_out=index)
     spec = f"test:{index}" if index < len(checkpoint.snapshot) else spec_of(found.mu[index])
     _use_as_end(spec, key)
-    if key == "selected" and projection.lift is not None and found.mu.shape[1] > 2:
+    if spec != st.session_state.get("map_point") and projection.lift is not None and found.mu.shape[1] > 2:
         st.button(
             "Lay the plane through it",
             icon=":material/push_pin:",
@@ -123,7 +124,7 @@ def _place(
     layout.picture(decoded(entry, checkpoint, z), "decoded", target=140)
     st.caption(
         f"Prior density log p(z) = {layout.nats(interpolation.log_prior(z), 2)}; {np.linalg.norm(z):.2f} from the "
-        f"origin: {layout.percent(interpolation.prior_inside(z))} of the prior's draws lie closer."
+        f"origin: {percent(interpolation.prior_inside(z))} of the prior's draws lie closer."
     )
     _neighbours(checkpoint, found, z)
     _use_as_end(spec, key)

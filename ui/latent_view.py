@@ -18,6 +18,7 @@ from ui.components.sheets import content_digest
 from ui.tsne_job import TsneJob
 from vae_core import data, embedding, evaluate, imaging, latent
 from vae_core.checkpoint import Checkpoint, LatentSnapshot
+from vae_core.words import percent
 
 __all__ = [
     "MOST_POINTS",
@@ -166,7 +167,7 @@ def straight_projection(
     d = found.mu.shape[1]
     if kind == "pca":
         fit = embedding.pca(found.mu)
-        titles = tuple(f"PC {i + 1} ({layout.percent(share)} of the variance)" for i, share in enumerate(fit.explained))
+        titles = tuple(f"PC {i + 1} ({percent(share)} of the variance)" for i, share in enumerate(fit.explained))
         through = fit.mean if held is None else held
         through = through - fit.project(through[None])[0] @ fit.axes
         return Projection(f"pca {_digest(held)}", fit.map, titles, fit.project, lambda at: through + at @ fit.axes)

@@ -25,7 +25,6 @@ __all__ = [
     "nats_in",
     "number",
     "of_pixels",
-    "percent",
     "picture",
     "plain",
     "table",
@@ -67,15 +66,6 @@ def nats(value: float, digits: int = 1) -> str:
 def number(value: float, digits: int) -> str:
     """A number for people: '−1,095.1', with a true minus sign and no −0."""
     return true_minus(f"{round(float(value), digits) + 0.0:,.{digits}f}")
-
-
-def percent(share: float) -> str:
-    """A share for people: '42%', near its ends '3.1%' and '99.5%', and neither 0 nor 100 % for what is neither."""
-    if 0 < share < 0.0005:
-        return "under 0.1%"
-    if 0.9995 <= share < 1:
-        return "over 99.9%"
-    return f"{share:.{0 if share in (0, 1) or 0.1 <= share <= 0.9 else 1}%}"
 
 
 def true_minus(text: str) -> str:

@@ -18,6 +18,7 @@ from vae_core.imaging import grid, to_uint8
 from vae_core.latent import rank_by_kl
 from vae_core.model import VAE
 from vae_core.posterior import ImagePosterior, posterior
+from vae_core.words import percent
 
 __all__ = [
     "BAR",
@@ -110,7 +111,7 @@ def rank_sentence(elbo: float, population: np.ndarray) -> str:
         return f"**Stranger than every one of the {count:,} test images**: all have a higher ELBO."
     if above == 0:
         return f"**Stranger than none of the {count:,} test images**: none has a higher ELBO."
-    share = layout.percent(above / count)
+    share = percent(above / count)
     return f"**Stranger than {share} of the test images**: {above:,} of {count:,} have a higher ELBO."
 
 

@@ -247,7 +247,7 @@ def _live(run: Run, config: RunConfig, situation: _Situation) -> None:
 def _average_speed(run: Run) -> float:
     """Images a second over the whole training, up to its last checkpoint; 0 where there is none."""
     with suppress(UserError):
-        return caching.read_header(run.checkpoint)["record"].get("images_per_second", 0.0)
+        return caching.read_header(run.checkpoint)["record"]["images_per_second"]
     return 0.0
 
 

@@ -13,6 +13,7 @@ from vae_core.evaluate import active
 from vae_core.information import AT_CEILING, RateSplit, split_rate
 from vae_core.latent import rank_by_kl
 from vae_core.objective import kl_standard_normal
+from vae_core.words import percent
 
 __all__ = ["VERDICTS", "Symptoms", "comparison", "diagnosis", "examine", "verdict"]
 
@@ -195,7 +196,7 @@ def _change(nats: float) -> str:
 
 def _in_holes(found: Symptoms) -> str:
     where = "" if len(found.kl) <= 2 else " in the plane of the two busiest dimensions alone"
-    prior, codes = _percent(found.prior_in_holes), _percent(found.codes_in_holes)
+    prior, codes = percent(found.prior_in_holes), percent(found.codes_in_holes)
     if found.prior_in_holes < _SOME_HOLES:
         return f"{prior} of the prior’s samples fall into holes{where}."
     if found.seen:
@@ -209,10 +210,6 @@ def _in_holes(found: Symptoms) -> str:
         f"{prior} of the prior’s samples lie far from the codes of these {found.images:,} images{where}, but so do "
         f"{codes} of the codes themselves from the others: so few images cannot tell holes from the gaps between them."
     )
-
-
-def _percent(share: float) -> str:
-    return f"{share:.1%}" if 0 < share < 0.1 else f"{share:.0%}"
 
 
 def _holes(found: Symptoms, at_one: Symptoms | None) -> str:
@@ -236,7 +233,7 @@ def _collapse(found: Symptoms) -> str:
         f"A nat of KL {_weight(found)}, more than it saves. The encoder gives up: q(z|x) is the prior whatever x is "
         f"({_silent(found)}, KL {_little(found.rate)}, σ = {found.sigma:.2g}), and z says nothing of the image "
         f"(I(x; z): {_little(found.mutual_information)}). Every image is drawn as the same average. Of the prior’s "
-        f"samples {_percent(found.prior_in_holes)} fall into holes, and all look alike."
+        f"samples {percent(found.prior_in_holes)} fall into holes, and all look alike."
     )
 
 

@@ -101,9 +101,9 @@ def exact_moments(model: VAE, image: np.ndarray, mu: np.ndarray, sigma: np.ndarr
     """
     if len(mu) > 2:
         raise UserError(f"{len(mu)} latent dimensions are too many for quadrature, which takes 1 or 2.")
-    before = None
+    given, before = _start(model, image, mu, sigma), None
     for step in _STEPS[len(mu)]:
-        found = _moments_by(step, *_start(model, image, mu, sigma), model)
+        found = _moments_by(model, *given, step)
         if before and _agree(before, found):
             return found
         before = found
@@ -115,8 +115,8 @@ def _agree(one: Moments, other: Moments) -> bool:
     return np.allclose(*variances, rtol=_SAME, atol=0.0) and np.allclose(one.mean, other.mean, rtol=_SAME, atol=0.01)
 
 
-def _moments_by(step: float, x: Tensor, mu: Tensor, log_sigma: Tensor, model: VAE) -> Moments:
-    """By a sum over ε that lie so far apart: for smooth functions under a Gaussian, as good as any quadrature."""
+def _moments_by(model: VAE, x: Tensor, mu: Tensor, log_sigma: Tensor, step: float) -> Moments:
+    """By a sum over ε that lie one `step` apart: for smooth functions under a Gaussian, as good as any quadrature."""
     axis = torch.arange(-_REACH, _REACH + step, step, dtype=torch.float64)
     noise = torch.cartesian_prod(*[axis] * len(mu)).view(-1, len(mu))
     noise = noise[noise.square().sum(1) < _REACH**2]

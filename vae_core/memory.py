@@ -12,8 +12,8 @@ _ARENAS = 2
 def keep_all() -> None:
     """For a process that computes: keep what a training step frees for the next step, which needs as much again.
 
-    Given back and asked for anew, each page of it is cleared and mapped at its first touch: a third of a step of the
-    convolutional network.
+    Given back and asked for anew, each page of it is cleared and mapped at its first touch: three tenths of a step of
+    the convolutional network.
     """
     _set(_TRIM_THRESHOLD, -1)
     _set(_MMAP_MAX, 0)

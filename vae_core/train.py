@@ -134,7 +134,7 @@ def check_range(name: str, value: float, low: float, high: float) -> None:
     if not (number and low <= value <= high):
         kind = "a whole number" if whole else "a number"
         bounds = [f"{bound:,}" if whole else f"{bound:,g}" for bound in (low, high)]
-        given = f"{value:,g}" if isinstance(value, float) else repr(value)
+        given = f"{value:,}".removesuffix(".0") if isinstance(value, float) else repr(value)
         raise UserError(f"The {name} {given} is not {kind} from {bounds[0]} to {bounds[1]}.")
 
 

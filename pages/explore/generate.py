@@ -12,6 +12,7 @@ from ui.decoded import decoded, mosaics
 from ui.endpoints import spec_of
 from ui.guards import say_errors
 from vae_core import export, latent
+from vae_core.words import percent
 
 MOST = 144
 PREVIEWED = 8
@@ -76,7 +77,7 @@ def sample_details(checkpoint, z, picture):
                 "‖z‖",
                 f"{np.linalg.norm(z):.2f}",
                 help=f"Distance from the origin. {interpolation.radius_words(len(z))} "
-                f"{layout.percent(interpolation.prior_inside(z))} of them lie closer in than this one.",
+                f"{percent(interpolation.prior_inside(z))} of them lie closer in than this one.",
             )
             st.metric(
                 "log p(z)", layout.nats(interpolation.log_prior(z)), help="Under N(0, I), whatever the temperature."

@@ -12,6 +12,7 @@ from ui.endpoints import endpoint, spec_of
 from ui.guards import errors_said, say_errors
 from ui.interpolation import FRAMES, STEPS
 from vae_core import latent
+from vae_core.words import percent
 
 MIDDLE = 0.5
 EVERY = (FRAMES - 1) // (STEPS - 1)  # frames from one step to the next
@@ -77,7 +78,7 @@ def place_numbers(checkpoint, z, picture):
     )
     st.metric(
         "Prior mass inside",
-        layout.percent(interpolation.prior_inside(z)),
+        percent(interpolation.prior_inside(z)),
         help="The share of N(0, I) that lies closer to the origin than z.",
         width="content",
     )
@@ -208,7 +209,7 @@ def about_ways(d):
     near = interpolation.prior_inside(np.full(d, 0.5))
     return (
         "A straight line may pass close to the origin; a great circle stays as far out as its ends. With this model’s "
-        f"d = {d}, {layout.percent(near)} of the prior’s draws lie within half of √d = {d**0.5:.2f} from the origin."
+        f"d = {d}, {percent(near)} of the prior’s draws lie within half of √d = {d**0.5:.2f} from the origin."
     )
 
 

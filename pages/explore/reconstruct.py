@@ -7,6 +7,7 @@ from vae_core import imaging, pixels
 from vae_core.evaluate import rank
 from vae_core.posterior import posterior
 from vae_core.rate_distortion import pixel_bits
+from vae_core.words import percent
 
 ERRORS = ("Absolute error", "Cost in nats")
 SIDE = 136  # screen pixels for a picture: three and the colour bar stand in a row on a screen of 1280
@@ -98,7 +99,7 @@ with st.container(horizontal=True, gap="large"):
     )
     st.metric(
         "Stranger than",
-        layout.percent(rank(seen.elbo, population)),
+        percent(rank(seen.elbo, population)),
         help="The share of test images that have a higher ELBO than this picture.",
         width="content",
     )

@@ -11,6 +11,7 @@ from ui.ways import TRAIN, WAYS
 from vae_core.evaluate import rank
 from vae_core.latent import rank_by_kl
 from vae_core.posterior import posterior
+from vae_core.words import percent
 
 CHOICES, DRAWS, ROWS, CLOUD = 12, 32, 16, 1200
 CARDS = 3  # in a row
@@ -93,7 +94,7 @@ reconstruction.metric(
 kl.metric("KL", layout.nats(seen.kl.sum(), 2), help="KL(q(z|x) ‖ p(z)): how much the code says, beyond the prior.")
 place.metric(
     "Stranger than",
-    layout.percent(rank(seen.elbo, state.snapshot_elbo(snapshot))),
+    percent(rank(seen.elbo, state.snapshot_elbo(snapshot))),
     help="The share of the test images whose ELBO is higher than this one's.",
 )
 

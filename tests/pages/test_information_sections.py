@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from tests.toys import build
 from tests.waiting import PATIENCE, until
 from ui import beta_view, disentanglement_view, holes_view, information_view, seen_codes, state
 from vae_core import data, rate_distortion
-from vae_core.checkpoint import Checkpoint, load, save
+from vae_core.checkpoint import Checkpoint, load, read_tensors, save, write_tensors
 from vae_core.disentanglement import Disentanglement, disentanglement
 from vae_core.evaluate import encode, snapshot
 from vae_core.information import RateSplit, log_aggregate, split_rate
@@ -74,13 +75,28 @@ def test_the_terms_are_those_of_the_checkpoint_and_sum_to_the_rate():
     found = load(ROOT / "checkpoints" / f"{RANGED}.safetensors")
     codes = rate_distortion.at_beta(found.snapshot, found.betas, 1.0)
     split = split_rate(codes.mu, codes.logvar)
-    app = open_tab("Information")
+    app = finished(open_tab("Information"))
     terms = [number(app, label) for label in ("= I(x; z)", "+ total correlation", "+ dimension-wise KL")]
     assert terms == pytest.approx(
         [split.mutual_information, split.total_correlation, sum(split.dimension_kl)], abs=0.006
     )
     assert sum(terms) == pytest.approx(split.rate, abs=0.02)
     assert f"log {split.images:,} = {math.log(split.images):.2f} nats" in words(app)
+
+
+@pytest.mark.parametrize(("tab", "model"), [("Information", "digits-d2"), ("Disentanglement", "sprites")])
+def test_a_model_beside_it_that_is_damaged_is_left_out(tmp_path, monkeypatch, tab, model):
+    whole, damaged = tmp_path / f"{model}.safetensors", tmp_path / "damaged.safetensors"
+    shutil.copy(ROOT / "checkpoints" / whole.name, whole)
+    tensors, header = read_tensors(whole)
+    next(value for name, value in tensors.items() if name.startswith("model.")).view(-1)[0] = math.nan
+    header["record"]["train"]["beta"] = 2.0  # called otherwise
+    write_tensors(damaged, tensors, header)
+    monkeypatch.setattr(state, "SHIPPED", tmp_path)
+    monkeypatch.setenv("VAE_RUNS", str(tmp_path / "runs"))
+    app = finished(open_tab(tab, model))
+    assert len(beta_view.comparable(state.entries()[model])) == 1
+    assert any(f"{tab.lower()}_beside_chart" in chart.proto.id for chart in app.get("plotly_chart"))
 
 
 def test_the_information_of_all_training_images_is_said_to_lie_between_both_estimates():

@@ -87,6 +87,12 @@ def test_a_point_named_in_the_url_is_shown(spec):
     assert any(button.label == "Interpolate from A to B" for button in app.button)
 
 
+def test_a_test_image_that_is_named_is_shown_like_one_that_is_clicked():
+    app = clean(page(model="mnist-d2", map_point="test:3"))
+    assert app.subheader[0].value == "Test image 3, class 0"
+    assert {"ELBO (nats)", "Reconstruction (nats)", "KL (nats)"} <= {metric.label for metric in app.metric}
+
+
 def test_the_table_of_a_code_has_true_minus_signs():
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE)
     noise = np.random.default_rng(0).integers(0, 256, (1, 8, 8), dtype=np.uint8)

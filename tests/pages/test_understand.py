@@ -187,6 +187,11 @@ def test_an_estimate_by_annealing_is_trusted_as_far_as_its_chains_count() -> Non
     assert "tells its error" in said
     assert "1.50 nats below the exact" in said
     assert "1.00 nats above the exact" in bounds_view.annealed_verdict(most, -91.0)
+    for second in (few, some):
+        assert "too low" in bounds_view.annealed_verdict(second, -88.5)  # by three of its errors
+        said = bounds_view.annealed_verdict(second, -91.0)
+        assert "too low" not in said
+        assert "1.00 nats above the exact" in said
 
 
 def test_histogram_marks_the_two_averages() -> None:

@@ -142,17 +142,14 @@ class NoiseMap {
     this.request();
   }
 
-  get place() {
-    const round = (value) => Number(value.toFixed(4));
-    return { subject: this.data.subject, mu: this.mu.map(round), sigma: this.sigma.map(round) };
-  }
-
   commit() {
     clearTimeout(this.timer);
-    const { place } = this;
-    if (JSON.stringify(left.get(place.subject)) === JSON.stringify(place)) return;
-    left.set(place.subject, place);
-    this.report("dragged", place);
+    const { subject } = this.data;
+    const round = (value) => Number(value.toFixed(4));
+    const now = { subject, mu: this.mu.map(round), sigma: this.sigma.map(round) };
+    if (JSON.stringify(left.get(subject)) === JSON.stringify(now)) return;
+    left.set(subject, now);
+    this.report("dragged", now);
   }
 
   pixel(event) {
@@ -317,7 +314,6 @@ class NoiseMap {
 
   dispose() {
     clearTimeout(this.timer);
-    if (this.data) left.set(this.data.subject, this.place);
     cancelAnimationFrame(this.waiting);
     this.observer.disconnect();
   }

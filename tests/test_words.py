@@ -1,0 +1,22 @@
+"""Numbers as people write them."""
+
+import pytest
+
+from vae_core.words import percent
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        (0, "0%"),
+        (1, "100%"),
+        (0.0004, "under 0.1%"),
+        (0.0006, "0.1%"),
+        (0.031, "3.1%"),
+        (0.42, "42%"),
+        (0.995, "99.5%"),
+        (0.9998, "over 99.9%"),
+    ],
+)
+def test_a_share_that_is_neither_none_nor_all_is_not_called_so(share: float, said: str) -> None:
+    assert percent(share) == said

@@ -1,0 +1,12 @@
+"""Numbers as people write them."""
+
+__all__ = ["percent"]
+
+
+def percent(share: float) -> str:
+    """A share: '42%', near its ends '3.1%' and '99.5%', and neither 0 nor 100 % for what is neither."""
+    if 0 < share < 0.0005:
+        return "under 0.1%"
+    if 0.9995 <= share < 1:
+        return "over 99.9%"
+    return f"{share:.{0 if share in (0, 1) or 0.1 <= share <= 0.9 else 1}%}"
