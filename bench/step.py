@@ -23,12 +23,13 @@ from vae_core.model import ModelConfig
 
 _IMAGES = 8192
 _SIDE = 2048
-_MLP = ModelConfig((1, 28, 28), 20, widths=(400,), activation="relu")
+MLP = ModelConfig((1, 28, 28), 20, widths=(400,), activation="relu")
+CONVOLUTIONS = ModelConfig((1, 64, 64), 16, "conv")
 _CASES = (
-    ("784-400-20, batch 128", _MLP, 128),
-    ("784-400-20, batch 512 (goal: fraction ≥ 0.7)", _MLP, 512),
+    ("784-400-20, batch 128", MLP, 128),
+    ("784-400-20, batch 512 (goal: fraction ≥ 0.7)", MLP, 512),
     ("conv, 28 px, batch 128 (goal: ≥ 1.5 × plain)", ModelConfig((1, 28, 28), 16, "conv"), 128),
-    ("conv, 64 px, batch 128 (goal: ≥ 1.5 × plain)", ModelConfig((1, 64, 64), 16, "conv"), 128),
+    ("conv, 64 px, batch 128 (goal: ≥ 1.5 × plain)", CONVOLUTIONS, 128),
 )
 
 
@@ -41,21 +42,26 @@ def _dataset(config: ModelConfig):
     return Dataset("random pixels", Split(pixels), Split(pixels[:256]))
 
 
-def _ours(config: ModelConfig, batch: int) -> Iterator[None]:
+def ours(
+    config: ModelConfig, batch: int, device: str = "cpu", precision: str | None = None, *, capture: bool = True
+) -> Iterator[None]:
     """Steps of the trainer."""
     import torch
 
     from vae_core.train import TrainConfig, Trainer
 
-    trainer = Trainer(config, TrainConfig(epochs=100_000, batch_size=batch), _dataset(config), torch.device("cpu"))
+    training = TrainConfig(epochs=100_000, batch_size=batch)
+    trainer = Trainer(config, training, _dataset(config), torch.device(device), precision=precision)
+    if not capture:
+        trainer._captured = None
     trainer.model.train()
     while True:
-        trainer._train_step(torch.randint(_IMAGES, (batch,)))
+        trainer._train_step(torch.randint(_IMAGES, (batch,), device=device))
         yield
 
 
-def _plain(config: ModelConfig, batch: int) -> Iterator[None]:
-    """Steps of a loop without the trainer's ways."""
+def plain(config: ModelConfig, batch: int, device: str = "cpu", *, compiled: bool = False) -> Iterator[None]:
+    """Steps of a loop without the trainer's ways; `compiled` by torch.compile, CUDA graphs included."""
     import torch
     from torch import nn
     from torch.nn import functional as F
@@ -68,16 +74,21 @@ def _plain(config: ModelConfig, batch: int) -> Iterator[None]:
             nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(stage.in_channels, stage.out_channels, 3, padding=1))
             for stage in model.decoder.stages
         )
+    model.to(device)
     optimiser = torch.optim.Adam(model.parameters(), lr=1e-3)
-    images = torch.from_numpy(_dataset(config).train.images)
-    while True:
-        x = images[torch.randint(_IMAGES, (batch,))].float() / 255
+    images = torch.from_numpy(_dataset(config).train.images).to(device)
+
+    def loss_of(x: torch.Tensor) -> torch.Tensor:
         mu, logvar = model.encode(x)
         z = mu + torch.exp(0.5 * logvar) * torch.randn_like(mu)
         loss = F.binary_cross_entropy_with_logits(model.decode(z), x, reduction="sum")
-        loss = loss - 0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
+        return (loss - 0.5 * torch.sum(1 + logvar - mu.pow(2) - logvar.exp())) / len(x)
+
+    loss_of = torch.compile(loss_of, mode="reduce-overhead") if compiled else loss_of
+    while True:
+        loss = loss_of(images[torch.randint(_IMAGES, (batch,), device=device)].float() / 255)
         optimiser.zero_grad()
-        (loss / batch).backward()
+        loss.backward()
         optimiser.step()
         yield
 
@@ -109,15 +120,15 @@ def _as_a_trainer() -> None:
 
 
 @functools.cache
-def _steps(ours: bool, config: ModelConfig, batch: int) -> tuple[Iterator[None], int]:
+def _steps(own: bool, config: ModelConfig, batch: int) -> tuple[Iterator[None], int]:
     """Steps of this process's contender, and the operations of one."""
-    steps = (_ours if ours else _plain)(config, batch)
+    steps = (ours if own else plain)(config, batch)
     return steps, _multiplications(steps)
 
 
-def _measure(ours: bool, config: ModelConfig, batch: int) -> tuple[float, int]:
+def _measure(own: bool, config: ModelConfig, batch: int) -> tuple[float, int]:
     """Seconds and operations of a step."""
-    steps, flops = _steps(ours, config, batch)
+    steps, flops = _steps(own, config, batch)
     return _seconds(lambda: next(steps), max(5, round(2e10 / flops))), flops
 
 

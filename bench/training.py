@@ -155,7 +155,7 @@ def ours(seconds: float, *, watched: bool) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         os.environ["VAE_RUNS"] = folder
         model = ModelConfig((1, 28, 28), 20, "mlp", widths=(400,), activation="relu")
-        run = runs.create(runs.RunConfig(model, TrainConfig("mnist", epochs=1000, batch_size=BATCH)))
+        run = runs.create(runs.RunConfig(model, TrainConfig("mnist", epochs=200, batch_size=BATCH)))
         if watched:
             stack.enter_context(_watching(run.name))
         runs.launch(run)

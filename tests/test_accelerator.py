@@ -8,6 +8,7 @@ import torch
 
 from tests.toys import images
 from vae_core import data
+from vae_core import device as devices
 from vae_core.amortisation import elbo, encoded, improve, starts
 from vae_core.annealed import annealed
 from vae_core.bounds import importance_weights, log_likelihood
@@ -113,6 +114,53 @@ def test_training_gets_as_far_and_the_same_seed_gives_the_same_weights(
         torch.testing.assert_close(weights, again.model.state_dict()[name], rtol=0, atol=0)
     ours, expected = (evaluate(trainer.model, trainer.dataset.test.images).elbo for trainer in (one, theirs))
     assert ours == pytest.approx(expected, rel=0.05)
+
+
+@pytest.fixture
+def cuda(accelerator: torch.device) -> torch.device:
+    if accelerator.type != "cuda":
+        pytest.skip("only steps on an NVIDIA GPU are captured")
+    return accelerator
+
+
+@EVERY
+@pytest.mark.parametrize("room", [True, False], ids=["images on the GPU", "images on the CPU"])
+def test_captured_steps_are_those_taken_one_by_one(
+    cuda: torch.device, config: ModelConfig, room: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same noise and rounding: 22 steps end with the same weights, and what is recorded is the same."""
+    monkeypatch.setattr(devices, "has_room", lambda *_: room)
+    captured, plain = (_trainer(cuda, config, binarize=True, kl_warmup=1.0) for _ in range(2))
+    plain._captured = None
+    for trainer in (captured, plain):
+        *_, trainer.last = trainer.run()
+    assert captured._captured._graph is not None
+    for name, weights in captured.model.state_dict().items():
+        torch.testing.assert_close(weights, plain.model.state_dict()[name], rtol=1e-4, atol=1e-5)
+    assert captured.last.test.elbo == pytest.approx(plain.last.test.elbo, rel=1e-4)
+    assert captured.last.gradient_norm == pytest.approx(plain.last.gradient_norm, rel=1e-2)
+
+
+@EVERY
+def test_a_captured_training_resumes_where_it_was(cuda: torch.device, config: ModelConfig) -> None:
+    whole, begun, resumed = (_trainer(cuda, config) for _ in range(3))
+    next(record for record in begun.run() if record.test)
+    resumed.restore(*begun.state())
+    for trainer in (whole, resumed):
+        assert [record.step for record in trainer.run()][-1] == trainer.total_steps
+    for name, weights in whole.model.state_dict().items():
+        torch.testing.assert_close(resumed.model.state_dict()[name], weights, rtol=1e-4, atol=1e-5)
+
+
+@EVERY
+def test_in_every_precision_training_gets_as_far(cuda: torch.device, config: ModelConfig) -> None:
+    found = []
+    for precision in devices.PRECISIONS:
+        trainer = Trainer(config, TrainConfig("digits", epochs=5), data.load("digits"), cuda, precision=precision)
+        *_, last = trainer.run()
+        found.append(last.test.elbo)
+    assert found[1:] == pytest.approx([found[0]] * 2, rel=0.01)
+    assert not torch.backends.cuda.matmul.allow_tf32
 
 
 @pytest.mark.parametrize("back", [False, True])

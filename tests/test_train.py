@@ -1,5 +1,6 @@
 """The trainer: seeded, resumable bit for bit, and stopped with good weights when it diverges."""
 
+import itertools
 import json
 import math
 import time
@@ -129,6 +130,29 @@ def test_records_say_what_happened() -> None:
     assert [r.seconds for r in records] == sorted(r.seconds for r in records)
     assert trainer.images_per_second == pytest.approx(18 * 32 / trainer.seconds)
     json.dumps([record.to_dict() for record in records], allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "tested"), [(3, [1, 2, 3]), (451, [*range(3, 451, 3), 451]), (200, list(range(1, 201)))]
+)
+def test_at_most_200_epochs_are_tested_evenly_and_the_last(epochs: int, tested: list[int]) -> None:
+    """Epochs that take less than a record have none but those."""
+    records = _run(_trainer(dataset=blobs(train=8, test=8), epochs=epochs, batch_size=8))
+    assert [record.epoch for record in records if record.test] == tested
+    assert all(record.epoch.is_integer() for record in records)
+    assert len(records) <= len(tested) + 1 + records[-1].seconds / train._REPORT_SECONDS
+
+
+def test_an_epoch_as_long_as_a_record_has_one_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that one can pause there; also where the test set is not evaluated."""
+    monkeypatch.setattr(train, "MOST_TESTS", 1)
+    now = itertools.count(step=0.05)  # seconds that pass from one look at the clock to the next
+    monkeypatch.setattr(train.time, "perf_counter", now.__next__)
+    records = _run(_trainer())
+    ends = [record for record in records if record.epoch.is_integer()]
+    assert [record.epoch for record in ends] == [1, 2, 3]
+    assert len(records) > len(ends)
+    assert [record.test is not None for record in ends] == [False, False, True]
 
 
 @pytest.mark.usefixtures("every_step")

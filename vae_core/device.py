@@ -7,7 +7,10 @@ import torch
 
 from vae_core.errors import UserError
 
-__all__ = ["denormals_flushed", "describe", "has_room", "pick"]
+__all__ = ["PRECISIONS", "denormals_flushed", "describe", "has_room", "pick", "rounding", "training_precision"]
+
+PRECISIONS = ("float32", "tf32", "bf16")
+"""What matrices and pictures are rounded to before they are multiplied: 24, 11 or 8 significant bits."""
 
 # By default convolutions on a GPU round their inputs to 10 bits (TF32), which moves log p(x|z) by up to 0.01 nats, and
 # may add up in another order each time, so that a seed would not give the same weights.
@@ -67,3 +70,27 @@ def denormals_flushed() -> Iterator[None]:
         yield
     finally:
         torch.set_flush_denormal(False)
+
+
+def training_precision(device: torch.device) -> str:
+    """That of PRECISIONS in which networks are trained on `device`: the ELBO is the same, see bench/README.md."""
+    return "tf32" if device.type == "cuda" else "float32"
+
+
+@contextmanager
+def rounding(device: torch.device, precision: str) -> Iterator[None]:
+    """Let products on an NVIDIA GPU round what they multiply to TF32, where that is the `precision`. Its GPUs before
+    Ampere cannot, and do not.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    backends = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = [backend.allow_tf32 for backend in backends]
+    try:
+        for backend in backends:
+            backend.allow_tf32 = precision == "tf32"
+        yield
+    finally:
+        for backend, allowed in zip(backends, before, strict=True):
+            backend.allow_tf32 = allowed

@@ -248,13 +248,15 @@ class VAE(nn.Module):
     """A variational autoencoder with a diagonal Gaussian posterior and a standard normal prior.
 
     A model with a beta_range (see `gates`) serves every β of it: `encode` and `decode` take one β, or one for each
-    row (B,), and that of `at` where none is named. Source: Kingma & Welling 2014, Rezende et al. 2014.
+    row (B,), and that of `at` where none is named. Where it `trains_in_bf16`, its networks multiply so in
+    training mode, and nothing else does. Source: Kingma & Welling 2014, Rezende et al. 2014.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         self.beta = config.default_beta
+        self.trains_in_bf16 = False
         self._fixed: dict[str, nn.Module] | None = None  # after `at`: the networks that answer for `beta` alone
         encoder, decoder = _NETWORKS[config.arch]
         self.encoder = encoder(config)
@@ -292,7 +294,11 @@ class VAE(nn.Module):
 
     def _answer(self, network: str, rows: Tensor, beta: float | Tensor | None) -> Tensor:
         if beta is not None or self._fixed is None:
-            return getattr(self, network)(rows, self._features(beta, rows))
+            phi = self._features(beta, rows)
+            if not (self.training and self.trains_in_bf16):
+                return getattr(self, network)(rows, phi)
+            with torch.autocast(rows.device.type, torch.bfloat16, cache_enabled=False):
+                return getattr(self, network)(rows, phi).to(rows.dtype)
         if network not in self._fixed:
             self._fixed[network] = gates.fixed(getattr(self, network), self.beta, self.config.beta_range)
         return self._fixed[network](rows, None)

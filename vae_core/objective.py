@@ -143,15 +143,16 @@ def iwae_loss(log_weights: Tensor) -> Tensor:
 
 
 def loss(terms: Terms, beta: float | Tensor, free_bits: float = 0.0) -> Tensor:
-    """reconstruction + β·KL, averaged over the batch, in nats: a scalar. β is one for all or one an image (B,).
+    """reconstruction + β·KL, averaged over the batch, in nats: a scalar. β is one for all, (), or one an image, (B,).
 
     With free_bits = λ, a dimension whose KL averages less than λ nats over the batch counts as λ and feels no
     pull towards the prior. Source: Higgins et al. 2017 (β); Kingma et al. 2016, appendix C.8 (free bits).
     """
     kl = terms.kl.mean(0)
-    weighted = (beta.unsqueeze(-1) * terms.kl).mean(0) if isinstance(beta, Tensor) else beta * kl
+    each = isinstance(beta, Tensor) and beta.ndim == 1
+    weighted = (beta.unsqueeze(-1) * terms.kl).mean(0) if each else beta * kl
     if free_bits:
-        mean_beta = beta.mean() if isinstance(beta, Tensor) else beta
+        mean_beta = beta.mean() if each else beta
         weighted = torch.where(kl < free_bits, mean_beta * free_bits, weighted)
     return terms.reconstruction.mean() + weighted.sum()
 
@@ -189,7 +190,7 @@ def tcvae_terms(model: VAE, x: Tensor, images: int, generator: torch.Generator |
     return _terms(model, x, mu, logvar, z), total_correlation(z, mu, logvar, images)
 
 
-def tcvae_loss(terms: Terms, correlation: Tensor, beta: float) -> Tensor:
+def tcvae_loss(terms: Terms, correlation: Tensor, beta: float | Tensor) -> Tensor:
     """reconstruction + mutual information + β·total correlation + dimension-wise KL, a scalar in nats.
 
     The three add up to the KL, which is known exactly, so this is the negative ELBO + (β − 1)·total correlation.

@@ -3,7 +3,7 @@
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vae_core import device as devices
 from vae_core import folders, gates
+from vae_core.captured import Captured
 from vae_core.data import Dataset, title
 from vae_core.distributed import Ranks
 from vae_core.errors import UserError
@@ -30,7 +31,7 @@ from vae_core.objective import (
     warmed_up,
 )
 
-__all__ = ["Diverged", "Progress", "TrainConfig", "Trainer"]
+__all__ = ["MOST_TESTS", "Diverged", "Progress", "TrainConfig", "Trainer"]
 
 _REPORT_SECONDS = 0.2
 _DEFAULT_OBJECTIVE = "beta-vae"
@@ -39,6 +40,8 @@ _DECAY = 0.3  # the part of the training in which the learning rate falls
 _MEMORY, _MEMORY_OF_RANGES = 0.999, 0.99  # Adam's β₂; draws of β make gradients uneven, see bench/README.md
 _RESPONDING, _FAST = 2.0, 2e-3  # layers that respond to β learn so many times as fast, up to this rate: bench/README.md
 _DARKEST = 1e-3  # of the mean picture, where the output bias starts from it
+MOST_TESTS = 200
+"""Evaluations of the test set in a training."""
 
 
 @dataclass(frozen=True)
@@ -140,15 +143,16 @@ def check_range(name: str, value: float, low: float, high: float) -> None:
 
 @dataclass(frozen=True)
 class Progress:
-    """What the trainer yields a few times a second and at the end of each epoch.
+    """What the trainer yields a few times a second and at the ends of epochs: of all that take as long as a record.
 
     epoch counts with its fraction; reconstruction, kl, kl_per_dimension (d,) and loss are means over the
     training images since the last record, in nats; loss = reconstruction + β·KL (`objective.tcvae_loss` for
     'beta-tcvae', `objective.iwae_loss` for 'iwae') with the β in force (after warm-up), which is `beta` (where a β is
     drawn for each image: the fraction of it that is in force);
     gradient_norm is that of the last step; images_per_second counts training steps only; seconds is the time
-    spent in them so far. `test` is the test set's evaluation (binarised where training is), at the end of an epoch,
-    and `test_loss` its loss where that is not reconstruction + β·KL.
+    spent in them so far. `test` is the test set's evaluation (binarised where training is), at the end of each
+    epoch, or of every n-th where there are over 200, and of the last; `test_loss` its loss where that is not
+    reconstruction + β·KL.
     """
 
     step: int
@@ -182,7 +186,9 @@ def falling(done: float) -> float:
 class Trainer:
     """Trains one model on one data set. `beta` and `learning_rate` may be changed between two records.
 
-    `schedule` is the learning rate's factor after a part of the steps, from 0 to 1.
+    `schedule` is the learning rate's factor after a part of the steps, from 0 to 1. `precision`, one of
+    `device.PRECISIONS`, is that of the networks' products in training; all else, evaluation included, is float32.
+    On an NVIDIA GPU the steps of a trainer that is alone are captured and replayed, see `captured`.
     On several `ranks` each process has a trainer, and all take the same steps as one alone would; see `distributed`.
     """
 
@@ -196,6 +202,7 @@ class Trainer:
         *,
         schedule: Callable[[float], float] = falling,
         adam_epsilon: float = 1e-8,
+        precision: str | None = None,
     ) -> None:
         if tuple(model.image_shape) != tuple(dataset.image_shape):
             raise UserError(
@@ -210,19 +217,22 @@ class Trainer:
         self.config = train
         self.dataset = dataset
         self.device = device or devices.pick()
+        self.precision = precision or devices.training_precision(self.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(train.seed)
             self.model = VAE(model).to(self.device)
+        self.model.trains_in_bf16 = self.precision == "bf16"
         if train.bias_from_mean:
             _start_from_mean(self.model, dataset.train.images)
         self.learning_rate = train.learning_rate
         self.beta = train.beta
+        on_cuda = self.device.type == "cuda"
         self.optimiser = torch.optim.Adam(
-            _with_factors(self.model, train.learning_rate),
-            lr=self.learning_rate,
+            _with_factors(self.model, train.learning_rate, self.device if on_cuda else None),
             betas=(0.9, _MEMORY_OF_RANGES if model.beta_range else _MEMORY),
             eps=adam_epsilon,
             fused=True,
+            capturable=on_cuda,
         )
         self.schedule = schedule
         self.ranks = ranks or Ranks()
@@ -240,8 +250,11 @@ class Trainer:
         self._binarised: np.ndarray | None = None
         self._good = self._weights()
         self._parallel = self.ranks.parallel(self.model, self._objective)
+        self._in_force = (math.nan, math.nan)
+        self._beta = torch.zeros((), device=self.device)
+        self._sums = torch.zeros(2 + model.latent_dim, device=self.device)  # loss, reconstruction and KL of the steps
         self._steps_a_record = 1
-        self._begin_record()
+        self._begin()
 
     @property
     def step(self) -> int:
@@ -267,19 +280,21 @@ class Trainer:
         self._begin_record()
         while self.epoch < self.config.epochs:
             order = self._order()
+            self._epoch_began = time.perf_counter()
             while self.batch < self.batches:
                 if self.reads_ahead:
                     ahead = self._rows(order, self.batch + 1)
                     folders.read_ahead(self.dataset.train.images, ahead[self.ranks.own(ahead)].tolist())
                 self._train_step(self._rows(order, self.batch))
                 self.batch += 1
-                if self._record_is_due() and self.batch < self.batches:
+                if self.batch < self.batches and self._record_is_due():
                     yield self._record()
                     self._begin_record()
-            record = self._record(at_epoch_end=True)
+            record = self._record_at_epoch_end()
             self.epoch, self.batch = self.epoch + 1, 0
-            yield record
-            self._begin_record()
+            if record:
+                yield record
+                self._begin_record()
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """All that the rest of the training depends on, as tensors and JSON values."""
@@ -318,17 +333,34 @@ class Trainer:
         self.beta, self.learning_rate = position["beta"], position["learning_rate"]
         self._first_reconstruction = position["first_reconstruction"]
         self._good = self._weights()
+        self._begin()
 
     def _order(self) -> Tensor:
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.epoch)
         order = torch.randperm(self.count, generator=generator)
         return order.to(self.images.device) if self.ranks.size == 1 else order
 
-    def _record_is_due(self) -> bool:
-        """By the clock; several ranks, which have to agree, count the steps that rank 0 expects to take as long."""
+    def _record_is_due(self, *, at_epoch_end: bool = False) -> bool:
+        """By the clock; several ranks, which have to agree, count the steps that rank 0 expects to take as long.
+
+        An epoch that takes as long as a record has its records and one at its end; shorter ones have only the latter,
+        and not all of them.
+        """
+        which = max if at_epoch_end else min
         if self.ranks.size > 1:
-            return self._steps >= self._steps_a_record
-        return time.perf_counter() - self._since >= _REPORT_SECONDS
+            return which(self._steps, self.batch) >= self._steps_a_record
+        now = time.perf_counter()
+        return which(now - self._since, now - self._epoch_began) >= _REPORT_SECONDS
+
+    def _is_tested(self) -> bool:
+        """Whether the test set is evaluated at the end of this epoch."""
+        epochs, ended = self.config.epochs, self.epoch + 1
+        return ended == epochs or ended % math.ceil(epochs / MOST_TESTS) == 0
+
+    def _record_at_epoch_end(self) -> Progress | None:
+        if self._is_tested():
+            return self._record(tested=True)
+        return self._record() if self._record_is_due(at_epoch_end=True) else None
 
     def _rows(self, order: Tensor, batch: int) -> Tensor:
         return order[batch * self.batch_size : (batch + 1) * self.batch_size]
@@ -339,27 +371,57 @@ class Trainer:
     def _learning_rate_now(self) -> float:
         return self.learning_rate * self.schedule(self.step / self.total_steps)
 
+    def _begin(self) -> None:
+        """As a trainer whose tensors are new."""
+        alone_on_cuda = self.device.type == "cuda" and self.ranks.size == 1
+        self._captured = Captured(self._step_on, self.noise) if alone_on_cuda else None
+        self._epoch_began = time.perf_counter()
+        self._begin_record()
+
     def _train_step(self, index: Tensor) -> None:
-        x = to_unit(self.ranks.take(self.images, index), self.device)
-        if self.config.binarize:
-            x = (torch.rand(x.shape, generator=self.noise, device=self.device) < x).to(x.dtype)
-        for group in self.optimiser.param_groups:
-            group["lr"] = group["factor"] * self._learning_rate_now()
-        terms, value = self._parallel(self.ranks.spread(self.model, index), x, self.count, self.noise)
-        self.optimiser.zero_grad()
-        self.ranks.backward(value)
-        self.optimiser.step()
+        """One step on the training images `index` (B,)."""
+        self._put_in_force()
+        pixels = self.ranks.take(self.images, index)
+        if self._captured:
+            self._captured(pixels)
+        else:
+            self._step_on(pixels, index)
         if self._first_reconstruction is None:
-            self._first_reconstruction = terms.reconstruction.mean().item()
-        with torch.no_grad():
-            self._loss += value
-            self._reconstruction += terms.reconstruction.mean()
-            self._kl += terms.kl.mean(0)
+            self._first_reconstruction = self._sums[1].item()
         self._steps += 1
 
-    def _objective(self, model: VAE, x: Tensor, images: int, noise: torch.Generator) -> tuple[Terms, Tensor]:
-        """The ELBO's terms for a batch out of so many `images`, and what training minimises."""
-        beta, train = self._beta_now(), self.config
+    def _put_in_force(self) -> None:
+        """The learning rate and the β of this step to where the step reads them."""
+        rate, beta = in_force = self._learning_rate_now(), self._beta_now()
+        if in_force == self._in_force:
+            return
+        self._in_force = in_force
+        self._beta.fill_(beta)
+        for group in self.optimiser.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(group["factor"] * rate)
+            else:
+                group["lr"] = group["factor"] * rate
+
+    def _step_on(self, pixels: Tensor, index: Tensor | None = None) -> None:
+        """A step on a batch, uint8 (B, C, H, W), that never waits for the device; ranks share its rows by `index`."""
+        x = to_unit(pixels, self.device)
+        if self.config.binarize:
+            x = (torch.rand(x.shape, generator=self.noise, device=self.device) < x).to(x.dtype)
+        with devices.rounding(self.device, self.precision):
+            model = self.ranks.spread(self.model, index)
+            terms, value = self._parallel(model, x, self.count, self.noise, self._beta)
+            self.optimiser.zero_grad()
+            self.ranks.backward(value)
+        self.optimiser.step()
+        with torch.no_grad():
+            self._sums += torch.cat([value[None], terms.reconstruction.mean()[None], terms.kl.mean(0)])
+
+    def _objective(
+        self, model: VAE, x: Tensor, images: int, noise: torch.Generator, beta: float | Tensor
+    ) -> tuple[Terms, Tensor]:
+        """The ELBO's terms for a batch out of so many `images`, and what training minimises with `beta` in force."""
+        train = self.config
         if train.objective == "beta-tcvae":
             terms, correlation = tcvae_terms(model, x, images, noise)
             return terms, tcvae_loss(terms, correlation, beta)
@@ -394,39 +456,37 @@ class Trainer:
             if self.config.objective == "beta-tcvae":
                 found = [tcvae_terms(model, x, len(images), noise)[1] for x in batches if len(x) == size]
                 return -tested.elbo + (self._beta_now() - 1) * torch.stack(found).mean().item()
-            total = sum(self._objective(model, x, len(images), noise)[1].item() * len(x) for x in batches)
+            beta = self._beta_now()
+            total = sum(self._objective(model, x, len(images), noise, beta)[1].item() * len(x) for x in batches)
             return total / len(images)
 
     def _begin_record(self) -> None:
-        self._loss = torch.zeros((), device=self.device)
-        self._reconstruction = torch.zeros((), device=self.device)
-        self._kl = torch.zeros(self.model.config.latent_dim, device=self.device)
+        self._sums.zero_()
         self._steps = 0
         self._since = time.perf_counter()
 
-    def _record(self, *, at_epoch_end: bool = False) -> Progress:
-        reconstruction = self._reconstruction.item() / self._steps
-        kl = tuple((self._kl / self._steps).tolist())
+    def _record(self, *, tested: bool = False) -> Progress:
+        value, reconstruction, *kl = (self._sums / self._steps).tolist()
         seconds = time.perf_counter() - self._since
         self.seconds += seconds
         self._steps_a_record = self.ranks.broadcast(max(1, round(self._steps / seconds * _REPORT_SECONDS)))
         self._check(reconstruction, sum(kl))
-        tested = evaluate(self.ranks.spread(self.model), self._test_images()) if at_epoch_end else None
+        test = evaluate(self.ranks.spread(self.model), self._test_images()) if tested else None
         norm = torch.nn.utils.get_total_norm(p.grad for p in self.model.parameters() if p.grad is not None)
         return Progress(
             step=self.step,
             epoch=self.step / self.batches,
             images_per_second=self._steps * self.batch_size / seconds,
-            loss=self._loss.item() / self._steps,
+            loss=value,
             reconstruction=reconstruction,
             kl=sum(kl),
-            kl_per_dimension=kl,
+            kl_per_dimension=tuple(kl),
             gradient_norm=norm.item(),
             learning_rate=self._learning_rate_now(),
             beta=self._beta_now(),
             seconds=self.seconds,
-            test=tested,
-            test_loss=tested and self._test_loss(tested),
+            test=test,
+            test_loss=test and self._test_loss(test),
         )
 
     def _check(self, reconstruction: float, kl: float) -> None:
@@ -436,7 +496,7 @@ class Trainer:
         compared with where training began.
         """
         first, weights = self._first_reconstruction, self._weights()
-        finite = math.isfinite(reconstruction + kl) and all(value.isfinite().all() for value in weights.values())
+        finite = math.isfinite(reconstruction + kl) and _all_finite(weights.values())
         if not finite or reconstruction > first + 10 * max(abs(first), 100.0):
             what = f"ran away to {reconstruction:.4g} nats" if finite else "is not a finite number any more"
             self.model.load_state_dict(self._good)
@@ -452,15 +512,25 @@ class Trainer:
         return {name: value.clone() for name, value in self.model.state_dict().items()}
 
 
-def _with_factors(model: VAE, rate: float) -> list[dict[str, Any]]:
-    """The model's parameters in their order, as groups with the factor of their learning rate."""
+def _all_finite(values: Iterable[Tensor]) -> bool:
+    return bool(torch.stack([value.isfinite().all() for value in values]).all())
+
+
+def _with_factors(model: VAE, rate: float, device: torch.device | None) -> list[dict[str, Any]]:
+    """The model's parameters in their order, as groups with their learning rate, a tensor on `device` where there is
+    one, and its factor."""
     factor = min(_RESPONDING, max(1.0, _FAST / rate))
     quick = set()
     if model.config.beta_range:
         networks = model.encoder, model.decoder
         quick = {weight for network in networks for layer, _ in network.gated() for weight in layer.parameters()}
     groups = itertools.groupby(model.parameters(), key=quick.__contains__)
-    return [{"params": list(weights), "factor": factor if fast else 1.0} for fast, weights in groups]
+    found = []
+    for fast, weights in groups:
+        own = factor if fast else 1.0
+        learning_rate = own * rate if device is None else torch.tensor(own * rate, device=device)
+        found.append({"params": list(weights), "factor": own, "lr": learning_rate})
+    return found
 
 
 def _start_from_mean(model: VAE, images: np.ndarray) -> None:

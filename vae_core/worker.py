@@ -195,7 +195,7 @@ class _Session:
             self._tell("run")
             for progress in self.trainer.run():
                 self._after(progress)
-                command = self._obey(epoch_ended=progress.test is not None)
+                command = self._obey(epoch_ended=self.trainer.batch == 0)
                 self._tell(command)
                 if command == "stop":
                     self._save()
