@@ -132,20 +132,19 @@ def test_records_say_what_happened() -> None:
     json.dumps([record.to_dict() for record in records], allow_nan=False)
 
 
-@pytest.mark.parametrize(
-    ("epochs", "tested"), [(3, [1, 2, 3]), (451, [*range(3, 451, 3), 451]), (200, list(range(1, 201)))]
-)
-def test_at_most_200_epochs_are_tested_evenly_and_the_last(epochs: int, tested: list[int]) -> None:
+def test_epochs_are_tested_ever_less_often_and_the_last_always() -> None:
     """Epochs that take less than a record have none but those."""
-    records = _run(_trainer(dataset=blobs(train=8, test=8), epochs=epochs, batch_size=8))
+    records = _run(_trainer(dataset=blobs(train=8, test=8), epochs=305, batch_size=8))
+    tested = [*range(1, 101), *range(102, 201, 2), *range(201, 301, 3), 304, 305]
     assert [record.epoch for record in records if record.test] == tested
     assert all(record.epoch.is_integer() for record in records)
     assert len(records) <= len(tested) + 1 + records[-1].seconds / train._REPORT_SECONDS
+    assert sum(train.is_tested(epoch, 100_000) for epoch in range(1, 100_001)) < 1500
 
 
 def test_an_epoch_as_long_as_a_record_has_one_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that one can pause there; also where the test set is not evaluated."""
-    monkeypatch.setattr(train, "MOST_TESTS", 1)
+    monkeypatch.setattr(train, "is_tested", lambda epoch, epochs: epoch == epochs)
     now = itertools.count(step=0.05)  # seconds that pass from one look at the clock to the next
     monkeypatch.setattr(train.time, "perf_counter", now.__next__)
     records = _run(_trainer())

@@ -31,7 +31,7 @@ from vae_core.objective import (
     warmed_up,
 )
 
-__all__ = ["MOST_TESTS", "Diverged", "Progress", "TrainConfig", "Trainer"]
+__all__ = ["Diverged", "Progress", "TrainConfig", "Trainer", "is_tested"]
 
 _REPORT_SECONDS = 0.2
 _DEFAULT_OBJECTIVE = "beta-vae"
@@ -40,8 +40,7 @@ _DECAY = 0.3  # the part of the training in which the learning rate falls
 _MEMORY, _MEMORY_OF_RANGES = 0.999, 0.99  # Adam's β₂; draws of β make gradients uneven, see bench/README.md
 _RESPONDING, _FAST = 2.0, 2e-3  # layers that respond to β learn so many times as fast, up to this rate: bench/README.md
 _DARKEST = 1e-3  # of the mean picture, where the output bias starts from it
-MOST_TESTS = 200
-"""Evaluations of the test set in a training."""
+_OFTEN_TESTED = 100  # epochs; after so many not all are
 
 
 @dataclass(frozen=True)
@@ -150,9 +149,8 @@ class Progress:
     'beta-tcvae', `objective.iwae_loss` for 'iwae') with the β in force (after warm-up), which is `beta` (where a β is
     drawn for each image: the fraction of it that is in force);
     gradient_norm is that of the last step; images_per_second counts training steps only; seconds is the time
-    spent in them so far. `test` is the test set's evaluation (binarised where training is), at the end of each
-    epoch, or of every n-th where there are over 200, and of the last; `test_loss` its loss where that is not
-    reconstruction + β·KL.
+    spent in them so far. `test` is the test set's evaluation (binarised where training is), at the ends of epochs that
+    are tested (`is_tested`), and `test_loss` its loss where that is not reconstruction + β·KL.
     """
 
     step: int
@@ -172,6 +170,13 @@ class Progress:
     def to_dict(self) -> dict[str, Any]:
         """The record as JSON values."""
         return asdict(self)
+
+
+def is_tested(epoch: int, epochs: int) -> bool:
+    """Whether the test set is evaluated at the end of an epoch, counted from 1: of each of the first 100, of every
+    second of the next, of every third of those after, and so on, and of the last of `epochs`.
+    """
+    return epoch == epochs or epoch % math.ceil(epoch / _OFTEN_TESTED) == 0
 
 
 class Diverged(UserError):  # noqa: N818 (an end that training may have)
@@ -352,13 +357,8 @@ class Trainer:
         now = time.perf_counter()
         return which(now - self._since, now - self._epoch_began) >= _REPORT_SECONDS
 
-    def _is_tested(self) -> bool:
-        """Whether the test set is evaluated at the end of this epoch."""
-        epochs, ended = self.config.epochs, self.epoch + 1
-        return ended == epochs or ended % math.ceil(epochs / MOST_TESTS) == 0
-
     def _record_at_epoch_end(self) -> Progress | None:
-        if self._is_tested():
+        if is_tested(self.epoch + 1, self.config.epochs):
             return self._record(tested=True)
         return self._record() if self._record_is_due(at_epoch_end=True) else None
 
