@@ -9,6 +9,7 @@ from typing import Any
 import streamlit as st
 
 from ui.layout import plain
+from ui.refreshing import refreshing
 from vae_core.downloads import Progress
 
 __all__ = ["Task", "in_background"]
@@ -90,16 +91,12 @@ def in_background(work: Callable[[Progress], Any], *, of: Hashable, key: str, st
     if task is None or task.cancelled:
         return None
     if task.running:
-        _watch(task, key)
+        refreshing(lambda: _bar(task, key), now=lambda: task.running, seen=True, seconds=_REFRESH_SECONDS)
         return None
     del st.session_state[key]
     return task.outcome()
 
 
-@st.fragment(run_every=_REFRESH_SECONDS)
-def _watch(task: Task, key: str) -> None:
-    """The progress bar, until the task has ended; then the whole page runs again."""
-    if not task.running:
-        st.rerun()
+def _bar(task: Task, key: str) -> None:
     st.progress(task.fraction, plain(task.text))
     st.button("Cancel", key=f"{key}_cancel", on_click=task.cancel)

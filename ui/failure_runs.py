@@ -6,7 +6,7 @@ from typing import Any
 import streamlit as st
 
 from ui import launching, visitor
-from ui.guards import say_errors
+from ui.refreshing import refreshing
 from ui.train_form import PRESETS
 from vae_core import data, hosted
 from vae_core.model import ModelConfig
@@ -61,7 +61,12 @@ def finished(configs: list[RunConfig]) -> list[Run] | None:
 def make(configs: list[RunConfig]) -> None:
     """Offers to train them, or shows how far they are; the page is drawn anew when that changes."""
     live = _in_progress(configs)
-    st.fragment(say_errors(_progress), run_every=_REFRESH_SECONDS if live else None)(configs, live)
+    refreshing(
+        lambda: _progress(configs, live),
+        now=lambda: _in_progress(configs),
+        seen=live,
+        seconds=_REFRESH_SECONDS if live else None,
+    )
 
 
 def _in_progress(configs: list[RunConfig]) -> bool:
@@ -69,8 +74,6 @@ def _in_progress(configs: list[RunConfig]) -> bool:
 
 
 def _progress(configs: list[RunConfig], live: bool) -> None:
-    if _in_progress(configs) != live:
-        st.rerun()
     found = [launching.place(config) for config in configs]
     for run, config in zip(found, configs, strict=True):
         _line(run, config)

@@ -48,7 +48,7 @@ def show(seen: Seen) -> None:
     dimensions = _dimensions(found) if found.mu.shape[1] > 2 else (0, 1)
     checkpoint = _answering(seen)
     plane = _Plane(seen, checkpoint, found, _trained_on(seen, checkpoint), dimensions)
-    st.fragment(say_errors(_map_and_place))(plane)
+    _map_and_place(plane)
     send_atlas(latent_view.plane_atlas(plane.key, plane.checkpoint, plane.projection), key="information_atlas")
 
 
@@ -94,6 +94,8 @@ class _Plane:
         self.ratio = log_ratio(self.values, *self.there)
 
 
+@st.fragment
+@say_errors
 def _map_and_place(plane: _Plane) -> None:
     left, right = st.columns([3, 2], gap="medium")
     with right:

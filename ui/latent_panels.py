@@ -17,9 +17,10 @@ from ui.components.latent_map import (
     latent_map_props,
     send_atlas,
 )
-from ui.guards import errors_said, say_errors
+from ui.guards import errors_said
 from ui.latent_selection import named_points, selection_panel
 from ui.latent_view import Codes, Projection
+from ui.refreshing import refreshing
 from ui.tsne_job import TsneJob, tsne_jobs
 from vae_core import embedding, latent, maps
 from vae_core.checkpoint import Checkpoint
@@ -133,19 +134,16 @@ def explorer(entry: state.Entry, checkpoint: Checkpoint, found: Codes, chosen: S
         st.caption(
             "The data set is not here, so thumbnails and pictures of test images are decoded from posterior means."
         )
-    job, own = chosen.job, st.session_state.get("map_point")
+    job, seen = chosen.job, (chosen.live, st.session_state.get("map_point"))
     here = named_points(checkpoint).get("here")
     held = here.z if here and found.mu.shape[1] > 2 else None
     flat = None if job else view.straight_projection(found, chosen.kind, chosen.dimensions, held)
     st.session_state.pop("map_drop_problem", None)
 
-    @st.fragment(run_every=_LIVE_SECONDS if chosen.live else None)
-    @say_errors
+    def now() -> tuple[bool, str | None]:  # the address and what is drawn below name the point, too
+        return job is not None and job.running, st.session_state.get("map_point")
+
     def map_and_selection() -> None:
-        if job is not None and job.running != chosen.live:
-            st.rerun()  # the whole page, so that the fragment starts or stops repeating itself
-        if st.session_state.get("map_point") != own:
-            st.rerun()  # the whole page, so that its address and what is drawn below name the new point
         left, right = st.columns([3, 2], gap="medium")
         points = named_points(checkpoint)
         with left:
@@ -160,7 +158,7 @@ def explorer(entry: state.Entry, checkpoint: Checkpoint, found: Codes, chosen: S
             selection_panel(entry, checkpoint, found, projection, selection, points)
 
     with map_area:
-        map_and_selection()
+        refreshing(map_and_selection, now=now, seen=seen, seconds=_LIVE_SECONDS if chosen.live else None)
         send_atlas(atlas, key="map_atlas")
         if flat:
             send_atlas(view.plane_atlas(f"{found.key} {flat.key}", checkpoint, flat), key="map_plane")

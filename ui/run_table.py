@@ -10,9 +10,9 @@ from pandas.io.formats.style import Styler
 
 from ui import caching, live_charts, visitor
 from ui.components.live_chart import live_chart
-from ui.guards import say_errors
 from ui.launching import forget, guarded, resumable, resume, watch
 from ui.layout import download, nats_in, plain
+from ui.refreshing import refreshing
 from ui.run_watch import curves_of, describe, open_in
 from vae_core import export, hosted, runs
 from vae_core.errors import UserError
@@ -44,17 +44,14 @@ _COLUMNS = {
 def run_table() -> None:
     """Draw the table of all runs this visitor may see, and what can be done with those that are selected."""
     live = _any_live()
-    st.fragment(say_errors(_table), run_every=_REFRESH_SECONDS if live else None)(live)
+    refreshing(_table, now=_any_live, seen=live, seconds=_REFRESH_SECONDS if live else None)
 
 
 def _any_live() -> bool:
     return any(run.state()["status"] in LIVE for run in runs.list_runs())
 
 
-def _table(live: bool) -> None:
-    """The table; once runs begin to train, or none does any more, the page as a whole."""
-    if _any_live() != live:
-        st.rerun()  # so that this starts or stops repeating itself
+def _table() -> None:
     found = [run for run in runs.list_runs() if hosted.visible(run, visitor.token())]
     rows = [(run, _row(run)) for run in found]
     if not rows:

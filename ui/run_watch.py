@@ -13,9 +13,9 @@ from PIL import Image
 from ui import caching, live_charts, replay, state, visitor
 from ui.components.film_strip import film_strip
 from ui.components.live_chart import live_chart
-from ui.guards import say_errors
 from ui.launching import guarded, resumable, resume
 from ui.layout import dimension_name, nats, plain
+from ui.refreshing import refreshing
 from ui.train_form import BETAS, LEARNING_RATES, RATE_FALLS
 from ui.ways import HOME, WAYS
 from vae_core import hosted, imaging
@@ -110,8 +110,12 @@ def run_watch(run: Run) -> None:
     with st.container():
         if status in LIVE or resumable(run, status):
             _steering(run, config, mine)
-    live = st.fragment(say_errors(_live), run_every=_REFRESH_SECONDS if status in LIVE else None)
-    live(run, config, situation)
+    refreshing(
+        lambda: _live(run, config),
+        now=lambda: _situation(run),
+        seen=situation,
+        seconds=_REFRESH_SECONDS if status in LIVE else None,
+    )
     if status not in ("queued", "starting", "running"):
         _replay(run)
 
@@ -213,10 +217,8 @@ def _steer(run: Run, name: str, value: float) -> None:
     run.steer(**{name: value})
 
 
-def _live(run: Run, config: RunConfig, situation: _Situation) -> None:
-    """The part that refreshes by itself; when the situation changes, the whole page follows."""
-    if _situation(run) != situation:
-        st.rerun()
+def _live(run: Run, config: RunConfig) -> None:
+    """How the run goes: what changes by itself."""
     curves = curves_of(run)
     with st.container():
         _words(run, config, curves)

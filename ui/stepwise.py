@@ -7,7 +7,7 @@ import streamlit as st
 
 from ui import cores, turns
 from ui.background import Task
-from ui.guards import say_errors
+from ui.refreshing import refreshing
 from vae_core.downloads import Progress
 
 __all__ = ["Tell", "stepwise"]
@@ -31,6 +31,10 @@ class _Work:
     @property
     def stopped(self) -> bool:
         return self.task is not None and self.task.cancelled
+
+    @property
+    def state(self) -> tuple[bool, bool]:
+        return self.running, self.stopped
 
     def go_on(self) -> None:
         """Have the next run of the page begin what is left."""
@@ -80,18 +84,17 @@ def stepwise(
         work = st.session_state[key] = _Work(of)
     if not work.running and not work.stopped:
         work.begin(steps, label)
-    state = work.running, work.stopped
-    every = _REFRESH_SECONDS if work.running else None
-    st.fragment(say_errors(_show), run_every=every)(work, state, list(steps), draw, key, label)
+    refreshing(
+        lambda: _show(work, list(steps), draw, key, label),
+        now=lambda: work.state,
+        seen=work.state,
+        seconds=_REFRESH_SECONDS if work.running else None,
+    )
     return dict(work.found)
 
 
-def _show(
-    work: _Work, state: tuple[bool, bool], names: list[Hashable], draw: Callable[[dict], object], key: str, label: str
-) -> None:
-    """The bar and what is found so far; once the `state` is another, the page as a whole."""
-    if (work.running, work.stopped) != state:
-        st.rerun()  # so that this starts or stops repeating itself
+def _show(work: _Work, names: list[Hashable], draw: Callable[[dict], object], key: str, label: str) -> None:
+    """The bar and what is found so far."""
     found = {name: work.found[name] for name in names if name in work.found}
     with st.container(horizontal=True, vertical_alignment="center"):
         if work.running:

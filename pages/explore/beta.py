@@ -8,6 +8,7 @@ from ui import beta_view, disentanglement_view, holes_view, information_view, la
 from ui.components.beta_strip import beta_strip
 from ui.components.film_strip import film_strip_index
 from ui.guards import say_errors
+from ui.refreshing import refreshing
 from vae_core import rate_distortion
 from vae_core.evaluate import ACTIVE_VARIANCE
 
@@ -118,15 +119,13 @@ def curve_section(seen):
     st.markdown(beta_view.ends_sentence(seen.curve) if seen.is_ranged else beta_view.point_sentence(seen))
     sweep.notice(seen)
     live = sweep.in_progress()
-    st.fragment(say_errors(chart), run_every=REFRESH_SECONDS if live else None)(seen, live)
+    refreshing(lambda: chart(seen), now=sweep.in_progress, seen=live, seconds=REFRESH_SECONDS if live else None)
     with st.expander("Train models of one β", icon=":material/model_training:"):
         sweep.sweep_form(seen)
 
 
-def chart(seen, live):
-    """The chart and what is on it; while models train it draws itself anew."""
-    if sweep.in_progress() != live:
-        st.rerun()
+def chart(seen):
+    """The chart and what is on it, which changes while models train."""
     others, key = beta_view.comparable(seen.entry), f"beta_beside_{seen.entry.id}"
     chosen = st.session_state.get(f"{key}/chosen", beta_view.beside_at_first(seen.entry, others))
     with st.container(horizontal=True):
