@@ -88,15 +88,13 @@ def _progress(configs: list[RunConfig], live: bool) -> None:
 
 def _line(run: Run, config: RunConfig) -> None:
     """How far one run is; nothing for one that has not begun."""
-    beta, epochs = config.train.beta, config.train.epochs
     if not (run.path / "config.json").exists():
         return
-    said = run.state()
-    status, epoch = said["status"], said.get("epoch", 0)
-    if status == "failed":
-        st.error(f"β = {beta:g}: {said['message']}", icon=":material/error:")
+    name, said = f"β = {config.train.beta:g}", run.state()
+    if said["status"] == "failed":
+        st.error(f"{name}: {said['message']}", icon=":material/error:")
     else:
-        st.progress(min(1.0, epoch / epochs), f"β = {beta:g} · {status} · epoch {epoch} of {epochs}")
+        launching.progress_line(name, said, config.train.epochs)
 
 
 def _stop(found: list[Run]) -> None:

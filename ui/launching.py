@@ -12,7 +12,18 @@ from vae_core import data, hosted, runs
 from vae_core.errors import UserError
 from vae_core.runs import LIVE, Run, RunConfig
 
-__all__ = ["forget", "guarded", "place", "resumable", "resume", "start", "start_sweep", "watch", "watched"]
+__all__ = [
+    "forget",
+    "guarded",
+    "place",
+    "progress_line",
+    "resumable",
+    "resume",
+    "start",
+    "start_sweep",
+    "watch",
+    "watched",
+]
 
 
 def watched() -> Run | None:
@@ -101,6 +112,12 @@ def resume(run: Run) -> None:
     with runs.door():
         hosted.check_turn(runs.list_runs(), token)
         runs.launch(run)
+
+
+def progress_line(name: str, said: dict[str, Any], epochs: int) -> None:
+    """How far the run that a page calls `name` is on its way through `epochs`; said: its state."""
+    epoch = said.get("epoch", 0)
+    st.progress(min(1.0, epoch / epochs), f"{name} · {said['status']} · epoch {epoch} of {epochs}")
 
 
 def guarded(action: Callable[..., None], *arguments: Any) -> None:

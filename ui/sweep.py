@@ -8,7 +8,7 @@ import streamlit as st
 from ui import state, visitor
 from ui.beta_view import Seen, belongs_beside
 from ui.guards import errors_said
-from ui.launching import start_sweep
+from ui.launching import progress_line, start_sweep
 from ui.train_form import BETAS
 from vae_core import data, hosted, runs
 from vae_core.model import ModelConfig
@@ -116,14 +116,13 @@ def progress() -> None:
     failed. Raises UserError where a run cannot be told to stop."""
     for run in _mine():
         said = run.state()
-        status, epochs = said["status"], run.config().train.epochs
-        if status == "failed":
+        if said["status"] == "failed":
             st.error(said["message"], icon=":material/error:")
-        if status not in LIVE:
+        if said["status"] not in LIVE:
             continue
-        epoch = said.get("epoch", 0)
         line, stop = st.columns([6, 1], vertical_alignment="center")
-        line.progress(min(1.0, epoch / epochs), f"{_name(run)} · {status} · epoch {epoch} of {epochs}")
+        with line:
+            progress_line(_name(run), said, run.config().train.epochs)
         if hosted.owns(run, visitor.token()) and stop.button(
             "Stop", key=f"beta_stop_{run.name}", icon=":material/stop:"
         ):
