@@ -16,7 +16,7 @@ from vae_core.checkpoint import Checkpoint, LatentSnapshot
 from vae_core.evaluate import rank
 from vae_core.imaging import grid, to_uint8
 from vae_core.latent import rank_by_kl
-from vae_core.model import VAE
+from vae_core.model import VAE, ModelConfig
 from vae_core.posterior import ImagePosterior, posterior
 from vae_core.words import percent
 
@@ -26,7 +26,7 @@ __all__ = [
     "Score",
     "contact_sheet",
     "elbo_histogram",
-    "is_grey",
+    "is_a_loss",
     "kl_bars",
     "landing",
     "pixel_map",
@@ -115,14 +115,15 @@ def rank_sentence(elbo: float, population: np.ndarray) -> str:
     return f"**Stranger than {share} of the test images**: {above:,} of {count:,} have a higher ELBO."
 
 
-def is_grey(image: np.ndarray) -> bool:
-    """Whether a uint8 picture has pixels between black and white."""
-    return bool(((image > 0) & (image < 255)).any())
+def is_a_loss(model: ModelConfig, images: np.ndarray) -> bool:
+    """Whether nats of these uint8 pictures are a loss, and no log-probability: pixels between black and white under a
+    Bernoulli likelihood."""
+    return model.likelihood == "bernoulli" and bool(((images > 0) & (images < 255)).any())
 
 
 def say_if_a_loss(checkpoint: Checkpoint, images: np.ndarray) -> None:
-    """Say what nats of these uint8 pictures are not, where they are grey and the likelihood is Bernoulli."""
-    if checkpoint.model.config.likelihood != "bernoulli" or not is_grey(images):
+    """Say what nats of these uint8 pictures are not, where `is_a_loss`."""
+    if not is_a_loss(checkpoint.model.config, images):
         return
     strange = " This model was trained on pixels drawn black or white: grey ones are strange to it."
     st.caption(

@@ -10,7 +10,7 @@ from PIL import Image
 from ui import layout, own_pictures
 from ui.background import in_background
 from ui.layout import plain
-from ui.reconstruction import is_grey
+from ui.reconstruction import is_a_loss
 from ui.state import KEPT
 from vae_core import data, hosted, imaging, runs
 from vae_core.data import Dataset
@@ -272,8 +272,8 @@ def _settings(kind: str, dataset: Dataset | None, seed: int) -> RunConfig | None
         TrainConfig(dataset.name, **train, **more, seed=seed, pictures=dataset.fingerprint),
     )
     hosted.check_config(config)
-    grey = config.model.likelihood == "bernoulli" and not config.train.binarize and is_grey(dataset.test.images[:64])
-    note = " On grey pixels the Bernoulli term is a loss, not a density." if grey else ""
+    loss = not config.train.binarize and is_a_loss(config.model, dataset.test.images[:64])
+    note = " On grey pixels the Bernoulli term is a loss, not a density." if loss else ""
     st.caption(f"{count_parameters(config.model):,} parameters.{note}")
     return config
 

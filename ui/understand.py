@@ -141,7 +141,7 @@ def _shown(source: str, entry: Entry, checkpoint: Checkpoint) -> Subject:
 
 def _black_and_white(checkpoint: Checkpoint, image: np.ndarray, index: int) -> np.ndarray:
     """The picture with its pixels drawn black or white, where the likelihood asks for it and the visitor agrees."""
-    if not is_bernoulli(checkpoint) or not reconstruction.is_grey(image):
+    if not reconstruction.is_a_loss(checkpoint.model.config, image):
         return image
     if carried.setting(
         "understand_binarize",
