@@ -34,7 +34,7 @@ def make(**config) -> Checkpoint:
 
 
 @pytest.fixture(scope="module")
-def found(checkpoint) -> view.Codes:
+def found(checkpoint) -> view.NamedSnapshot:
     return view._codes.__wrapped__("test", checkpoint, False)
 
 

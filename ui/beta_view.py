@@ -14,7 +14,7 @@ from ui.decoded import stacked
 from ui.state import Entry
 from vae_core import checkpoint as checkpoints
 from vae_core import embedding, export, latent, rate_distortion
-from vae_core.checkpoint import BetaSnapshot, Checkpoint
+from vae_core.checkpoint import BetaSnapshot, Checkpoint, LatentSnapshot
 from vae_core.errors import UserError
 from vae_core.imaging import to_uint8
 from vae_core.model import ModelConfig
@@ -35,6 +35,7 @@ __all__ = [
     "curve_of",
     "curves",
     "ends_sentence",
+    "first_images",
     "is_ranged",
     "kl_figure",
     "likelihood_words",
@@ -98,6 +99,12 @@ def measured(entry: Entry, checkpoint: Checkpoint) -> BetaSnapshot:
             "images to measure it on are not at hand. Train it to the end, or choose another model."
         )
     return _taken(*entry.version, checkpoint, images)
+
+
+def first_images(snapshot: LatentSnapshot) -> LatentSnapshot:
+    """What it says of the images that all curves are measured on."""
+    rows = vars(snapshot).items()
+    return LatentSnapshot(**{name: row if row is None else row[: rate_distortion.IMAGES] for name, row in rows})
 
 
 @st.cache_data(max_entries=256, show_spinner=False)

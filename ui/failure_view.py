@@ -133,9 +133,7 @@ def of_runs(found: Sequence[Run]) -> list[Shown]:
 
 def one(entry: Entry, checkpoint: Checkpoint) -> Shown:
     """A model of one β."""
-    rows = vars(checkpoint.snapshot)
-    first = {name: row if row is None else row[: rate_distortion.IMAGES] for name, row in rows.items()}
-    return _shown(entry, checkpoint, LatentSnapshot(**first), checkpoint.record["beta"])
+    return _shown(entry, checkpoint, beta_view.first_images(checkpoint.snapshot), checkpoint.record["beta"])
 
 
 def _shown(entry: Entry, checkpoint: Checkpoint, snapshot: LatentSnapshot, beta: float) -> Shown:

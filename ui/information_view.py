@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from ui import caching, layout, state, theme
-from ui.beta_view import Seen, comparable, is_ranged, measured
+from ui.beta_view import Seen, comparable, first_images, is_ranged, measured
 from ui.rate_split import rate_split
 from ui.stepwise import Tell, stepwise
 from vae_core import checkpoint as checkpoints
@@ -47,9 +47,7 @@ def codes(seen: Seen) -> LatentSnapshot:
 def _codes(snapshot: LatentSnapshot, taken: BetaSnapshot | None, beta: float) -> LatentSnapshot:
     if taken is not None:
         return rate_distortion.at_beta(snapshot, taken, beta)
-    count = rate_distortion.IMAGES
-    labels = None if snapshot.labels is None else snapshot.labels[:count]
-    return LatentSnapshot(snapshot.mu[:count], snapshot.logvar[:count], snapshot.reconstruction[:count], labels)
+    return first_images(snapshot)
 
 
 def _here(seen: Seen, images: int | None = None) -> Callable[[Tell], RateSplit]:

@@ -19,7 +19,7 @@ from ui.components.latent_map import (
 )
 from ui.guards import errors_said
 from ui.latent_selection import named_points, selection_panel
-from ui.latent_view import Codes, Projection
+from ui.latent_view import NamedSnapshot, Projection
 from ui.refreshing import refreshing
 from ui.tsne_job import TsneJob, tsne_jobs
 from vae_core import embedding, latent, maps
@@ -48,7 +48,7 @@ class Settings:
     contours: bool
 
 
-def settings(entry: state.Entry, found: Codes) -> Settings:
+def settings(entry: state.Entry, found: NamedSnapshot) -> Settings:
     """Draw the controls over the map."""
     d = found.mu.shape[1]
     kinds, colours = view.projection_titles(d), view.colour_titles(found)
@@ -87,7 +87,7 @@ def settings(entry: state.Entry, found: Codes) -> Settings:
     )
 
 
-def _pick_dimensions(found: Codes) -> tuple[int, int]:
+def _pick_dimensions(found: NamedSnapshot) -> tuple[int, int]:
     d = found.mu.shape[1]
     first, second = (int(j) for j in latent.rank_by_kl(found.kl.mean(0))[:2])
     across = st.selectbox(
@@ -99,7 +99,7 @@ def _pick_dimensions(found: Codes) -> tuple[int, int]:
     return across % d, up % d
 
 
-def _pick_tsne(entry: state.Entry, found: Codes) -> tuple[TsneJob, bool, str]:
+def _pick_tsne(entry: state.Entry, found: NamedSnapshot) -> tuple[TsneJob, bool, str]:
     n = len(found)
     most = max(1, int(embedding.most_perplexity(n)))
     perplexity = st.number_input(
@@ -124,7 +124,7 @@ def _pick_tsne(entry: state.Entry, found: Codes) -> tuple[TsneJob, bool, str]:
     return job, live, f"{perplexity} {seed}"
 
 
-def explorer(entry: state.Entry, checkpoint: Checkpoint, found: Codes, chosen: Settings) -> None:
+def explorer(entry: state.Entry, checkpoint: Checkpoint, found: NamedSnapshot, chosen: Settings) -> None:
     """Draw the map and, beside it, what is selected in it."""
     real = state.held_out(checkpoint) is not None
     atlas = view.atlas(f"{found.key} {real}", checkpoint, len(found))
@@ -182,7 +182,7 @@ def _tsne_status(job: TsneJob) -> None:
 
 def _map(
     checkpoint: Checkpoint,
-    found: Codes,
+    found: NamedSnapshot,
     chosen: Settings,
     projection: Projection,
     atlas: Atlas,
@@ -250,7 +250,7 @@ def _mark(name: str, point: state.Point, place: np.ndarray) -> Mark:
     return Mark(x, y, name)
 
 
-def _below(found: Codes, chosen: Settings, projection: Projection, here: state.Point | None) -> None:
+def _below(found: NamedSnapshot, chosen: Settings, projection: Projection, here: state.Point | None) -> None:
     job, d = chosen.job, found.mu.shape[1]
     with st.container(horizontal=True, vertical_alignment="center"):
         count = f"{len(found):,} posterior means"

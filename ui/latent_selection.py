@@ -9,7 +9,7 @@ from ui import latent_view as view
 from ui.components.latent_map import Selection
 from ui.decoded import decoded
 from ui.endpoints import spec_of
-from ui.latent_view import Codes, Projection
+from ui.latent_view import NamedSnapshot, Projection
 from ui.layout import plain
 from vae_core import imaging, latent
 from vae_core.checkpoint import Checkpoint
@@ -41,7 +41,7 @@ def named_points(checkpoint: Checkpoint) -> dict[str, state.Point]:
 def selection_panel(
     entry: state.Entry,
     checkpoint: Checkpoint,
-    found: Codes,
+    found: NamedSnapshot,
     projection: Projection,
     selection: Selection | None,
     points: dict[str, state.Point],
@@ -70,7 +70,7 @@ def selection_panel(
 
 
 def _test_image(
-    entry: state.Entry, checkpoint: Checkpoint, found: Codes, projection: Projection, index: int, key: str
+    entry: state.Entry, checkpoint: Checkpoint, found: NamedSnapshot, projection: Projection, index: int, key: str
 ) -> None:
     name = found.class_name(index)
     st.subheader(f"Test image {index}" + (f", class {name}" if name else ""), anchor=False)
@@ -96,7 +96,7 @@ def _test_image(
         )
 
 
-def _group(entry: state.Entry, checkpoint: Checkpoint, found: Codes, indices: np.ndarray) -> None:
+def _group(entry: state.Entry, checkpoint: Checkpoint, found: NamedSnapshot, indices: np.ndarray) -> None:
     st.subheader(f"{len(indices):,} images", anchor=False)
     shown, _ = state.pictures(checkpoint, indices[:_LASSO_PICTURES])
     scale = layout.whole_scale(shown.shape[-1], 28)
@@ -118,7 +118,13 @@ def _group(entry: state.Entry, checkpoint: Checkpoint, found: Codes, indices: np
 
 
 def _place(
-    entry: state.Entry, checkpoint: Checkpoint, found: Codes, z: np.ndarray, spec: str, key: str, title: str = ""
+    entry: state.Entry,
+    checkpoint: Checkpoint,
+    found: NamedSnapshot,
+    z: np.ndarray,
+    spec: str,
+    key: str,
+    title: str = "",
 ) -> None:
     st.subheader(title or f"z = {layout.coordinates(z)}", anchor=False)
     layout.picture(decoded(entry, checkpoint, z), "decoded", target=140)
@@ -133,7 +139,7 @@ def _place(
 def _named_point(
     entry: state.Entry,
     checkpoint: Checkpoint,
-    found: Codes,
+    found: NamedSnapshot,
     projection: Projection,
     point: state.Point,
     spec: str,
@@ -153,7 +159,7 @@ def _name(spec: str) -> None:
     st.session_state["map_point"] = spec
 
 
-def _own_picture(checkpoint: Checkpoint, found: Codes, point: state.Point, spec: str) -> None:
+def _own_picture(checkpoint: Checkpoint, found: NamedSnapshot, point: state.Point, spec: str) -> None:
     seen = posterior(checkpoint.model, point.picture)
     st.subheader(plain(point.label), anchor=False)
     with st.container(horizontal=True):
@@ -188,7 +194,7 @@ def _posterior(mu: np.ndarray, sigma: np.ndarray, kl: np.ndarray, key: str) -> N
     )
 
 
-def _neighbours(checkpoint: Checkpoint, found: Codes, z: np.ndarray, leave_out: int | None = None) -> None:
+def _neighbours(checkpoint: Checkpoint, found: NamedSnapshot, z: np.ndarray, leave_out: int | None = None) -> None:
     near = view.nearest_codes(found, z, _NEIGHBOURS, leave_out)
     shown, _ = state.pictures(checkpoint, near)
     grid = imaging.grid(shown, columns=_NEIGHBOURS, scale=layout.whole_scale(shown.shape[-1], 52), gap=1)

@@ -4,6 +4,7 @@ import dataclasses
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from vae_core.words import percent
 
 __all__ = [
     "MOST_POINTS",
-    "Codes",
+    "NamedSnapshot",
     "Projection",
     "atlas",
     "class_counts",
@@ -50,30 +51,23 @@ _PRIOR_REACH = 3.0
 _SHOWN_DIMENSIONS = 16
 
 
-@dataclass(frozen=True, eq=False)
-class Codes:
-    """Posteriors of N held-out images; row i is test image i. `key` names them, for caches.
-
-    mu, logvar, kl (N, d); reconstruction (N,); labels (N,) | None; factors (N, F) | None. Nats throughout.
-    """
+@dataclass(frozen=True, eq=False, kw_only=True)
+class NamedSnapshot(LatentSnapshot):
+    """A latent snapshot with the names of its classes and factors; `key` says which it is, for caches."""
 
     key: str
-    mu: np.ndarray
-    logvar: np.ndarray
-    kl: np.ndarray
-    reconstruction: np.ndarray
-    labels: np.ndarray | None
-    factors: np.ndarray | None
     class_names: tuple[str, ...]
     factor_names: tuple[str, ...]
 
-    def __len__(self) -> int:
-        return len(self.mu)
+    @cached_property
+    def kl(self) -> np.ndarray:
+        """As in the snapshot, computed once."""
+        return super().kl
 
     @property
     def elbo(self) -> np.ndarray:
         """−(reconstruction + KL) of each image, (N,), in nats."""
-        return -(self.reconstruction + self.kl.sum(1))
+        return state.snapshot_elbo(self)
 
     @property
     def sigma(self) -> np.ndarray:
@@ -117,7 +111,7 @@ def version(entry: state.Entry, checkpoint: Checkpoint) -> str:
     return f"{entry.id}:{entry.modified}:{checkpoint.model.beta:g}"
 
 
-def codes(entry: state.Entry, checkpoint: Checkpoint, *, whole: bool) -> Codes:
+def codes(entry: state.Entry, checkpoint: Checkpoint, *, whole: bool) -> NamedSnapshot:
     """The codes in the checkpoint's snapshot, or with `whole` of up to 10,000 test images, encoded once.
 
     Raises UserError where the whole test set is asked for and cannot be loaded.
@@ -127,16 +121,11 @@ def codes(entry: state.Entry, checkpoint: Checkpoint, *, whole: bool) -> Codes:
 
 @st.cache_resource(max_entries=6, show_spinner="Encoding the test images …")
 @turns.in_turn
-def _codes(key: str, _checkpoint: Checkpoint, whole: bool) -> Codes:
+def _codes(key: str, _checkpoint: Checkpoint, whole: bool) -> NamedSnapshot:
     snapshot = _encode(_checkpoint) if whole else _checkpoint.snapshot
-    return Codes(
+    return NamedSnapshot(
+        **vars(snapshot),
         key=key,
-        mu=snapshot.mu,
-        logvar=snapshot.logvar,
-        kl=snapshot.kl,
-        reconstruction=snapshot.reconstruction,
-        labels=snapshot.labels,
-        factors=snapshot.factors,
         class_names=tuple(_checkpoint.record["class_names"]),
         factor_names=tuple(_checkpoint.record["factor_names"]),
     )
@@ -158,7 +147,7 @@ def projection_titles(latent_dim: int) -> dict[str, str]:
 
 
 def straight_projection(
-    found: Codes | LatentSnapshot, kind: str, dimensions: tuple[int, int], held: np.ndarray | None = None
+    found: LatentSnapshot, kind: str, dimensions: tuple[int, int], held: np.ndarray | None = None
 ) -> Projection:
     """The "plane" itself, two "dimensions", or "pca".
 
@@ -199,7 +188,7 @@ def _digest(held: np.ndarray | None) -> str:
     return "" if held is None else content_digest(held)
 
 
-def tsne_projection(found: Codes, job: TsneJob) -> Projection:
+def tsne_projection(found: NamedSnapshot, job: TsneJob) -> Projection:
     """The latest picture of a t-SNE job; places new codes once it has stopped moving."""
     step = job.step
     still = step.iteration > 0 and not job.running
@@ -223,7 +212,7 @@ def trustworthiness(key: str, _mu: np.ndarray, _positions: np.ndarray) -> float:
     return embedding.trustworthiness(_mu, _positions)
 
 
-def colour_titles(found: Codes) -> dict[str, str]:
+def colour_titles(found: NamedSnapshot) -> dict[str, str]:
     """What the points can be coloured by, the default first."""
     titles = {"class": "Class"} if found.labels is not None else {}
     if found.factors is not None:
@@ -232,7 +221,7 @@ def colour_titles(found: Codes) -> dict[str, str]:
     return titles | {f"z-{j + 1}": layout.dimension_name(j) for j in range(found.mu.shape[1])}
 
 
-def colour(found: Codes, name: str) -> ByClass | ByValue:
+def colour(found: NamedSnapshot, name: str) -> ByClass | ByValue:
     """The colours that `colour_titles` names."""
     if name == "class":
         names = found.class_names
@@ -294,7 +283,7 @@ def _decode_square(
     return latent.decode(checkpoint.model, projection.lift(latent.plane(half, n) + np.array([x, y], np.float32)))
 
 
-def nearest_codes(found: Codes, z: np.ndarray, k: int, leave_out: int | None = None) -> np.ndarray:
+def nearest_codes(found: NamedSnapshot, z: np.ndarray, k: int, leave_out: int | None = None) -> np.ndarray:
     """The k images whose posterior means lie nearest to z (d,), in latent space, nearest first."""
     order = latent.nearest(found.mu, z[None], k + 1)[0][0]
     return order[order != leave_out][:k] if leave_out is not None else order[:k]
@@ -318,7 +307,7 @@ def posterior_figure(mu: np.ndarray, sigma: np.ndarray, kl: np.ndarray) -> go.Fi
     return chart
 
 
-def class_counts(found: Codes, indices: np.ndarray) -> go.Figure:
+def class_counts(found: NamedSnapshot, indices: np.ndarray) -> go.Figure:
     """How many of the chosen images each class has."""
     counts = np.bincount(found.labels[indices], minlength=len(found.class_names))
     chart = theme.figure("images", "class", height=70 + 24 * len(counts), hovermode="closest")
@@ -337,7 +326,7 @@ def class_counts(found: Codes, indices: np.ndarray) -> go.Figure:
     return chart
 
 
-def coordinates_csv(found: Codes, projection: Projection) -> bytes:
+def coordinates_csv(found: NamedSnapshot, projection: Projection) -> bytes:
     """One row an image: its place in the map, class, factors, ELBO terms, posterior means."""
     columns: dict[str, Any] = {
         "image": np.arange(len(found)),
