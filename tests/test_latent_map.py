@@ -12,9 +12,9 @@ from ui.components.latent_map import (
     Background,
     ByClass,
     ByValue,
+    DecodedPlane,
     DroppedFile,
     Mark,
-    Plane,
     Selection,
     build_atlas,
     latent_map_props,
@@ -244,7 +244,7 @@ def test_a_forged_or_too_large_file_is_no_file(value):
 
 
 def test_a_plane_is_named_and_not_sent_again():
-    plane = Plane("plane of digits", (-3, 3, -2, 4), 33)
+    plane = DecodedPlane("plane of digits", (-3, 3, -2, 4), 33)
     props = latent_map_props(POSITIONS, CLASSES, **NAMED, plane=plane)
     assert props["plane"] == {"atlas": "plane of digits", "extent": [-3, 3, -2, 4], "side": 33}
 

@@ -149,7 +149,7 @@ def test_the_manifold_shows_each_picture_at_its_own_z():
 @pytest.mark.parametrize("kind", ["dimensions", "pca"])
 def test_the_planes_pictures_are_decoded_where_they_stand(found, checkpoint, kind):
     shown = view.straight_projection(found, kind, (2, 0))
-    plane, atlas = view.plane("m", shown), view.plane_atlas.__wrapped__("m", checkpoint, shown)
+    plane, atlas = view.decoded_plane("m", shown), view.plane_atlas.__wrapped__("m", checkpoint, shown)
     assert plane.atlas == atlas.id
     assert (len(atlas.pages), atlas.columns) == (1, plane.side)
     page = np.asarray(Image.open(io.BytesIO(atlas.pages[0])).convert("L"))

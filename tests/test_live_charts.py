@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ui import live_charts, replay
-from ui.components.live_chart import Mark, Series, live_chart_props
+from ui.components.live_chart import Series, VerticalMark, live_chart_props
 from ui.run_table import metrics_csv
 from ui.train_form import BETAS, LEARNING_RATES, PRESETS
 from vae_core import data, runs
@@ -174,7 +174,7 @@ def test_marks_say_what_was_changed_and_join_one_drag():
         {"epoch": 10.1, "beta": 4.0, "learning_rate": 1e-3},
         {"epoch": 40.0, "beta": 4.0, "learning_rate": 5e-4},
     ]
-    assert live_charts.marks(events, 1.0, 1e-3) == [Mark(10.1, "β 4"), Mark(40.0, "rate 0.0005")]
+    assert live_charts.marks(events, 1.0, 1e-3) == [VerticalMark(10.1, "β 4"), VerticalMark(40.0, "rate 0.0005")]
     assert live_charts.marks([], 1.0, 1e-3) == []
 
 
@@ -183,11 +183,11 @@ def test_changes_that_lie_close_together_are_all_told_and_what_is_undone_is_not(
         return {"epoch": epoch, "beta": beta, "learning_rate": rate}
 
     close = [event(40.0, 4.0, 2e-3), event(40.5, 4.0, 1e-3)]
-    assert live_charts.marks(close, 1.0, 2e-3) == [Mark(40.5, "β 4, rate 0.001")]
+    assert live_charts.marks(close, 1.0, 2e-3) == [VerticalMark(40.5, "β 4, rate 0.001")]
     undone = [event(40.0, 4.0, 1e-3), event(40.5, 1.0, 1e-3)]
     assert live_charts.marks(undone, 1.0, 1e-3) == []
     later = [*undone, event(80.0, 2.0, 1e-3)]
-    assert live_charts.marks(later, 1.0, 1e-3) == [Mark(80.0, "β 2")]
+    assert live_charts.marks(later, 1.0, 1e-3) == [VerticalMark(80.0, "β 2")]
 
 
 def test_bars_tell_the_dimensions_in_use_from_the_others():
@@ -209,7 +209,7 @@ def test_a_term_has_a_light_curve_for_training_and_a_strong_one_for_testing(tmp_
 def test_what_the_browser_is_given_is_json_without_numbers_that_are_none():
     props = live_chart_props(
         [Series("a", np.array([0.0, 1.0, 2.0]), np.array([1.0, np.nan, 1 / 3]), "#123456")],
-        "Loss", "epoch", "nats", [Mark(np.float64(1.0), "β 4")], [0.0, 2.0], (), 200, "run",
+        "Loss", "epoch", "nats", [VerticalMark(np.float64(1.0), "β 4")], [0.0, 2.0], (), 200, "run",
     )  # fmt: skip
     assert props["series"][0]["x"] == [0.0, 2.0]
     assert props["series"][0]["y"] == [1.0, 0.333333]

@@ -256,7 +256,7 @@ def map_props(
         marks=[Mark(*projection.place(z[None])[0], name) for name, z in marks],
         extent=extent,
         placeable=True,
-        plane=view.plane(_plane_key(shown), projection),
+        plane=view.decoded_plane(_plane_key(shown), projection),
     )
 
 

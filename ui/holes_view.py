@@ -199,7 +199,7 @@ def _map(plane: _Plane, place: tuple[float, float] | None) -> None:
         contours=True,
         marks=[Mark(*place, "here")] if place else [],
         placeable=True,
-        plane=latent_view.plane(plane.key, plane.projection),
+        plane=latent_view.decoded_plane(plane.key, plane.projection),
     )
     latent_map(plane.projection.positions, props, key="information_map")
 

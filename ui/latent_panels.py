@@ -207,7 +207,7 @@ def _map(
         contours=chosen.contours,
         marks=_marks(projection, points),
         placeable=flat,
-        plane=view.plane(key, projection) if flat else None,
+        plane=view.decoded_plane(key, projection) if flat else None,
         thumbnails=chosen.thumbnails,
         droppable=True,
         remembers=True,

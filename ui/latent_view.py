@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from ui import layout, state, theme, turns
-from ui.components.latent_map import Atlas, Background, ByClass, ByValue, Plane, build_atlas
+from ui.components.latent_map import Atlas, Background, ByClass, ByValue, DecodedPlane, build_atlas
 from ui.components.sheets import content_digest
 from ui.tsne_job import TsneJob
 from vae_core import data, embedding, evaluate, imaging, latent
@@ -31,9 +31,9 @@ __all__ = [
     "colour",
     "colour_titles",
     "coordinates_csv",
+    "decoded_plane",
     "manifold",
     "nearest_codes",
-    "plane",
     "plane_atlas",
     "posterior_figure",
     "projection_titles",
@@ -261,10 +261,10 @@ def manifold(key: str, _checkpoint: Checkpoint, _projection: Projection) -> Back
     return Background(image, (x - edge, x + edge, y - edge, y + edge))
 
 
-def plane(key: str, projection: Projection) -> Plane:
+def decoded_plane(key: str, projection: Projection) -> DecodedPlane:
     """Where the pictures of `plane_atlas` of the same key stand: over the square of the map."""
     x, y, half = projection.square
-    return Plane(f"plane {key}", (x - half, x + half, y - half, y + half), _PLANE_PICTURES)
+    return DecodedPlane(f"plane {key}", (x - half, x + half, y - half, y + half), _PLANE_PICTURES)
 
 
 @st.cache_resource(max_entries=8, show_spinner="Decoding the plane …")

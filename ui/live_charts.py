@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ui.components.live_chart import Mark, Series
+from ui.components.live_chart import Series, VerticalMark
 from ui.theme import TERM_COLOURS, line_colour
 
 __all__ = ["COMPARED", "TERMS", "comparison", "kl_bars", "marks", "term_curves", "useful_range"]
@@ -49,7 +49,7 @@ def term_curves(
     ]
 
 
-def marks(events: Sequence[Mapping[str, Any]], beta: float, learning_rate: float) -> list[Mark]:
+def marks(events: Sequence[Mapping[str, Any]], beta: float, learning_rate: float) -> list[VerticalMark]:
     """Where β or the learning rate was changed, from the given ones on, and what to.
 
     Changes within a fortieth of the way are one, at the place of the last; none, where they undo one another.
@@ -66,7 +66,7 @@ def marks(events: Sequence[Mapping[str, Any]], beta: float, learning_rate: float
         named = {"beta": "β", "learning_rate": "rate"}
         text = ", ".join(f"{short} {last[name]:g}" for name, short in named.items() if before[name] != last[name])
         if text:
-            found.append(Mark(last["epoch"], text))
+            found.append(VerticalMark(last["epoch"], text))
         before = {name: last[name] for name in named}
     return found
 

@@ -5,7 +5,7 @@ import streamlit as st
 
 from ui import interpolation, layout, state
 from ui.components.film_strip import film_strip, film_strip_index
-from ui.components.live_chart import Mark, live_chart
+from ui.components.live_chart import VerticalMark, live_chart
 from ui.components.picture_grid import picture_grid, picture_grid_index
 from ui.decoded import decoded
 from ui.endpoints import endpoint, spec_of
@@ -99,7 +99,7 @@ def radius_chart(a, b, method, t):
         label="Distance from the origin",
         x="position t",
         y="‖z‖",
-        marks=[Mark(t, f"t = {t:.2f}")],
+        marks=[VerticalMark(t, f"t = {t:.2f}")],
         y_range=[0, 1.08 * max(max(curve.y) for curve in curves)],
         height=220,
         subject=f"{a} {b}",

@@ -3,7 +3,7 @@
 import numpy as np
 import streamlit as st
 
-from ui.components.live_chart import Mark, Series, live_chart
+from ui.components.live_chart import Series, VerticalMark, live_chart
 from ui.layout import dimension_name
 
 count = int(st.query_params.get("bars", 0))
@@ -25,5 +25,5 @@ with st.container(width=260):
             label="Loss",
             x="epoch",
             y="nats",
-            marks=[Mark(26, "β 40"), Mark(28, "rate 0.0005")],
+            marks=[VerticalMark(26, "β 40"), VerticalMark(28, "rate 0.0005")],
         )

@@ -9,8 +9,8 @@ from ui.components.latent_map import (
     Background,
     ByClass,
     ByValue,
+    DecodedPlane,
     Mark,
-    Plane,
     build_atlas,
     latent_map,
     latent_map_props,
@@ -60,7 +60,7 @@ props = latent_map_props(
     placeable=backdrop,
     marks=[Mark(1.0, 0.0, "A")] if backdrop else [Mark(far, 0.0, "F")] if far else [],
     thumbnails=thumbnails,
-    plane=Plane("plane", (-2, 2, -2, 2), 5) if padded else None,
+    plane=DecodedPlane("plane", (-2, 2, -2, 2), 5) if padded else None,
 )
 send_atlas(atlas, key="atlas")
 send_atlas(decoded, key="plane")

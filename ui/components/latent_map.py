@@ -22,9 +22,9 @@ __all__ = [
     "Background",
     "ByClass",
     "ByValue",
+    "DecodedPlane",
     "DroppedFile",
     "Mark",
-    "Plane",
     "Selection",
     "build_atlas",
     "latent_map",
@@ -104,7 +104,7 @@ class Background:
 
 
 @dataclass(frozen=True)
-class Plane:
+class DecodedPlane:
     """What is decoded over the map: side × side pictures in reading order, on one page of the atlas of that id.
 
     The outermost stand on the edges of `extent` (x0, x1, y0, y1), the first at (x0, y1).
@@ -180,7 +180,7 @@ def latent_map_props(
     extent: tuple[float, float, float, float] | None = None,
     placeable: bool = False,
     thumbnails: bool = False,
-    plane: Plane | None = None,
+    plane: DecodedPlane | None = None,
     droppable: bool = False,
     remembers: bool = False,
     chosen: int | None = None,

@@ -8,7 +8,7 @@ import streamlit as st
 
 from ui.components.scripts import script, style
 
-__all__ = ["Mark", "Series", "live_chart", "live_chart_props"]
+__all__ = ["Series", "VerticalMark", "live_chart", "live_chart_props"]
 
 _component = st.components.v2.component(
     "vae_laboratory.live_chart", js=script("save", "ticks", "live_chart"), css=style("live_chart", "save")
@@ -27,7 +27,7 @@ class Series:
 
 
 @dataclass(frozen=True)
-class Mark:
+class VerticalMark:
     """A vertical line at x with a few words."""
 
     x: float
@@ -41,7 +41,7 @@ def live_chart(
     label: str,
     x: str,
     y: str,
-    marks: Sequence[Mark] = (),
+    marks: Sequence[VerticalMark] = (),
     y_range: Sequence[float] | None = None,
     bars: Sequence[str] = (),
     height: int = 230,
@@ -62,7 +62,7 @@ def live_chart_props(
     label: str,
     x: str,
     y: str,
-    marks: Sequence[Mark],
+    marks: Sequence[VerticalMark],
     y_range: Sequence[float] | None,
     bars: Sequence[str],
     height: int,
