@@ -12,16 +12,17 @@ import pytest
 
 from tests.toys import build
 from ui import beta_view
-from ui.beta_view import (
-    Seen,
+from ui.beta_view import Seen, objective_words
+from ui.curve_view import (
+    UNITS,
+    beside_at_first,
     curve_csv,
     ends_sentence,
-    kl_figure,
-    objective_words,
+    likelihood_words,
     point_sentence,
     rate_distortion_figure,
-    units_figure,
 )
+from ui.dimensions_view import kl_figure, units_figure
 from ui.state import Entry
 from vae_core import checkpoint
 from vae_core.checkpoint import Checkpoint
@@ -50,11 +51,11 @@ def traces(chart, name: str):
     return [trace for trace in chart.data if trace.name and name in trace.name]
 
 
-@pytest.mark.parametrize("unit", beta_view.UNITS)
+@pytest.mark.parametrize("unit", UNITS)
 @pytest.mark.parametrize("beta", [0.1, 0.5, 1.0, 10.0])
 def test_the_tangent_has_slope_minus_beta_and_runs_through_the_place_of_beta(beta, unit):
     chart = rate_distortion_figure(seen(beta), {"mine": CURVE, "other": POINT}, unit)
-    scale = 1 if unit == beta_view.UNITS[0] else 1 / (64 * math.log(2))
+    scale = 1 if unit == UNITS[0] else 1 / (64 * math.log(2))
     (tangent,), at = traces(chart, "slope"), CURVE.at(beta)
     (x0, x1), (y0, y1) = tangent.x, tangent.y
     assert (y1 - y0) / (x1 - x0) == pytest.approx(-beta)
@@ -71,17 +72,17 @@ def test_the_tangent_has_slope_minus_beta_and_runs_through_the_place_of_beta(bet
 
 def test_bits_of_a_gaussian_are_told_of_pixels_from_0_to_255_and_rates_as_they_are():
     one = seen(1.0, likelihood="gaussian-optimal")
-    chart = rate_distortion_figure(one, {"mine": CURVE}, beta_view.UNITS[1])
+    chart = rate_distortion_figure(one, {"mine": CURVE}, UNITS[1])
     (mine,) = traces(chart, "mine")
     np.testing.assert_allclose(mine.x, CURVE.rate / 64 / math.log(2))
     np.testing.assert_allclose(mine.y, CURVE.distortion / 64 / math.log(2) + math.log2(255))
     rows = list(csv.DictReader(io.StringIO(curve_csv(CURVE, one.checkpoint.model.config).decode())))
     np.testing.assert_allclose([float(row["distortion_bits_per_dim"]) for row in rows], mine.y)
-    assert "255" in beta_view.likelihood_words(one)
+    assert "255" in likelihood_words(one)
 
 
 def test_a_model_of_one_beta_is_a_point_with_its_line():
-    chart = rate_distortion_figure(seen(4.0, POINT), {"mine": POINT}, beta_view.UNITS[0])
+    chart = rate_distortion_figure(seen(4.0, POINT), {"mine": POINT}, UNITS[0])
     assert not chart.layout.annotations
     assert traces(chart, "mine")[0].mode == "markers"
     assert "−β = −4" in point_sentence(seen(4.0, POINT))
@@ -141,6 +142,6 @@ def test_only_models_of_the_same_pictures_and_likelihood_are_compared(monkeypatc
         beta_view, "state", SimpleNamespace(entries=lambda: {one.id: one for one in (mine, *others, broken)})
     )
     assert list(beta_view.comparable(mine)) == ["alike"]
-    assert beta_view.beside_at_first(mine, {"alike": others[0]}) == []
+    assert beside_at_first(mine, {"alike": others[0]}) == []
     assert not beta_view.comparable(broken)
     assert not beta_view.is_ranged(broken)

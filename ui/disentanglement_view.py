@@ -313,10 +313,8 @@ def scores_figure(
         chart.add_hline(1 / len(scores[0].matrix), line=dotted, annotation=chance, row=1, col=1)
     chart.update_yaxes(title_text="score", range=[0, 1.02], automargin=True, row=1)
     chart.update_yaxes(title_text="nats", rangemode="tozero", automargin=True, row=2)
-    chart.update_xaxes(type="log", tickformat="~g", hoverformat=".3g", dtick=1)
     chart.update_xaxes(title_text="β", row=2)
-    chart.add_vline(beta, line={"color": theme.TERM_COLOURS["total"], "width": 1, "dash": "dash"})
-    return chart
+    return theme.along_beta(chart, beta)
 
 
 def _add_points(chart: go.Figure, objective: str, points: list[Point]) -> None:

@@ -180,9 +180,8 @@ def split_figure(betas: list[float], splits: list[RateSplit], beta: float) -> go
             line={"color": theme.TERM_COLOURS["total"], "width": 1, "dash": "dot"},
             annotation={"text": f"log {splits[0].images:,}", "xanchor": "right"},
         )
-    chart.add_vline(beta, line={"color": theme.TERM_COLOURS["total"], "width": 1, "dash": "dash"})
     chart.update_layout(legend_traceorder="normal")
-    return chart.update_xaxes(type="log", tickformat="~g", hoverformat=".3g", dtick=1)
+    return theme.along_beta(chart, beta)
 
 
 def _value(split: RateSplit, part: str) -> float:

@@ -18,6 +18,7 @@ __all__ = [
     "LINE_COLOURS",
     "TERM_COLOURS",
     "Chart",
+    "along_beta",
     "chart",
     "class_colour",
     "figure",
@@ -55,6 +56,12 @@ def ink_on(colour: str) -> str:
 def figure(x: str, y: str, *, height: int = 300, **layout: Any) -> go.Figure:
     """An empty figure with titled axes (give the units), little margin, and a zoom that survives updates."""
     return go.Figure(layout=_look(x, y, height) | layout)  # at once: each later update costs as much again
+
+
+def along_beta(chart: go.Figure, beta: float) -> go.Figure:
+    """The figure with β along its x axes, on the logarithm, and a line at this `beta`."""
+    chart.add_vline(beta, line={"color": TERM_COLOURS["total"], "width": 1, "dash": "dash"})
+    return chart.update_xaxes(type="log", tickformat="~g", hoverformat=".3g", dtick=1)
 
 
 class Chart(BaseFigure):
