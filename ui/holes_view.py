@@ -9,11 +9,12 @@ import plotly.colors
 import streamlit as st
 from PIL import Image
 
-from ui import interpolation, latent_view, layout, seen_codes, state, theme, turns
+from ui import latent_view, layout, seen_codes, state, theme, turns
 from ui.beta_view import Seen
 from ui.components.latent_map import Background, ByClass, Mark, latent_map, latent_map_props, read_selection, send_atlas
 from ui.guards import say_errors
 from ui.information_view import codes
+from ui.prior import log_prior
 from ui.seen_codes import Codes
 from ui.stepwise import stepwise
 from vae_core import latent
@@ -254,7 +255,7 @@ def _place(plane: _Plane, place: tuple[float, float]) -> None:
     joint = log_density(z, *plane.codes)[0]
     with st.container(horizontal=True, gap="large"):
         st.metric("log q(z)", layout.nats(joint, 2), width="content")
-        st.metric("log p(z)", layout.nats(interpolation.log_prior(z[0]), 2), width="content")
+        st.metric("log p(z)", layout.nats(log_prior(z[0]), 2), width="content")
     st.markdown(verdict(-hole_depth(at, *plane.there)[0], trained_on=plane.trained_on is not None))
     if not flat:
         st.caption("The sentence speaks of the two dimensions of the map; the numbers of all.")

@@ -4,13 +4,14 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from ui import interpolation, layout, reconstruction, state
 from ui import latent_view as view
+from ui import layout, reconstruction, state
 from ui.components.latent_map import Selection
 from ui.decoded import decoded
 from ui.endpoints import spec_of
 from ui.latent_view import NamedSnapshot, Projection
 from ui.layout import plain
+from ui.prior import log_prior, prior_inside
 from vae_core import imaging, latent
 from vae_core.checkpoint import Checkpoint
 from vae_core.errors import UserError
@@ -129,8 +130,8 @@ def _place(
     st.subheader(title or f"z = {layout.coordinates(z)}", anchor=False)
     layout.picture(decoded(entry, checkpoint, z), "decoded", target=140)
     st.caption(
-        f"Prior density log p(z) = {layout.nats(interpolation.log_prior(z), 2)}; {np.linalg.norm(z):.2f} from the "
-        f"origin: {percent(interpolation.prior_inside(z))} of the prior's draws lie closer."
+        f"Prior density log p(z) = {layout.nats(log_prior(z), 2)}; {np.linalg.norm(z):.2f} from the "
+        f"origin: {percent(prior_inside(z))} of the prior's draws lie closer."
     )
     _neighbours(checkpoint, found, z)
     _use_as_end(spec, key)

@@ -11,6 +11,7 @@ from ui.components.picture_grid import picture_grid, picture_grid_index
 from ui.decoded import decoded, mosaics
 from ui.endpoints import spec_of
 from ui.guards import say_errors
+from ui.prior import log_prior, prior_inside, radius_words
 from vae_core import export, latent
 from vae_core.words import percent
 
@@ -76,12 +77,10 @@ def sample_details(checkpoint, z, picture):
             st.metric(
                 "‖z‖",
                 f"{np.linalg.norm(z):.2f}",
-                help=f"Distance from the origin. {interpolation.radius_words(len(z))} "
-                f"{percent(interpolation.prior_inside(z))} of them lie closer in than this one.",
+                help=f"Distance from the origin. {radius_words(len(z))} "
+                f"{percent(prior_inside(z))} of them lie closer in than this one.",
             )
-            st.metric(
-                "log p(z)", layout.nats(interpolation.log_prior(z)), help="Under N(0, I), whatever the temperature."
-            )
+            st.metric("log p(z)", layout.nats(log_prior(z)), help="Under N(0, I), whatever the temperature.")
     st.code(spec_of(z), language=None)
     samples.memorised(checkpoint, picture)
     samples.neighbours_in_z(checkpoint, z)

@@ -14,6 +14,7 @@ from tests.pages.opening import CHECKPOINTS, ROOT, open_at, ran
 from ui import interpolation, layout
 from ui.decoded import mosaics
 from ui.endpoints import spec_of
+from ui.prior import log_prior, prior_inside
 from vae_core import checkpoint, latent
 
 PAGE = "pages/explore/interpolate.py"
@@ -160,15 +161,15 @@ def test_how_much_of_the_prior_lies_where_a_straight_line_may_lead_is_told_with_
 def test_log_prior_is_that_of_torch():
     z = np.array([0.5, -2.0, 3.0])
     prior = torch.distributions.Normal(torch.zeros(3, dtype=torch.float64), 1.0)
-    assert interpolation.log_prior(z) == pytest.approx(float(prior.log_prob(torch.tensor(z)).sum()), abs=1e-12)
+    assert log_prior(z) == pytest.approx(float(prior.log_prob(torch.tensor(z)).sum()), abs=1e-12)
 
 
 def test_prior_inside_agrees_with_draws():
     draws = latent.sample_prior(20_000, 5, 0)
     z = np.array([1.0, -0.5, 0.8, 0.1, 1.2])
     share = (np.linalg.norm(draws, axis=1) < np.linalg.norm(z)).mean()
-    assert interpolation.prior_inside(z) == pytest.approx(share, abs=0.015)
-    assert interpolation.prior_inside(np.zeros(5)) == 0
+    assert prior_inside(z) == pytest.approx(share, abs=0.015)
+    assert prior_inside(np.zeros(5)) == 0
 
 
 def test_the_chart_ends_at_the_ends():
