@@ -20,6 +20,7 @@ from vae_core.rate_distortion import Curve
 from vae_core.runs import Run
 
 __all__ = [
+    "MOST_BESIDE",
     "Seen",
     "belongs_beside",
     "chosen_beta",
@@ -33,6 +34,9 @@ __all__ = [
     "seen",
     "strip_content",
 ]
+
+MOST_BESIDE = 8
+"""The most models of the same pictures that a chart shows beside the selected one."""
 
 _PICTURES = 6
 _ROWS = 2

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from ui import caching, layout, state, sweep, theme
-from ui.beta_view import Seen, comparable, curve_of, is_ranged
+from ui.beta_view import MOST_BESIDE, Seen, comparable, curve_of, is_ranged
 from ui.refreshing import refreshing
 from ui.state import Entry
 from vae_core import export
@@ -28,7 +28,6 @@ __all__ = [
 
 UNITS = ("Nats", "Bits per dimension")
 _REFRESH_SECONDS = 2.0
-_MOST_BESIDE = 8
 _FAR = 1.8
 _PARTS = 9  # lines of equal D + βR on either side of the tangent
 
@@ -89,7 +88,7 @@ def beside_at_first(entry: Entry, others: dict[str, Entry]) -> list[str]:
     def dimensions(one: Entry) -> int:
         return caching.read_header(one.path)["model"]["latent_dim"]
 
-    return [key for key, other in others.items() if dimensions(other) == dimensions(entry)][:_MOST_BESIDE]
+    return [key for key, other in others.items() if dimensions(other) == dimensions(entry)][:MOST_BESIDE]
 
 
 def _curves(seen: Seen, others: list[Entry]) -> dict[str, Curve]:

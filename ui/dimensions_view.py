@@ -13,8 +13,6 @@ from vae_core.rate_distortion import Curve
 
 __all__ = ["kl_figure", "show", "units_figure"]
 
-_SHOWN = 16  # curves in one chart
-
 
 def show(seen: Seen) -> None:
     """Draw the section."""
@@ -26,9 +24,7 @@ def show(seen: Seen) -> None:
         f"posterior mean still has a variance over {ACTIVE_VARIANCE:g} across the test images."
     )
     layout.chart(kl_figure(seen.curve, seen.beta), "KL by latent dimension against β", key="beta_kl")
-    further = seen.curve.kl.shape[1] - _SHOWN
-    if further > 0:
-        st.caption(f"The {_SHOWN} dimensions with the largest KL; {further} more have less.")
+    layout.say_left_out(seen.curve.kl.shape[1])
     layout.chart(units_figure(seen.curve, seen.beta), "Active units against β", key="beta_units")
 
 
@@ -50,7 +46,7 @@ def _collapse_words(curve: Curve) -> str:
 def kl_figure(curve: Curve, beta: float) -> go.Figure:
     """KL of each latent dimension against β, the largest first."""
     order = latent.rank_by_kl(curve.kl.max(0))
-    shown = order[:_SHOWN]
+    shown = order[: layout.MOST_DIMENSIONS]
     chart = theme.figure("β", "KL, nats", height=380, hovermode="x unified")
     shades = plotly.colors.sample_colorscale(theme.CONTINUOUS, np.linspace(0.3, 0.9, len(shown)))
     for j, shade in zip(shown, shades, strict=True):

@@ -10,7 +10,7 @@ import streamlit as st
 from plotly.subplots import make_subplots
 
 from ui import caching, layout, state, theme, turns
-from ui.beta_view import Seen, comparable, curve_of, is_ranged, measured
+from ui.beta_view import MOST_BESIDE, Seen, comparable, curve_of, is_ranged, measured
 from ui.components.film_strip import film_strip, film_strip_index
 from ui.decoded import stacked
 from ui.state import Entry
@@ -31,7 +31,6 @@ _PER_DECADE = 2
 _ROWS = 6
 _VALUES = 7
 _EXTENT = 2.0
-_MOST_BESIDE = 8
 _SIDE = 64  # screen pixels for a picture of a traversal
 _WORTH_A_WORD = 0.05  # of MIG
 _SYMBOLS = {"beta-vae": "diamond", "beta-tcvae": "star"}
@@ -148,7 +147,7 @@ def _numbers(scores: Disentanglement, checkpoint: Checkpoint) -> None:
 def _beside(seen: Seen) -> dict[str, Entry]:
     """Other models of one β of the same pictures, by their titles."""
     others = [other for other in comparable(seen.entry).values() if has_factors(other) and not is_ranged(other)]
-    return {state.title(other): other for other in others[:_MOST_BESIDE]}
+    return {state.title(other): other for other in others[:MOST_BESIDE]}
 
 
 def _side_by_side(seen: Seen) -> None:

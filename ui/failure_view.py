@@ -52,7 +52,6 @@ _EXTENT = 3.5
 _CELLS = 96
 _CELL_PIXELS = 5
 _HATCH = (12, 3)  # pixels from line to line, and of a line
-_SHOWN_DIMENSIONS = 16
 _FILE_SIDE = 84
 
 
@@ -247,7 +246,6 @@ def map_props(
         id=shown.version,
         view=shown.version,
         axes=projection.axes,
-        item="Test image",
         label=f"Latent map at {shown.title}",
         file=f"latent-map-beta-{shown.symptoms.beta:g}",
         atlas=atlas,
@@ -293,7 +291,7 @@ def _hatched(version: str, with_seen: bool, _codes: Codes) -> Background:  # noq
 def kl_figure(shown: Shown, beside: Sequence[Shown]) -> go.Figure:
     """KL of each latent dimension, on the same axes as the models beside it; of many, those with the largest KL."""
     every = np.array([model.symptoms.kl for model in beside])
-    order = np.sort(rank_by_kl(every.max(0))[:_SHOWN_DIMENSIONS])
+    order = np.sort(rank_by_kl(every.max(0))[: layout.MOST_DIMENSIONS])
     chart = theme.figure("latent dimension", "KL, nats", height=240, hovermode="closest")
     chart.add_bar(
         x=[layout.dimension_name(j) for j in order],

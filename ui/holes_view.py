@@ -193,7 +193,6 @@ def _map(plane: _Plane, place: tuple[float, float] | None) -> None:
         id=plane.key,
         view=plane.key,
         axes=plane.projection.axes,
-        item="Test image",
         label="Aggregate posterior over the prior",
         file="aggregate-posterior",
         background=_background(plane.name, plane.values, plane.ratio),

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from ui import caching, layout, state, theme
-from ui.beta_view import Seen, comparable, first_images, is_ranged, measured
+from ui.beta_view import MOST_BESIDE, Seen, comparable, first_images, is_ranged, measured
 from ui.rate_split import rate_split
 from ui.stepwise import Tell, stepwise
 from vae_core import checkpoint as checkpoints
@@ -25,7 +25,6 @@ PARTS = {
     "total_correlation": "total correlation",
     "dimension_kl": "dimension-wise KL",
 }
-_MOST_BESIDE = 8
 _BAR_SHARE = 0.45  # of the height that a model takes; its title and its mark have the rest
 COLOURS = dict(zip(PARTS, ("#2f7fc1", "#f39762", "#429b8d"), strict=True))
 
@@ -203,7 +202,7 @@ def split_csv(betas: list[float], splits: list[RateSplit]) -> bytes:
 def _side_by_side(seen: Seen) -> None:
     """The split of this model, and of models of one β of the same pictures."""
     mine = f"{state.title(seen.entry)}, at β = {seen.beta:.3g}" if seen.is_ranged else state.title(seen.entry)
-    others = [other for other in comparable(seen.entry).values() if not is_ranged(other)][:_MOST_BESIDE]
+    others = [other for other in comparable(seen.entry).values() if not is_ranged(other)][:MOST_BESIDE]
     beside = {state.title(other): other.version for other in others}
 
     def draw(found: dict[str, RateSplit | None]) -> None:

@@ -34,7 +34,6 @@ FRAMES, _STEPS = 61, 11  # of a path
 _EVERY = (FRAMES - 1) // (_STEPS - 1)  # frames from one step to the next
 _MIDDLE = 0.5
 _POINT = "interpolate_point"  # the text field that names where the traversals start
-_MOST_DIMENSIONS = 16
 _TRAVERSAL_FRAMES = 31
 _TRAVERSAL_EXTENT = 3.0
 _FILE_SIDE = 224  # pixels a side of a picture in a GIF, about
@@ -266,9 +265,7 @@ def traversals_section(entry: Entry, checkpoint: Checkpoint, z: np.ndarray) -> N
     with face:
         layout.picture(decoded(entry, checkpoint, z[None])[0], f"‖z‖ = {np.linalg.norm(z):.2f}", target=112)
     _traversals(entry, checkpoint, z)
-    further = len(z) - _MOST_DIMENSIONS
-    if further > 0:
-        st.caption(f"The {_MOST_DIMENSIONS} dimensions with the largest KL; {further} more have less.")
+    layout.say_left_out(len(z))
 
 
 def _traversals(entry: Entry, checkpoint: Checkpoint, z: np.ndarray) -> None:
@@ -277,7 +274,7 @@ def _traversals(entry: Entry, checkpoint: Checkpoint, z: np.ndarray) -> None:
     Letting one go writes the new point to the field.
     """
     kl = dimension_kl(checkpoint)
-    ranked = latent.rank_by_kl(kl)[:_MOST_DIMENSIONS]
+    ranked = latent.rank_by_kl(kl)[: layout.MOST_DIMENSIONS]
     grids = [_values(z[dimension]) for dimension in ranked]
     ways = np.stack([latent.traversal(z, j, values) for j, (values, _) in zip(ranked, grids, strict=True)])
     frames = decoded(entry, checkpoint, ways)

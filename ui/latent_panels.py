@@ -198,7 +198,6 @@ def _map(
         view=chosen.view,
         axes=projection.axes,
         ticks=projection.ticks,
-        item="Test image",
         label=f"{view.projection_titles(found.mu.shape[1])[chosen.kind]} map",
         file=f"latent-map-{chosen.kind}",
         labels=labels,

@@ -48,7 +48,6 @@ _MANIFOLD_PIXELS = 672
 _PLANE_PICTURES = 33  # a side
 _PLANE_LARGEST, _PLANE_QUALITY = 64, 90
 _PRIOR_REACH = 3.0
-_SHOWN_DIMENSIONS = 16
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -291,7 +290,7 @@ def nearest_codes(found: NamedSnapshot, z: np.ndarray, k: int, leave_out: int | 
 
 def posterior_figure(mu: np.ndarray, sigma: np.ndarray, kl: np.ndarray) -> go.Figure:
     """μ ± σ of the dimensions with the largest KL, over the prior's ±1 band. Shapes: all (d,)."""
-    order = latent.rank_by_kl(kl)[:_SHOWN_DIMENSIONS]
+    order = latent.rank_by_kl(kl)[: layout.MOST_DIMENSIONS]
     chart = theme.figure("latent dimension, largest KL first", "μ ± σ", height=240, hovermode="closest")
     chart.add_hrect(y0=-1, y1=1, line_width=0, fillcolor="rgba(128, 128, 128, 0.18)")
     chart.add_scatter(

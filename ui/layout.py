@@ -15,6 +15,7 @@ from PIL import Image
 from vae_core import imaging
 
 __all__ = [
+    "MOST_DIMENSIONS",
     "chart",
     "coordinates",
     "dimension_name",
@@ -27,12 +28,16 @@ __all__ = [
     "of_pixels",
     "picture",
     "plain",
+    "say_left_out",
     "table",
     "true_minus",
     "whole_scale",
     "with_index",
 ]
 
+
+MOST_DIMENSIONS = 16
+"""The most latent dimensions side by side on a page; of more, those with the largest KL."""
 
 _CHART_CONFIG = {
     "displaylogo": False,
@@ -50,6 +55,13 @@ def dimension_name(dimension: int) -> str:
 def with_index(name: str, index: int) -> str:
     """'L₅₀₀₀' for L and 5000, where there are no formulas."""
     return name + str(index).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
+
+
+def say_left_out(latent_dim: int) -> None:
+    """Say how many latent dimensions are not shown, where there are over MOST_DIMENSIONS."""
+    further = latent_dim - MOST_DIMENSIONS
+    if further > 0:
+        st.caption(f"The {MOST_DIMENSIONS} dimensions with the largest KL; {further} more have less.")
 
 
 def head(title: str, about: str) -> None:

@@ -10,7 +10,7 @@ from vae_core.checkpoint import Checkpoint
 from vae_core.evaluate import rank
 from vae_core.memorisation import nearest_distances, nearest_images
 
-__all__ = ["TEMPERATURES", "memorised", "neighbours_in_z", "training_images", "verdict"]
+__all__ = ["TEMPERATURES", "memorised", "neighbours_in_z", "verdict"]
 
 TEMPERATURES = np.linspace(0, 2, 41)
 _NEIGHBOURS = 5
@@ -20,22 +20,17 @@ _RARE = 0.01
 _MUCH_NEARER = 0.5  # the least ratio among 400 prior samples of four shipped models was 0.49
 
 
-def training_images(checkpoint: Checkpoint) -> np.ndarray | None:
-    """The images (N, C, H, W) uint8 that the model was trained on, or None where the data set is not at hand."""
-    return caching.train_images(checkpoint.record["train"], checkpoint.model.config.image_shape)
-
-
 def memorised(checkpoint: Checkpoint, picture: np.ndarray) -> None:
     """Is the sample, uint8 (C, H, W), a copy? Its nearest training images, and how near test images come to theirs."""
     st.markdown("**Nearest training images**", help="By Euclidean distance over pixels in [0, 1].")
-    images = training_images(checkpoint)
+    trained, shape = checkpoint.record["train"], checkpoint.model.config.image_shape
+    images = caching.train_images(trained, shape)
     if images is None:
         st.caption("The training images are not at hand, so only neighbours in z can be shown.")
         return
     if len(images) > _SEARCHED:
         st.caption(f"Among {_SEARCHED:,} of the {len(images):,} training images.")
         images = images[:_SEARCHED]
-    trained, shape = checkpoint.record["train"], checkpoint.model.config.image_shape
     name = (trained["dataset"], trained.get("pictures", ""))
     index, distance = _nearest(name, shape, len(images), content_digest(picture), images, picture)
     _row(images[index[0]], [f"{value:.2f}" for value in distance[0]])

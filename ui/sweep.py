@@ -16,7 +16,7 @@ from vae_core.objective import OBJECTIVES
 from vae_core.runs import LIVE, Run, RunConfig
 from vae_core.train import TrainConfig
 
-__all__ = ["in_progress", "landed", "notice", "progress", "range_config", "sweep_form", "train_button"]
+__all__ = ["in_progress", "landed", "notice", "progress", "sweep_form", "train_button"]
 
 _FIRST = (0.1, 0.3, 1.0, 3.0, 10.0)
 _RANGE = (0.01, 10.0)
@@ -30,18 +30,14 @@ def _config(seen: Seen, changes: dict[str, Any], beta_range: tuple[float, float]
     return RunConfig(model, TrainConfig(**seen.checkpoint.record["train"] | changes))
 
 
-def range_config(seen: Seen) -> RunConfig:
-    """A model like the selected one for β from 0.01 to 10. Raises UserError where its training says no."""
-    return _config(seen, {"beta": 1.0, "objective": "beta-vae", "importance_samples": 1}, _RANGE)
-
-
 def train_button(seen: Seen) -> None:
     """Offers to train a model of a range of β like the selected one."""
     if not _trainable(seen):
         return
     if st.button("Train one like this for every β", icon=":material/model_training:", key="beta_train_range"):
         with errors_said():
-            _remember(start_sweep([range_config(seen)]))
+            changes = {"beta": 1.0, "objective": "beta-vae", "importance_samples": 1}
+            _remember(start_sweep([_config(seen, changes, _RANGE)]))
             st.rerun()
 
 

@@ -98,7 +98,7 @@ def test_hover_shows_the_points_own_picture_without_the_server(gallery):
     sent = listen(gallery)
     gallery.mouse.move(*centre(gallery))
     tooltip = gallery.get_by_test_id("latent-map").get_by_role("status")
-    tooltip.get_by_text("Image 0").wait_for()
+    tooltip.get_by_text("Test image 0").wait_for()
     name = ["zero", "one", "two", "three", "four"]
     data = tooltip.locator("canvas.picture").evaluate("canvas => canvas.toDataURL()")
     picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(data.split(",")[1]))).convert("L"))
@@ -279,7 +279,7 @@ def test_over_a_point_its_own_place_is_decoded(gallery):
     x, y = centre(gallery)
     gallery.mouse.move(x + 5, y - 4)
     tooltip = gallery.get_by_test_id("latent-map").get_by_role("status")
-    tooltip.get_by_text("Image 0").wait_for()
+    tooltip.get_by_text("Test image 0").wait_for()
     tooltip.get_by_text("decoded at 0.00, 0.00").wait_for()
 
 

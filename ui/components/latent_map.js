@@ -593,7 +593,7 @@ class LatentMap {
 
   describe(index) {
     const { colour, labels } = this.data;
-    const lines = [`${this.data.item} ${index}`];
+    const lines = [`Test image ${index}`];
     if (labels) lines.push(`class ${labels.names[this.labels[index]]}`);
     if (colour.kind === "value") lines.push(`${colour.title}: ${number(this.values[index], 4)}`);
     this.words.replaceChildren(...lines.map((line) => element("div", {}, line)));
