@@ -17,6 +17,7 @@ from vae_core.objective import kl_standard_normal
 
 __all__ = [
     "MAX_BYTES",
+    "SNAPSHOT_IMAGES",
     "BetaSnapshot",
     "Checkpoint",
     "LatentSnapshot",
@@ -27,8 +28,12 @@ __all__ = [
     "write_tensors",
 ]
 
-_FORMAT = "vae-laboratory/1"
 MAX_BYTES = 512 * 2**20
+
+SNAPSHOT_IMAGES = 5000
+"""How many test images the latent snapshot of a finished run is of, where there are so many."""
+
+_FORMAT = "vae-laboratory/1"
 _MOST_CLASSES = 65_536
 _UNKNOWN = {"train": {}, "test": None, "epoch": 0, "step": 0, "images_per_second": 0.0}
 _UNKNOWN |= {"class_names": [], "factor_names": []}

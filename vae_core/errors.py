@@ -1,6 +1,9 @@
 """The one exception whose message is written for the person who made the mistake."""
 
-__all__ = ["UserError"]
+__all__ = ["EXIT_STATUS", "UserError"]
+
+EXIT_STATUS = 2
+"""With which a command ends after a UserError."""
 
 
 class UserError(Exception):

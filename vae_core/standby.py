@@ -105,7 +105,7 @@ def _warm_up() -> None:
     """Import what a trainer needs; the optimiser imports half of it at its first step, the digits scikit-learn."""
     import torch
 
-    from vae_core import data, worker  # noqa: F401
+    from vae_core import data, run_commands  # noqa: F401
 
     weight = torch.nn.Parameter(torch.zeros(1))
     weight.grad = torch.zeros(1)

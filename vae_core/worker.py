@@ -18,7 +18,7 @@ import torch
 
 from vae_core import data, distributed, hosted, imaging
 from vae_core import device as devices
-from vae_core.checkpoint import MAX_BYTES, Checkpoint, read_tensors, save, write_tensors
+from vae_core.checkpoint import MAX_BYTES, SNAPSHOT_IMAGES, Checkpoint, read_tensors, save, write_tensors
 from vae_core.data import Dataset
 from vae_core.distributed import Ranks
 from vae_core.errors import UserError
@@ -30,7 +30,6 @@ from vae_core.train import Diverged, Progress, Trainer
 
 __all__ = [
     "PREVIEW_IMAGES",
-    "SNAPSHOT_IMAGES",
     "assist",
     "read_given",
     "read_preview",
@@ -39,7 +38,6 @@ __all__ = [
     "write_preview",
 ]
 
-SNAPSHOT_IMAGES = 5000
 PREVIEW_IMAGES = 16
 _PREVIEW_COLUMNS = 8
 _PREVIEW_POINTS = 1000
