@@ -22,9 +22,10 @@ from vae_core import data, device, runs, worker
 from vae_core.checkpoint import load, read_tensors
 from vae_core.errors import UserError
 from vae_core.model import ModelConfig
+from vae_core.previews import read_preview, write_preview
 from vae_core.runs import Run, RunConfig, create, find, launch, list_runs
 from vae_core.train import Diverged, TrainConfig, Trainer
-from vae_core.worker import read_preview, train_run
+from vae_core.worker import train_run
 
 MODEL = ModelConfig((1, 8, 8), widths=(16,))
 
@@ -439,7 +440,7 @@ def test_previews_are_in_order_past_a_thousand() -> None:
 def test_the_rows_of_a_preview_line_up_however_few_pictures_there_are(test: int) -> None:
     """The png holds what the safetensors file does, each at its place: a test image over its reconstruction."""
     run, dataset = create(_config()), blobs(40, test)
-    worker.write_preview(run, Trainer(MODEL, TrainConfig(epochs=1), dataset, torch.device("cpu")), 0)
+    write_preview(run, Trainer(MODEL, TrainConfig(epochs=1), dataset, torch.device("cpu")), 0)
     arrays = read_preview(run.previews()[0])
     with Image.open(run.previews()[0].with_suffix(".png")) as picture:
         pixels = np.asarray(picture)[..., 0] if picture.mode == "RGB" else np.asarray(picture)

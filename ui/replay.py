@@ -9,8 +9,8 @@ from PIL import Image, ImageDraw, ImageFont
 from ui.theme import class_colour
 from vae_core.embedding import pca
 from vae_core.imaging import to_uint8
+from vae_core.previews import read_given, read_preview
 from vae_core.runs import Run
-from vae_core.worker import read_given, read_preview
 
 __all__ = [
     "FRAMES",

@@ -23,8 +23,8 @@ from vae_core.curves import Curves
 from vae_core.diagnose import diagnose
 from vae_core.errors import UserError
 from vae_core.evaluate import ACTIVE_VARIANCE, active
+from vae_core.previews import read_given, read_preview
 from vae_core.runs import LIVE, Run, RunConfig
-from vae_core.worker import read_given, read_preview
 
 __all__ = [
     "curves_of",

@@ -250,7 +250,7 @@ class Run:
         return not self.control().keys().isdisjoint({"beta", "learning_rate"})
 
     def previews(self) -> list[Path]:
-        """One file for each epoch that was previewed, in order; see `worker.write_preview`."""
+        """One file for each epoch that was previewed, in order; see `previews.write_preview`."""
         found = (self.path / "previews").glob("epoch_*.safetensors")
         return sorted(found, key=lambda path: (len(path.name), path.name))
 

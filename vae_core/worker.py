@@ -1,9 +1,7 @@
 """Training into a run's directory: metrics, checkpoints, previews, and what control.json asks for."""
 
 import errno
-import io
 import json
-import math
 import os
 import signal
 import socket
@@ -13,35 +11,23 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from vae_core import data, distributed, hosted, imaging
+from vae_core import data, distributed, hosted
 from vae_core import device as devices
 from vae_core.checkpoint import MAX_BYTES, SNAPSHOT_IMAGES, Checkpoint, read_tensors, save, write_tensors
 from vae_core.data import Dataset
 from vae_core.distributed import Ranks
 from vae_core.errors import UserError
-from vae_core.evaluate import encode, snapshot, to_unit
+from vae_core.evaluate import snapshot
 from vae_core.files import clear_temporary, write_whole
+from vae_core.previews import PREVIEW_POINTS, thin_previews, write_given, write_preview
 from vae_core.rate_distortion import beta_snapshot
 from vae_core.runs import Run, RunConfig
 from vae_core.train import Diverged, Progress, Trainer
 
-__all__ = [
-    "PREVIEW_IMAGES",
-    "assist",
-    "read_given",
-    "read_preview",
-    "train_run",
-    "write_given",
-    "write_preview",
-]
+__all__ = ["assist", "train_run"]
 
-PREVIEW_IMAGES = 16
-_PREVIEW_COLUMNS = 8
-_PREVIEW_POINTS = 1000
-_PREVIEWS = 120  # about as many as are kept of a long run
 _SAVE_SECONDS = 10.0  # the longest time between two saves: what a crash may cost
 _EPOCH_SAVE_SECONDS = 1.0
 _SAVES_APART = 10  # times as long as a save takes, at the ends of epochs
@@ -231,7 +217,7 @@ class _Session:
         if progress.test is not None:
             self.tested = progress.test.to_dict()
             write_preview(self.run, self.trainer, self.trainer.epoch)
-            _thin_previews(self.run, self.trainer.epoch, self.config.train.epochs)
+            thin_previews(self.run, self.trainer.epoch, self.config.train.epochs)
         after_epoch = min(_SAVE_SECONDS, max(_EPOCH_SAVE_SECONDS, _SAVES_APART * self.save_took))
         if now - self.saved > (_SAVE_SECONDS if progress.test is None else after_epoch):
             self._save()
@@ -324,7 +310,7 @@ class _Session:
 
     def _save_checkpoint(self, *, final: bool = False) -> None:
         model, test = self.trainer.model, self.dataset.test
-        taken = snapshot(model, test, SNAPSHOT_IMAGES if final else _PREVIEW_POINTS)
+        taken = snapshot(model, test, SNAPSHOT_IMAGES if final else PREVIEW_POINTS)
         betas = beta_snapshot(model, test.images) if final and model.config.beta_range else None
         save(self.run.checkpoint, Checkpoint(model, self._record(), taken, betas))
 
@@ -374,62 +360,3 @@ def _cut_metrics(path: Path, step: int) -> None:
         except (ValueError, KeyError, TypeError):
             continue
     write_whole(path, b"".join(kept))
-
-
-@torch.inference_mode()
-def write_preview(run: Run, trainer: Trainer, epoch: int) -> None:
-    """Write previews/epoch_NNN.safetensors (reconstruction and samples, uint8 (16, C, H, W); mu (≤1000, d)) and the
-    same pictures as epoch_NNN.png: test images, their reconstructions below, samples from fixed noise at the bottom.
-    """
-    model = trainer.model.eval()
-    given = trainer.dataset.test.images[:PREVIEW_IMAGES]
-    mu, _ = model.encode(to_unit(given, trainer.device))
-    noise = torch.Generator().manual_seed(trainer.config.seed)
-    z = torch.randn(PREVIEW_IMAGES, model.config.latent_dim, generator=noise).to(trainer.device)
-    reconstruction, samples = (imaging.to_uint8(model.decode_mean(point).cpu().numpy()) for point in (mu, z))
-    points, _ = encode(model, trainer.dataset.test.images[:_PREVIEW_POINTS])
-    model.train()
-    starts = range(0, len(given), _PREVIEW_COLUMNS)
-    rows = [_whole_row(pictures, start) for start in starts for pictures in (given, reconstruction)] + [samples]
-    picture = io.BytesIO()
-    imaging.grid(np.concatenate(rows), columns=_PREVIEW_COLUMNS, scale=2, gap=2).save(picture, "PNG")
-    stem = run.path / "previews" / f"epoch_{epoch:03d}"
-    write_whole(stem.with_suffix(".png"), picture.getvalue())
-    arrays = {"reconstruction": reconstruction, "samples": samples, "mu": points}
-    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    write_tensors(stem.with_suffix(".safetensors"), tensors, {"epoch": epoch})
-
-
-def _whole_row(pictures: np.ndarray, start: int) -> np.ndarray:
-    """A row of the pictures (n, C, H, W) from `start` on, filled up with black ones."""
-    row = pictures[start : start + _PREVIEW_COLUMNS]
-    return np.pad(row, ((0, _PREVIEW_COLUMNS - len(row)), (0, 0), (0, 0), (0, 0)))
-
-
-def _thin_previews(run: Run, epoch: int, epochs: int) -> None:
-    """Of a long run keep one preview in so many, and the latest."""
-    if (epoch - 1) % math.ceil(epochs / _PREVIEWS):
-        for ending in (".png", ".safetensors"):
-            (run.path / "previews" / f"epoch_{epoch - 1:03d}{ending}").unlink(missing_ok=True)
-
-
-def write_given(run: Run, dataset: Dataset) -> None:
-    """Write previews/given.safetensors: the test images of every preview, images uint8 (16, C, H, W), and the labels
-    (≤1000,) of the points in its mu, where there are any."""
-    tensors = {"images": torch.from_numpy(dataset.test.images[:PREVIEW_IMAGES])}
-    if dataset.test.labels is not None:
-        tensors["labels"] = torch.from_numpy(dataset.test.labels[:_PREVIEW_POINTS])
-    write_tensors(run.path / "previews" / "given.safetensors", tensors, {"class_names": list(dataset.class_names)})
-
-
-def read_given(run: Run) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...]]:
-    """The images, labels and class names that `write_given` wrote."""
-    tensors, header = read_tensors(run.path / "previews" / "given.safetensors")
-    labels = tensors.get("labels")
-    return tensors["images"].numpy(), None if labels is None else labels.numpy(), tuple(header["class_names"])
-
-
-def read_preview(path: Path) -> dict[str, np.ndarray]:
-    """The arrays that `write_preview` wrote: reconstruction, samples, mu."""
-    tensors, _ = read_tensors(path)
-    return {name: tensor.numpy() for name, tensor in tensors.items()}
