@@ -35,7 +35,8 @@ from bench.report import emit, machine
 from bench.visitor import BrokenVisitError, Shown, Visitor
 from vae_core import data, runs
 from vae_core.model import ModelConfig
-from vae_core.runs import Run, RunConfig
+from vae_core.run_config import RunConfig
+from vae_core.runs import Run
 from vae_core.train import TrainConfig
 
 _TIMED = ("arrival", "page", "drag", "choice", "upload")

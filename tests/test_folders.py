@@ -20,7 +20,8 @@ from tests.waiting import PATIENCE
 from vae_core import data, decoding, folders, pictures, train
 from vae_core.errors import UserError
 from vae_core.model import ModelConfig
-from vae_core.runs import Run, RunConfig, create
+from vae_core.run_config import RunConfig
+from vae_core.runs import Run, create
 from vae_core.train import TrainConfig, Trainer
 from vae_core.worker import train_run
 

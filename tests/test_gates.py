@@ -15,7 +15,7 @@ from vae_core.evaluate import encode, evaluate, snapshot, to_unit
 from vae_core.likelihood import LIKELIHOODS
 from vae_core.model import ARCHITECTURES, VAE, ModelConfig
 from vae_core.objective import Terms, elbo_terms, loss
-from vae_core.runs import RunConfig
+from vae_core.run_config import RunConfig
 from vae_core.train import TrainConfig, Trainer
 from vae_core.worker import train_run
 

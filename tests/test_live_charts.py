@@ -19,7 +19,8 @@ from vae_core import data, runs
 from vae_core.curves import MAX_POINTS, Curves, thin
 from vae_core.diagnose import diagnose
 from vae_core.model import ModelConfig
-from vae_core.runs import Metrics, Run, RunConfig
+from vae_core.run_config import RunConfig
+from vae_core.runs import Metrics, Run
 from vae_core.train import TrainConfig
 from vae_core.worker import train_run
 

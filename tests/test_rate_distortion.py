@@ -26,7 +26,8 @@ from vae_core.rate_distortion import (
     point,
     steps,
 )
-from vae_core.runs import RunConfig, create
+from vae_core.run_config import RunConfig
+from vae_core.runs import create
 from vae_core.train import TrainConfig
 from vae_core.worker import train_run
 

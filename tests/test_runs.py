@@ -23,7 +23,8 @@ from vae_core.checkpoint import load, read_tensors
 from vae_core.errors import UserError
 from vae_core.model import ModelConfig
 from vae_core.previews import read_preview, write_preview
-from vae_core.runs import Run, RunConfig, create, find, launch, list_runs
+from vae_core.run_config import RunConfig
+from vae_core.runs import Run, create, find, launch, list_runs
 from vae_core.train import Diverged, TrainConfig, Trainer
 from vae_core.worker import train_run
 

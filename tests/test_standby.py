@@ -12,7 +12,8 @@ import pytest
 from tests.waiting import until
 from vae_core import standby
 from vae_core.model import ModelConfig
-from vae_core.runs import Run, RunConfig, create, launch
+from vae_core.run_config import RunConfig
+from vae_core.runs import Run, create, launch
 from vae_core.train import TrainConfig
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -20,7 +20,7 @@ from vae_core.errors import UserError
 from vae_core.evaluate import encode, evaluate
 from vae_core.information import split_rate
 from vae_core.model import ModelConfig
-from vae_core.runs import RunConfig
+from vae_core.run_config import RunConfig
 from vae_core.train import Diverged, Progress, TrainConfig, Trainer
 
 CPU = torch.device("cpu")

@@ -10,7 +10,8 @@ from ui.refreshing import refreshing
 from ui.train_form import PRESETS
 from vae_core import data, hosted
 from vae_core.model import ModelConfig
-from vae_core.runs import LIVE, Run, RunConfig
+from vae_core.run_config import RunConfig
+from vae_core.runs import LIVE, Run
 from vae_core.train import TrainConfig
 
 __all__ = ["alike", "finished", "make", "on_digits"]

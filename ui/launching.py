@@ -10,7 +10,8 @@ from ui import visitor
 from ui.layout import plain
 from vae_core import data, hosted, runs
 from vae_core.errors import UserError
-from vae_core.runs import LIVE, Run, RunConfig
+from vae_core.run_config import RunConfig
+from vae_core.runs import LIVE, Run
 
 __all__ = [
     "forget",

@@ -17,7 +17,8 @@ from ui.run_watch import curves_of, describe, open_in
 from vae_core import export, hosted, runs
 from vae_core.errors import UserError
 from vae_core.likelihood import LIKELIHOODS
-from vae_core.runs import LIVE, Metrics, Run, RunConfig
+from vae_core.run_config import RunConfig
+from vae_core.runs import LIVE, Metrics, Run
 
 __all__ = ["metrics_csv", "run_table"]
 

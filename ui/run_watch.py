@@ -24,7 +24,8 @@ from vae_core.diagnose import diagnose
 from vae_core.errors import UserError
 from vae_core.evaluate import ACTIVE_VARIANCE, active
 from vae_core.previews import read_given, read_preview
-from vae_core.runs import LIVE, Run, RunConfig
+from vae_core.run_config import RunConfig
+from vae_core.runs import LIVE, Run
 
 __all__ = [
     "curves_of",

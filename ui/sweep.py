@@ -13,7 +13,8 @@ from ui.train_form import BETAS
 from vae_core import data, hosted, runs
 from vae_core.model import ModelConfig
 from vae_core.objective import OBJECTIVES
-from vae_core.runs import LIVE, Run, RunConfig
+from vae_core.run_config import RunConfig
+from vae_core.runs import LIVE, Run
 from vae_core.train import TrainConfig
 
 __all__ = ["in_progress", "landed", "notice", "progress", "sweep_form", "train_button"]

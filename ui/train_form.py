@@ -19,7 +19,7 @@ from vae_core.errors import UserError
 from vae_core.likelihood import LIKELIHOODS
 from vae_core.model import ModelConfig, count_parameters
 from vae_core.objective import OBJECTIVES
-from vae_core.runs import RunConfig
+from vae_core.run_config import RunConfig
 from vae_core.train import TrainConfig
 
 __all__ = ["BETAS", "LEARNING_RATES", "PRESETS", "RATE_FALLS", "Preset", "train_form"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vae_core.curves import Curves
-from vae_core.runs import RunConfig
+from vae_core.run_config import RunConfig
 
 __all__ = ["Finding", "diagnose"]
 

@@ -15,7 +15,8 @@ from vae_core.errors import UserError
 from vae_core.files import read_json, write_json
 
 if TYPE_CHECKING:
-    from vae_core.runs import Run, RunConfig
+    from vae_core.run_config import RunConfig
+    from vae_core.runs import Run
 
 __all__ = [
     "LIMITS",

@@ -17,7 +17,8 @@ from vae_core.checkpoint import read_header
 from vae_core.distributed import Lost, Ranks
 from vae_core.errors import EXIT_STATUS, UserError
 from vae_core.model import ModelConfig
-from vae_core.runs import LIVE, Run, RunConfig, create, find, list_runs
+from vae_core.run_config import RunConfig
+from vae_core.runs import LIVE, Run, create, find, list_runs
 from vae_core.terminal import Result, bar, elbo_line, load_dataset
 from vae_core.train import Progress, TrainConfig, Trainer
 from vae_core.worker import assist, train_run

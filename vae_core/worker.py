@@ -23,7 +23,8 @@ from vae_core.evaluate import snapshot
 from vae_core.files import clear_temporary, write_whole
 from vae_core.previews import PREVIEW_POINTS, thin_previews, write_given, write_preview
 from vae_core.rate_distortion import beta_snapshot
-from vae_core.runs import Run, RunConfig
+from vae_core.run_config import RunConfig
+from vae_core.runs import Run
 from vae_core.train import Diverged, Progress, Trainer
 
 __all__ = ["assist", "train_run"]

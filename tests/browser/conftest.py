@@ -22,7 +22,7 @@ from vae_core import data, rate_distortion, runs
 from vae_core.checkpoint import Checkpoint, save
 from vae_core.evaluate import snapshot
 from vae_core.model import VAE
-from vae_core.runs import RunConfig
+from vae_core.run_config import RunConfig
 from vae_core.train import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]

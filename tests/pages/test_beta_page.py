@@ -15,7 +15,7 @@ from vae_core import checkpoint, data, rate_distortion, runs
 from vae_core.checkpoint import Checkpoint
 from vae_core.evaluate import snapshot
 from vae_core.model import ModelConfig
-from vae_core.runs import RunConfig
+from vae_core.run_config import RunConfig
 from vae_core.train import TrainConfig
 
 RANGED = "digits-beta"

@@ -12,7 +12,7 @@ from ui.layout import plain
 from ui.ways import SECTIONS
 from vae_core import data, runs
 from vae_core.model import ModelConfig
-from vae_core.runs import RunConfig
+from vae_core.run_config import RunConfig
 from vae_core.train import TrainConfig
 from vae_core.worker import train_run
 

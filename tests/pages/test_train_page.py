@@ -19,7 +19,8 @@ from ui.ways import SECTIONS
 from vae_core import data, hosted, imaging, runs
 from vae_core.errors import UserError
 from vae_core.model import ModelConfig
-from vae_core.runs import Run, RunConfig
+from vae_core.run_config import RunConfig
+from vae_core.runs import Run
 from vae_core.train import Diverged, TrainConfig
 from vae_core.worker import train_run
 
