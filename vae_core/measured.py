@@ -2,13 +2,11 @@
 
 import argparse
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from vae_core import data
 from vae_core import device as devices
@@ -17,8 +15,9 @@ from vae_core.checkpoint import Checkpoint, load
 from vae_core.errors import UserError
 from vae_core.evaluate import binarise, encode
 from vae_core.evidence import LatentPlane, extent_of
-from vae_core.files import write_whole
+from vae_core.files import read_json, write_json
 from vae_core.model import VAE
+from vae_core.terminal import bar
 
 __all__ = ["MeanLikelihood", "keep", "main", "measure", "path_of", "recall"]
 
@@ -79,17 +78,15 @@ def path_of(checkpoint: Path) -> Path:
 
 def keep(checkpoint: Path, found: MeanLikelihood) -> None:
     """Write what was measured of the checkpoint at this path."""
-    write_whole(
-        path_of(checkpoint), (json.dumps({"made_from": _digest(checkpoint)} | asdict(found), indent=1) + "\n").encode()
-    )
+    write_json(path_of(checkpoint), {"made_from": _digest(checkpoint)} | asdict(found))
 
 
 def recall(checkpoint: Path) -> MeanLikelihood | None:
     """What was measured of the checkpoint at this path; None where nothing was, or of another version of it."""
     try:
-        values = json.loads(path_of(checkpoint).read_text())
+        values = read_json(path_of(checkpoint))
         return MeanLikelihood(**values) if values.pop("made_from") == _digest(checkpoint) else None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (UserError, OSError, TypeError, KeyError, AttributeError):
         return None
 
 
@@ -110,8 +107,8 @@ def main() -> None:
             if not isinstance(checkpoint.record.get("dataset"), str):
                 raise UserError(f"{path.name} does not say what it was trained on. Choose another checkpoint.")
             images = data.load(checkpoint.record["dataset"]).test.images
-            with tqdm(total=1.0, desc=path.stem, leave=False, disable=None) as bar:
-                found = measure(checkpoint, images, given.samples, lambda done: bar.update(done - bar.n))
+            with bar(path.stem) as progress:
+                found = measure(checkpoint, images, given.samples, progress)
             keep(path, found)
         except UserError as error:
             parser.error(str(error))
