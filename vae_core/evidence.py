@@ -38,7 +38,7 @@ _MOST = 2**15  # points of an image, where its posterior is cut off at the edge 
 _FEWEST = {1: 20, 2: 60}  # points that matter of an image: fewer may agree by chance
 _MOST_PARTS = 2**10
 _LEAST = 1e-8  # weight of a point, beside the greatest: a Gaussian in the plane has as much of its mass beyond
-_STRETCH = 0.4  # of the lattice of q, see `_lattice`
+_STRETCH = 0.4  # of the lattice of q, see `_sinh_trapezoid`
 _STEPS_OF_Q = {1: (0.4, 0.2, 0.1, 0.05, 0.01, 0.002), 2: (0.6, 0.4, 0.25, 0.16, 0.1, 0.06, 0.04, 0.03)}
 _ORDERS = {1: (16, 32, 64, 128, 256, 512, 1024), 2: (16, 24, 36, 56, 96, 160, 256, 384, 512, 768)}
 # Nats between sums over the coarser lattices, by latent dimensions and whether log p(x|z) is smooth. The sum over all
@@ -159,7 +159,7 @@ def _gauss_hermite(order: int, d: int) -> _Rule:
 
 
 @cache
-def _lattice(step: float, d: int) -> _Rule:
+def _sinh_trapezoid(step: float, d: int) -> _Rule:
     """The trapezoid rule in u, t = sinh(_STRETCH u) / _STRETCH: points are a step apart at 0, and wider where there is
     less weight."""
     u = _STRETCH * step * torch.arange(-10 / step, 10 / step + 1, dtype=torch.float64)
@@ -366,7 +366,7 @@ class TruePosteriors:
         for spread in (self._plane.spread, 0.1 * self._plane.spread):
             q = self._x[rows], mu[rows], sigma[rows]
             reconstruction[rows] = -_mean(self._plane.log_likelihood, *q, _gauss_hermite, _ORDERS[d], spread)
-            gap[rows] = -_mean(self._log_joint, *q, _lattice, _STEPS_OF_Q[d], spread)
+            gap[rows] = -_mean(self._log_joint, *q, _sinh_trapezoid, _STEPS_OF_Q[d], spread)
             gap[rows] += (self._log_normaliser - entropy)[rows]
             residual = torch.as_tensor(self.log_likelihood) + reconstruction + kl - gap
             rows = torch.where(residual.abs() > 1.5 * _AGREE[d])[0]

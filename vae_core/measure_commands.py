@@ -49,7 +49,7 @@ def evaluate(args: argparse.Namespace) -> Result:
         }
         spread = "" if error is None else f" ± {error:.3f}"
         lines.append(f"log p(x)    {bound.mean:.3f}{spread} nats, by {args.iwae_samples} importance samples an image")
-    if _are_grey(checkpoint, images) and not args.binarize:
+    if _is_no_probability(checkpoint, images) and not args.binarize:
         lines.append(_GREY)
     return values, "\n".join(lines)
 
@@ -114,9 +114,9 @@ def evidence(args: argparse.Namespace) -> Result:
         f"KL(q ‖ p(z|x)) {mean['kl_to_true_posterior']:.3f}, on average over {len(images)} images\n"
         f"largest |residual| {abs(found.residual).max():.1e} nats, beyond the square at most {found.outside.max():.1e}"
     )
-    return {"images": rows, "mean": mean}, text + (f"\n{_GREY}" if _are_grey(checkpoint, images) else "")
+    return {"images": rows, "mean": mean}, text + (f"\n{_GREY}" if _is_no_probability(checkpoint, images) else "")
 
 
-def _are_grey(checkpoint: Checkpoint, images: np.ndarray) -> bool:
+def _is_no_probability(checkpoint: Checkpoint, images: np.ndarray) -> bool:
     """Whether p(x|z) is no probability of these images: a Bernoulli likelihood, and pixels neither black nor white."""
     return checkpoint.model.config.likelihood == "bernoulli" and bool(((images != 0) & (images != 255)).any())
