@@ -21,6 +21,7 @@ from vae_core import downloads, folders, hosted, pictures, splits, sprites
 from vae_core.downloads import Progress
 from vae_core.errors import UserError
 from vae_core.files import write_whole
+from vae_core.imaging import without_colour
 
 __all__ = [
     "NAMES",
@@ -188,7 +189,9 @@ def from_uploads(
     images, names, unread = _read_all(jobs, size, progress)
     problems += unread
     splits.check_enough(len(images), "this upload", problems[0] if problems else None)
-    dataset = _split_pictures("", images, names, [re.sub(r"\.zip$", "", name, flags=re.I) for name, _ in files])
+    labels, class_names = splits.classes(names, [re.sub(r"\.zip$", "", name, flags=re.I) for name, _ in files])
+    train, test = (Split(images[part], None if labels is None else labels[part]) for part in splits.split(len(images)))
+    dataset = Dataset("", train, test, class_names)
     return replace(dataset, name=f"upload:{_digest(_serialised(dataset))}"), problems
 
 
@@ -333,15 +336,7 @@ def _read_all(
                 names.append(job[0])
             if progress and (done % 50 == 0 or done == len(jobs)):
                 progress(done / len(jobs), f"Reading pictures: {done:,} of {len(jobs):,}")
-    images = images[: len(names)]
-    grey = np.array_equal(images[:, 0], images[:, 1]) and np.array_equal(images[:, 0], images[:, 2])
-    return np.ascontiguousarray(images[:, :1]) if grey else images, names, problems
-
-
-def _split_pictures(name: str, images: np.ndarray, names: Sequence[str], zips: Sequence[str] = ()) -> Dataset:
-    labels, class_names = splits.classes(names, zips)
-    train, test = (Split(images[part], None if labels is None else labels[part]) for part in splits.split(len(images)))
-    return Dataset(name, train, test, class_names)
+    return np.ascontiguousarray(without_colour(images[: len(names)])), names, problems
 
 
 def _serialised(dataset: Dataset) -> bytes:

@@ -18,6 +18,7 @@ import numpy as np
 from vae_core import pictures
 from vae_core.downloads import Progress
 from vae_core.errors import UserError
+from vae_core.imaging import without_colour
 
 __all__ = ["CHUNK", "Decoded", "decode"]
 
@@ -114,8 +115,7 @@ def _chunk(folder: str, names: Sequence[str], size: int, file: Any) -> dict[str,
             problem = problem or str(error)
     file.write(pixels)
     file.flush()
-    grey = np.array_equal(pixels[:, 0], pixels[:, 1]) and np.array_equal(pixels[:, 0], pixels[:, 2])
-    return {"files": len(names), "unread": unread, "problem": problem, "grey": grey}
+    return {"files": len(names), "unread": unread, "problem": problem, "grey": without_colour(pixels).shape[1] == 1}
 
 
 def _read(path: Path, name: str) -> Any:

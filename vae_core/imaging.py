@@ -10,7 +10,17 @@ from PIL import Image
 
 from vae_core.errors import UserError
 
-__all__ = ["MAX_SIDE", "Sheet", "data_url", "gif_bytes", "grid", "png_bytes", "sprite_sheet", "to_uint8"]
+__all__ = [
+    "MAX_SIDE",
+    "Sheet",
+    "data_url",
+    "gif_bytes",
+    "grid",
+    "png_bytes",
+    "sprite_sheet",
+    "to_uint8",
+    "without_colour",
+]
 
 MAX_SIDE = 8192
 """Pixels a side that every browser decodes and draws."""
@@ -60,6 +70,12 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
     if not np.isfinite(images).all():
         raise UserError("Some pixels are not finite numbers. Look for a diverged model.")
     return np.round(np.clip(images, 0.0, 1.0) * 255.0).astype(np.uint8)
+
+
+def without_colour(images: np.ndarray) -> np.ndarray:
+    """Images (N, C, H, W) as (N, 1, H, W), a view, where the channels are equal in all of them; else as they are."""
+    grey = all(np.array_equal(images[:, 0], channel) for channel in images.swapaxes(0, 1)[1:])
+    return images[:, :1] if grey else images
 
 
 def grid(images: np.ndarray, columns: int, scale: int = 1, gap: int = 1, background: int = 128) -> Image.Image:
@@ -113,7 +129,7 @@ def sprite_sheet(frames: np.ndarray) -> Sheet:
     megabyte. Colour frames without colour are stored grey.
     Raises UserError where the frames do not fit.
     """
-    frames = _without_colour(to_uint8(frames))
+    frames = without_colour(to_uint8(frames))
     count, _, height, width = frames.shape
     columns = min(count, MAX_SIDE // width)
     if columns == 0 or -(-count // columns) * height > MAX_SIDE:
@@ -145,11 +161,6 @@ def _tile(images: np.ndarray, columns: int, gap: int, background: int) -> np.nda
     canvas = cells.transpose(0, 3, 1, 4, 2).reshape(rows * (height + gap), columns * (width + gap), channels)
     canvas = canvas[: canvas.shape[0] - gap, : canvas.shape[1] - gap]
     return np.ascontiguousarray(canvas[..., 0] if channels == 1 else canvas)
-
-
-def _without_colour(frames: np.ndarray) -> np.ndarray:
-    grey = frames[:, :1]
-    return grey if (frames == grey).all() else frames
 
 
 def _encode(picture: Image.Image, **options) -> bytes:
