@@ -8,11 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from vae_core import device as devices
-from vae_core import imaging, latent, pictures
+from vae_core import evaluate, imaging, latent, pictures
 from vae_core.checkpoint import SNAPSHOT_IMAGES, Checkpoint, load
 from vae_core.data import Dataset, Split
 from vae_core.errors import UserError
-from vae_core.evaluate import encode, snapshot
 from vae_core.runs import runs_folder
 from vae_core.terminal import load_dataset
 
@@ -40,7 +39,7 @@ def load_with_codes(args: argparse.Namespace) -> Checkpoint:
     if args.beta is None or not isinstance(checkpoint.record.get("dataset"), str):
         return checkpoint
     test = load_test_set(checkpoint).test
-    return replace(checkpoint, snapshot=snapshot(checkpoint.model, test, SNAPSHOT_IMAGES))
+    return replace(checkpoint, snapshot=evaluate.snapshot(checkpoint.model, test, SNAPSHOT_IMAGES))
 
 
 def load_test_set(checkpoint: Checkpoint, name: str | None = None, limit: int | None = None) -> Dataset:
@@ -65,8 +64,8 @@ def load_test_set(checkpoint: Checkpoint, name: str | None = None, limit: int | 
 def read_pictures(paths: Sequence[str], checkpoint: Checkpoint) -> np.ndarray:
     """Picture files as the model takes them, uint8 (n, C, H, W); dark on light is inverted where need be."""
     model, snapshot = checkpoint.model, checkpoint.snapshot
-    codes = snapshot.mu[:16] if snapshot else latent.sample_prior(16, model.config.latent_dim)
-    examples = imaging.to_uint8(latent.decode(model, codes))
+    points = snapshot.mu[:16] if snapshot else latent.sample_prior(16, model.config.latent_dim)
+    examples = imaging.to_uint8(latent.decode(model, points))
     images = []
     for path in map(Path, paths):
         try:
@@ -82,7 +81,7 @@ def code_of(text: str, checkpoint: Checkpoint) -> np.ndarray:
     """The posterior mean (d,) of a picture file, or of the test image with that number."""
     snapshot = checkpoint.snapshot
     if Path(text).is_file():
-        return encode(checkpoint.model, read_pictures([text], checkpoint))[0][0]
+        return evaluate.encode(checkpoint.model, read_pictures([text], checkpoint))[0][0]
     if text.isdecimal() and snapshot and int(text) < len(snapshot):
         return snapshot.mu[int(text)]
     most = f", or the number of a test image from 0 to {len(snapshot) - 1}" if snapshot else ""
@@ -98,4 +97,4 @@ def codes(
         labels = None if snapshot.labels is None else snapshot.labels[:limit]
         return snapshot.mu[:limit], labels, checkpoint.record["class_names"]
     dataset = load_test_set(checkpoint, name, limit)
-    return encode(checkpoint.model, dataset.test.images)[0], dataset.test.labels, dataset.class_names
+    return evaluate.encode(checkpoint.model, dataset.test.images)[0], dataset.test.labels, dataset.class_names
