@@ -117,14 +117,16 @@ def _add_runs(add: _Add) -> None:
     option("--run", "--run-dir", type=_folder, metavar="DIR", help=folder)
 
     add("run_commands", "runs", "List the runs, the newest first.")
-    for name, text in (
-        ("pause", "Let a run's trainer wait; resume lets it go on."),
-        ("stop", "Let a run's trainer save and end; the run can be resumed."),
-        ("resume", "Go on with a run that was paused, stopped or interrupted, to its end."),
-    ):
+
+    def add_run(name: str, text: str) -> argparse.ArgumentParser:
         sub = add("run_commands", name, text)
         sub.add_argument("run", metavar="RUN", help="a run's name or folder")
-    sub.add_argument("--device", help="where to train; the accelerator where there is one, if left out")
+        return sub
+
+    add_run("pause", "Let a run's trainer wait; resume lets it go on.")
+    add_run("stop", "Let a run's trainer save and end; the run can be resumed.")
+    resume = add_run("resume", "Go on with a run that was paused, stopped or interrupted, to its end.")
+    resume.add_argument("--device", help="where to train; the accelerator where there is one, if left out")
 
 
 def _add_measures(add: _Add) -> None:
