@@ -103,7 +103,7 @@ def own(objective: str, k: int, minutes: float, seed: int, folder: Path | None) 
 
 
 def epochs_in(budget: float, epoch: float, test: float) -> int:
-    """How many epochs of `epoch` seconds fit into a budget of seconds, tests of `test` seconds between them included."""
+    """How many epochs of `epoch` seconds fit into a budget of seconds, their tests of `test` seconds included."""
     epochs, left = 0, budget
     while (left := left - epoch - test * is_tested(epochs + 1, 0)) >= 0:
         epochs += 1

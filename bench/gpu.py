@@ -35,7 +35,9 @@ _WARM = 20
 
 
 def contenders(config: ModelConfig, batch: int) -> dict[str, Iterator[None]]:
-    """Steps of each, by name."""
+    """Steps of each, by name. The compiled loop comes first of those with graphs: recording its own takes from others
+    what their products work in.
+    """
     return {
         "plain loop": plain(config, batch, "cuda"),
         "plain loop, compiled": plain(config, batch, "cuda", compiled=True),
@@ -64,7 +66,7 @@ def _rows(case: str, config: ModelConfig, batch: int, rounds: int, seconds: floa
                 pass
             all_steps[name], found[name] = steps, []
         except Exception as error:
-            print(f"{case}: {name} left out: {type(error).__name__}: {str(error).strip().splitlines()[-1]}")
+            print(f"{case}: {name} left out: {type(error).__name__}: {str(error).strip().splitlines()[0]}")
     for _ in range(rounds):
         for name, steps in all_steps.items():
             found[name].append(_seconds(steps, seconds))

@@ -16,6 +16,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 
 from bench.report import emit, machine
 from vae_core import memory
@@ -60,6 +61,20 @@ def ours(
         yield
 
 
+@contextmanager
+def _as_torch_comes() -> Iterator[None]:
+    """Convolutions on a GPU may round to TF32 and add up in any order, which the trainer does not let them."""
+    import torch
+
+    cudnn = torch.backends.cudnn
+    before = cudnn.allow_tf32, cudnn.deterministic
+    cudnn.allow_tf32, cudnn.deterministic = True, False
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32, cudnn.deterministic = before
+
+
 def plain(config: ModelConfig, batch: int, device: str = "cpu", *, compiled: bool = False) -> Iterator[None]:
     """Steps of a loop without the trainer's ways; `compiled` by torch.compile, CUDA graphs included."""
     import torch
@@ -86,10 +101,11 @@ def plain(config: ModelConfig, batch: int, device: str = "cpu", *, compiled: boo
 
     loss_of = torch.compile(loss_of, mode="reduce-overhead") if compiled else loss_of
     while True:
-        loss = loss_of(images[torch.randint(_IMAGES, (batch,), device=device)].float() / 255)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
+        with _as_torch_comes():
+            loss = loss_of(images[torch.randint(_IMAGES, (batch,), device=device)].float() / 255)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
         yield
 
 

@@ -57,13 +57,21 @@ class Recording(TorchDispatchMode):
 class Recorded(Captured):
     """`Captured` with a recording in place of the graph."""
 
+    def _prepare(self) -> None:
+        pass
+
     def _run_apart(self, given: torch.Tensor) -> None:
         self._act(given)
 
-    def _capture(self, given: torch.Tensor) -> None:
-        self._given, self._graph = given.clone(), Recording()
-        with self._graph:
-            self._act(self._given)
+    def _capture(self, given: torch.Tensor) -> tuple[torch.Tensor, Recording]:
+        given, recording = given.clone(), Recording()
+        with recording:
+            self._act(given)
+        return given, recording
+
+    def _replay(self, given: torch.Tensor) -> None:
+        self._given.copy_(given)
+        self._graph.replay()
 
 
 def _trainer(arch: str, options: dict[str, Any], epochs: int = 3) -> Trainer:

@@ -15,6 +15,7 @@ PRECISIONS = ("float32", "tf32", "bf16")
 # By default convolutions on a GPU round their inputs to 10 bits (TF32), which moves log p(x|z) by up to 0.01 nats, and
 # may add up in another order each time, so that a seed would not give the same weights.
 torch.backends.cudnn.allow_tf32 = False
+torch.backends.cuda.matmul.allow_tf32 = False  # the default, but for what NVIDIA's containers put in the environment
 torch.backends.cudnn.deterministic = True
 
 

@@ -179,9 +179,8 @@ class _ConvEncoder(nn.Module):
         self.head = gates.to_posterior(_CONV_HIDDEN, config.latent_dim, config.beta_range)
 
     def gated(self) -> Iterable[tuple[nn.Module, nn.Module]]:
-        yield from zip(self.stages[1:], self.gates, strict=True)
-        yield self.squeeze, self.squeeze_gate
-        yield self.hidden, self.hidden_gate
+        stages = zip(self.stages[1:], self.gates, strict=True)
+        return [*stages, (self.squeeze, self.squeeze_gate), (self.hidden, self.hidden_gate)]
 
     def forward(self, x: Tensor, phi: Tensor | None) -> Tensor:
         *convolutions, (hidden, hidden_gate) = self.gated()
@@ -223,9 +222,8 @@ class _ConvDecoder(nn.Module):
         self.head = nn.Conv2d(channels[-1], config.image_shape[0], 3, padding=1)
 
     def gated(self) -> Iterable[tuple[nn.Module, nn.Module]]:
-        yield self.spread, self.spread_gate
-        yield self.expand, self.expand_gate
-        yield from zip(self.stages, self.gates, strict=True)
+        stages = zip(self.stages, self.gates, strict=True)
+        return [(self.spread, self.spread_gate), (self.expand, self.expand_gate), *stages]
 
     def forward(self, z: Tensor, phi: Tensor | None) -> Tensor:
         (spread, spread_gate), *convolutions = self.gated()

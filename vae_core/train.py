@@ -1,5 +1,6 @@
 """The trainer: a plain generator of progress records, seeded and resumable bit for bit."""
 
+import functools
 import itertools
 import math
 import time
@@ -242,9 +243,7 @@ class Trainer:
         self.schedule = schedule
         self.ranks = ranks or Ranks()
         self.count = len(dataset.train)
-        self.images = torch.from_numpy(self.ranks.shard(dataset.train.images))  # mapped, maybe: no copy on the CPU
-        if devices.has_room(self.device, self.images.nbytes):
-            self.images = self.images.to(self.device)
+        self.images = self._near(torch.from_numpy(self.ranks.shard(dataset.train.images)))  # mapped, maybe: not copied
         self.reads_ahead = self.images.device.type == "cpu" and folders.wants_reading_ahead(dataset.train.images)
         self.noise = torch.Generator(device=self.device).manual_seed(train.seed)
         self.batch_size = min(train.batch_size, self.count)
@@ -252,7 +251,6 @@ class Trainer:
         self.epoch = self.batch = 0
         self.seconds = 0.0
         self._first_reconstruction: float | None = None
-        self._binarised: np.ndarray | None = None
         self._good = self._weights()
         self._parallel = self.ranks.parallel(self.model, self._objective)
         self._in_force = (math.nan, math.nan)
@@ -433,13 +431,15 @@ class Trainer:
         terms = elbo_terms(model, x, noise, betas)
         return terms, loss(terms, beta if betas is None else beta * betas, train.free_bits)
 
-    def _test_images(self) -> np.ndarray:
+    @functools.cached_property
+    def _test_images(self) -> Tensor:
         """uint8 (N, C, H, W): drawn black or white, always alike, where training draws pixels so."""
-        if not self.config.binarize:
-            return self.dataset.test.images
-        if self._binarised is None:
-            self._binarised = binarise(self.dataset.test.images, 0)
-        return self._binarised
+        images = self.dataset.test.images
+        return self._near(torch.from_numpy(binarise(images, 0) if self.config.binarize else images))
+
+    def _near(self, images: Tensor) -> Tensor:
+        """`images` on the device, where it has room for them."""
+        return images.to(self.device) if devices.has_room(self.device, images.nbytes) else images
 
     def _test_loss(self, tested: Evaluation) -> float | None:
         """What training minimises, on the test images; None where `tested` says it.
@@ -448,7 +448,7 @@ class Trainer:
         """
         if self.config.objective == "beta-vae" and self.model.config.beta_range is None and not self.config.free_bits:
             return None
-        images, noise = self._test_images(), torch.Generator(device=self.device).manual_seed(self.config.seed)
+        images, noise = self._test_images, torch.Generator(device=self.device).manual_seed(self.config.seed)
         size = min(self.batch_size, len(images))
         model = self.ranks.spread(self.model)
         with inference(self.model):
@@ -471,7 +471,7 @@ class Trainer:
         self.seconds += seconds
         self._steps_a_record = self.ranks.broadcast(max(1, round(self._steps / seconds * _REPORT_SECONDS)))
         self._check(reconstruction, sum(kl))
-        test = evaluate(self.ranks.spread(self.model), self._test_images()) if tested else None
+        test = evaluate(self.ranks.spread(self.model), self._test_images) if tested else None
         norm = torch.nn.utils.get_total_norm(p.grad for p in self.model.parameters() if p.grad is not None)
         return Progress(
             step=self.step,
@@ -546,7 +546,7 @@ def _start_from_mean(model: VAE, images: np.ndarray) -> None:
 
 def _laid_out_like(parameter: Tensor, value: Tensor) -> Tensor:
     """`value` in the memory layout of `parameter`, which the fused optimiser takes for granted."""
-    return value if value.shape != parameter.shape else torch.empty_like(parameter).copy_(value)
+    return value.clone() if value.shape != parameter.shape else torch.empty_like(parameter).copy_(value)
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
