@@ -148,6 +148,30 @@ def test_every_network_and_likelihood_against_brute_force(arch: str, likelihood:
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=3e-4)
 
 
+@pytest.mark.parametrize("d", [1, 2])
+def test_the_elbo_of_any_gaussian_by_quadrature(d: int) -> None:
+    """At the true posterior, which is slanted here, it is log p(x); elsewhere KL(q ‖ p(z|x)) lower: to 1e-6 nats."""
+    model = LinearGaussian(d)
+    truth = model.posterior(to_unit(PICTURES))
+    plane = LatentPlane(model)
+    exact = plane.posteriors(PICTURES).log_likelihood
+    np.testing.assert_allclose(plane.elbo(PICTURES, truth.mean, truth.scale_tril), exact, atol=1e-6)
+    other = MultivariateNormal(truth.mean + 0.3, scale_tril=(truth.scale_tril * 1.2 + 0.05).tril())
+    gap = torch.distributions.kl_divergence(other, truth).numpy()
+    np.testing.assert_allclose(plane.elbo(PICTURES, other.mean, other.scale_tril), exact - gap, atol=1e-6)
+
+
+def test_the_elbo_by_quadrature_is_that_of_diagonal_gaussians_and_refuses_other_pictures() -> None:
+    model = load(CHECKPOINTS / "digits-d2.safetensors").model
+    pictures = binarise(data.load("digits").test.images[:3], 0)
+    mu, logvar = encode(model, pictures)
+    plane = LatentPlane(model)
+    ours = plane.elbo(pictures, torch.tensor(mu), torch.diag_embed(torch.exp(0.5 * torch.tensor(logvar))))
+    np.testing.assert_allclose(ours, plane.posteriors(pictures).against(mu, logvar).elbo, atol=1e-3)
+    with pytest.raises(UserError, match="do not fit"):
+        plane.elbo(np.zeros((3, 1, 4, 4), np.uint8), torch.tensor(mu), torch.eye(2).expand(3, 2, 2))
+
+
 def test_a_trained_model_against_brute_force() -> None:
     """Two dimensions, digits, 401 × 401 points: to 1e-3 nats."""
     model = load(CHECKPOINTS / "digits-d2.safetensors").model

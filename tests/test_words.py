@@ -2,7 +2,7 @@
 
 import pytest
 
-from vae_core.words import percent
+from vae_core.words import counted, percent
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,8 @@ from vae_core.words import percent
 )
 def test_a_share_that_is_neither_none_nor_all_is_not_called_so(share: float, said: str) -> None:
     assert percent(share) == said
+
+
+@pytest.mark.parametrize(("value", "said"), [(1.0, "1.0"), (1.26, "1.3"), (98.04, "98.0"), (2048.0, "2,048")])
+def test_parts_count_where_there_are_few(value: float, said: str) -> None:
+    assert counted(value) == said

@@ -18,6 +18,7 @@ from vae_core.checkpoint import Checkpoint
 from vae_core.measured import MeanLikelihood, recall
 from vae_core.model import ModelConfig
 from vae_core.rate_distortion import pixel_bits
+from vae_core.words import counted
 
 __all__ = [
     "CHAINS",
@@ -177,7 +178,7 @@ def verdict(log_weights: np.ndarray, exact: float | None) -> str:
     drawn, effective = len(log_weights), float(effective_samples(log_weights[None])[0])
     bound = float(np.logaddexp.reduce(log_weights) - np.log(drawn))
     missing = "" if exact is None else f" {_missing(exact - bound)}"
-    count = f"**{effective:,.{0 if effective >= 100 else 1}f} of {drawn:,} draws count.**"
+    count = f"**{counted(effective)} of {drawn:,} draws count.**"
     if exact is not None and abs(exact - bound) < _CLOSE:
         few = ", few as they are," if effective < 0.1 * drawn else ""
         return f"{count} They{few} suffice here: the bound meets the exact log p(x) within {_CLOSE:g} nats."

@@ -11,6 +11,7 @@ from vae_core.derivation import DRAWS, GRADIENT_DRAWS, Derivation, Quantity
 from vae_core.information import RateSplit
 from vae_core.latent import rank_by_kl
 from vae_core.model import ModelConfig
+from vae_core.words import counted
 
 __all__ = ["Line", "Step", "amount", "steps", "terms", "words"]
 
@@ -114,10 +115,11 @@ def _minus(quantity: Quantity | float) -> str:
 def words(d: Derivation, pixels: int) -> list[tuple[str, str, str]]:
     """The terminology: symbol, name, and what it is here."""
     where = coordinates(d.mu, _SHOWN)
+    numbers = "1 number; below it is" if len(d.mu) == 1 else f"{len(d.mu)} numbers; below they are"
     known = "by quadrature" if d.exact else f"estimated from {DRAWS:,} draws"
     return [
         ("x", "the data: what was observed", f"this picture, {pixels:,} numbers"),
-        ("z", "the latent representation", f"{len(d.mu)} numbers; below they are often μ = {where}"),
+        ("z", "the latent representation", f"{numbers} often μ = {where}"),
         ("p(z)", "the prior: what is assumed of z", f"N(0, I); log p(μ) = {_bold(d.at_mu['prior'])}"),
         (
             r"p_\theta(x \mid z)",
@@ -246,7 +248,7 @@ def _by_jensen(d: Derivation) -> Step:
                 ),
                 f"{_bold(d.log_mean_weight)} from {DRAWS:,} draws",
                 "The weights w = p(x, z)/q(z|x) average p(x) exactly, whatever q is; but a few of them may carry all, "
-                f"and the mean of too few draws is then low. {d.effective_samples:,.0f} draws count here.",
+                f"and the mean of too few draws is then low. {counted(d.effective_samples)} draws count here.",
                 "bounds",
             ),
             Line(

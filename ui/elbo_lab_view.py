@@ -49,6 +49,7 @@ _SIDE = 15
 _EVERY = 4  # a point of the walk for so many steps
 _FOUND, _AT_ONCE = 12, 16
 _CAUGHT = 0.1  # nats
+_REACHED = "elbo_reached"
 _A_PEAK = 0.01  # the least share of the mass that is called a peak
 _LEFT, _LINKS, _ADDRESS = "elbo_left", "elbo_links", "elbo_address"
 
@@ -127,8 +128,11 @@ def begun(lab: Lab) -> tuple[Gaussian, int]:
     """Where q starts, and the version of the pad that takes it from there.
 
     Another address than the app has written last says where: a link's, or the one that Back leads to, if it was not
-    written for another picture. Else q is where it was left in this visit, and at first the encoder's.
+    written for another picture. Else q is where it was left in this visit, or where a climb was stopped, and at first
+    the encoder's.
     """
+    if reached := st.session_state.get(_REACHED, {}).pop(lab.id, None):
+        begin_from(lab, reached)
     asked = st.query_params.get("q")
     mine = st.session_state.get(_LINKS, {}).get(asked, lab.id) == lab.id
     if mine and asked != st.session_state.get(_ADDRESS) and (q := _read(asked or "", len(lab.encoder.mu))):
@@ -211,7 +215,9 @@ class Climb:
 
 def climb(lab: Lab, checkpoint: Checkpoint, start: Gaussian, progress: Callable[[int, int], None]) -> Climb:
     """From `start` to the best diagonal Gaussian in small steps, and again from a likelier draw of the prior, if there
-    is one: the better of both. `progress` is called with the steps that are done, and all of them."""
+    is one: the better of both. Steps are made from draws, so the end is no worse than `start`, nor than `matched` where
+    that is as near. `progress` is called with the steps that are done, and all of them; if it does not come back, the
+    next run of the page goes on from the q reached."""
     model, images = checkpoint.model, lab.image[None]
     mu, sigma = torch.tensor([start.mu, start.sigma]).to(next(model.parameters())).unsqueeze(1)
     begin = amortisation.GaussianPosterior(mu, torch.diag_embed(sigma))
@@ -220,15 +226,33 @@ def climb(lab: Lab, checkpoint: Checkpoint, start: Gaussian, progress: Callable[
     with turns.turn():
         for one in amortisation.improve(model, images[owner], start=begin, steps=_STEPS, samples=32):
             if one.step % _EVERY == 0:
-                states.append(torch.cat([one.q.mu, one.q.sigma], 1))
+                states.append(torch.cat([one.q.mu, one.q.sigma], 1).cpu().numpy())
+                st.session_state.setdefault(_REACHED, {})[lab.id] = _gaussian(states[-1][0])
                 progress(one.step, one.total)
                 turns.pass_on()
-    walks = torch.stack(states, 1).cpu().numpy()  # (1 or 2, T, 2 d)
-    ends = [Gaussian(*(tuple(map(float, part)) for part in np.split(walk[-1], 2))) for walk in walks]
-    gaps = [float(exact(lab, end).kl_to_true_posterior[0]) for end in ends]
+    st.session_state[_REACHED].pop(lab.id, None)
+    walks = np.stack(states, 1)  # (1 or 2, T, 2 d)
+    ends = [_gaussian(walk[-1]) for walk in walks]
+    gaps = [_gap(lab, end) for end in ends]
     if gaps[0] <= gaps[-1] + _CAUGHT:
-        return Climb(ends[0], walks[0])
-    return Climb(ends[1], np.concatenate(walks), ends[0])
+        return Climb(_refined(lab, ends[0], start), walks[0])
+    return Climb(_refined(lab, ends[1], start), np.concatenate(walks), ends[0])
+
+
+def _gaussian(row: np.ndarray) -> Gaussian:
+    """q of its mu and sigma, (2 d,)."""
+    return Gaussian(*(tuple(map(float, part)) for part in np.split(row, 2)))
+
+
+def _gap(lab: Lab, q: Gaussian) -> float:
+    return float(exact(lab, q).kl_to_true_posterior[0])
+
+
+def _refined(lab: Lab, end: Gaussian, start: Gaussian) -> Gaussian:
+    """The nearest to the posterior of where a climb ended, where it began, and `matched`, where that is as near."""
+    over = matched(lab)
+    near = [over] if _gap(lab, over) >= _gap(lab, end) - _CAUGHT else []
+    return min([end, start, *near], key=lambda q: _gap(lab, q))
 
 
 def matched(lab: Lab) -> Gaussian:
@@ -237,10 +261,13 @@ def matched(lab: Lab) -> Gaussian:
     return Gaussian(tuple(mean.tolist()), tuple((np.diag(np.linalg.inv(covariance)) ** -0.5).tolist()))
 
 
-def gap_sentence(encoder: Evidence, best: Evidence, over_it: Evidence, caught: Evidence | None = None) -> str:
+def gap_sentence(
+    encoder: Evidence, best: Evidence, over_it: Evidence, caught: Evidence | None = None, *, latent_dim: int = 2
+) -> str:
     """What the encoder's gap is made of, by the best q that was found for this picture alone, or by a Gaussian over
     the posterior itself, where that is nearer. `caught` is where small steps from the start had ended before."""
     gap, found, known = (float(one.kl_to_true_posterior[0]) for one in (encoder, best, over_it))
+    independent = " with independent dimensions" if latent_dim > 1 else ""
     said = f"The encoder’s gap is **{gap:.2f} nats**. "
     if caught:
         said += (
@@ -257,13 +284,13 @@ def gap_sentence(encoder: Evidence, best: Evidence, over_it: Evidence, caught: E
         return (
             f"{said}, and is caught there: a Gaussian over the posterior itself, which small steps did not reach, has "
             f"**{known:.2f} nats**. So at least {gap - known:.2f} nats are the *amortisation gap*, the price of one "
-            f"encoder for all pictures, and at most {known:.2f} nats the *approximation gap* of Gaussians with "
-            "independent dimensions (Cremer et al. 2018)."
+            f"encoder for all pictures, and at most {known:.2f} nats the *approximation gap* of Gaussians{independent} "
+            "(Cremer et al. 2018)."
         )
     return (
         f"{said}. So {max(0.0, gap - found):.2f} nats are the *amortisation gap*, the price of one encoder for all "
-        f"pictures, and {found:.2f} nats the *approximation gap*: no Gaussian with independent dimensions near here "
-        "closes it (Cremer et al. 2018)."
+        f"pictures, and {found:.2f} nats the *approximation gap*: no Gaussian{independent} near here closes it "
+        "(Cremer et al. 2018)."
     )
 
 

@@ -130,7 +130,12 @@ def _shown(source: str, entry: Entry, checkpoint: Checkpoint) -> Subject:
         picked = picture_source.chosen(found)
         given = picked and picture_source.own_picture(picked, found, entry, checkpoint)
     if given is None:
-        st.info("Draw or drop a picture: the page is then about it.", icon=":material/image_search:")
+        st.info(
+            "Draw a picture: the page then follows it."
+            if source == picture_source.DRAWN
+            else "Drop a picture: the page is then about it.",
+            icon=":material/image_search:",
+        )
         st.stop()
     index = int(given.spec.removeprefix("test:")) if given.spec else None
     image = _black_and_white(checkpoint, given.image, index or 0)

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from vae_core.amortisation import GaussianPosterior
 from vae_core.errors import UserError
 from vae_core.evaluate import encode, inference, points_at_once, to_unit
 from vae_core.model import VAE
@@ -183,17 +184,17 @@ def _mean(
     function: Callable[[Tensor, Tensor], Tensor],
     x: Tensor,
     mu: Tensor,
-    sigma: Tensor,
+    scale_tril: Tensor,
     rule: Callable[[float, int], _Rule],
     sizes: Sequence[float],
     spread: float,
 ) -> Tensor:
-    """E_q[function(x, z)] (N,) of q = N(mu, diag sigma²), both (N, d), by the first of the rules whose coarser lattices
-    agree to `spread`."""
+    """E_q[function(x, z)] (N,) of q = N(mu, L Lᵀ), mu (N, d) and L (N, d, d), by the first of the rules whose coarser
+    lattices agree to `spread`."""
     mean, open_ = torch.empty_like(mu[:, 0]), torch.arange(len(mu))
     for size in sizes:
         t, weight, share = rule(size, mu.shape[1])
-        value = function(x[open_], mu[open_, None] + sigma[open_, None] * t)
+        value = function(x[open_], mu[open_, None] + t @ scale_tril[open_].mT)
         mean[open_], parts = value @ weight, value @ share
         open_ = open_[parts.amax(1) - parts.amin(1) >= spread]
         if not len(open_):
@@ -276,10 +277,25 @@ class LatentPlane:
 
     def posteriors(self, images: np.ndarray) -> "TruePosteriors":
         """p(z|x) of uint8 images (N, C, H, W): some 64 at a time, for memory. Raises UserError for other shapes."""
+        return TruePosteriors(self, self._to_unit(images))
+
+    def elbo(self, images: np.ndarray, mu: Tensor, scale_tril: Tensor) -> np.ndarray:
+        """The ELBO of uint8 images (N, C, H, W) under Gaussians N(mu, L Lᵀ), one an image: (N,) float64, in nats.
+
+        By Gauss–Hermite quadrature, as `TruePosteriors.against` has it for diagonal ones. Shapes: mu (N, d),
+        scale_tril L (N, d, d). Raises UserError for images of another shape than the model's.
+        """
+        mu, scale_tril = mu.cpu().double(), scale_tril.cpu().double()
+        fit = _mean(
+            self.log_likelihood, self._to_unit(images), mu, scale_tril, _gauss_hermite, _ORDERS[self.d], self.spread
+        )
+        return (fit - GaussianPosterior(mu, scale_tril).kl()).numpy()
+
+    def _to_unit(self, images: np.ndarray) -> Tensor:
         shape = self.model.config.image_shape
         if images.shape[1:] != shape or not len(images):
             raise UserError(f"Pictures of shape {images.shape[1:]} do not fit a model of pictures of shape {shape}.")
-        return TruePosteriors(self, to_unit(images))
+        return to_unit(images)
 
 
 class TruePosteriors:
@@ -358,13 +374,13 @@ class TruePosteriors:
         Where the three numbers do not add up, both sums over q are made once more, to a tenth of the error.
         """
         mu, logvar = (torch.as_tensor(np.array(part), dtype=torch.float64) for part in (mu, logvar))
-        sigma, d = torch.exp(0.5 * logvar), self._plane.d
+        scale_tril, d = torch.diag_embed(torch.exp(0.5 * logvar)), self._plane.d
         entropy = 0.5 * (logvar + 1 + math.log(2 * math.pi)).sum(1)
         kl = kl_standard_normal(mu, logvar).sum(1)
         reconstruction, gap = torch.empty(2, len(mu), dtype=torch.float64)
         rows = torch.arange(len(mu))
         for spread in (self._plane.spread, 0.1 * self._plane.spread):
-            q = self._x[rows], mu[rows], sigma[rows]
+            q = self._x[rows], mu[rows], scale_tril[rows]
             reconstruction[rows] = -_mean(self._plane.log_likelihood, *q, _gauss_hermite, _ORDERS[d], spread)
             gap[rows] = -_mean(self._log_joint, *q, _sinh_trapezoid, _STEPS_OF_Q[d], spread)
             gap[rows] += (self._log_normaliser - entropy)[rows]

@@ -196,7 +196,7 @@ def _change(nats: float) -> str:
 
 def _in_holes(found: Symptoms) -> str:
     where = "" if len(found.kl) <= 2 else " in the plane of the two busiest dimensions alone"
-    prior, codes = percent(found.prior_in_holes), percent(found.codes_in_holes)
+    prior, codes = percent(found.prior_in_holes).capitalize(), percent(found.codes_in_holes)
     if found.prior_in_holes < _SOME_HOLES:
         return f"{prior} of the prior’s samples fall into holes{where}."
     if found.seen:
@@ -269,6 +269,8 @@ def _little(nats: float) -> str:
 
 
 def _silent(found: Symptoms) -> str:
+    if len(found.kl) == 1:
+        return f"the one dimension is {'silent' if found.silent else 'in use'}"
     return f"{found.silent or 'none'} of {len(found.kl)} dimensions {'is' if found.silent < 2 else 'are'} silent"
 
 

@@ -1,6 +1,6 @@
 """Numbers as people write them."""
 
-__all__ = ["percent"]
+__all__ = ["counted", "percent"]
 
 
 def percent(share: float) -> str:
@@ -10,3 +10,8 @@ def percent(share: float) -> str:
     if 0.9995 <= share < 1:
         return "over 99.9%"
     return f"{share:.{0 if share in (0, 1) or 0.1 <= share <= 0.9 else 1}%}"
+
+
+def counted(value: float) -> str:
+    """How many, where parts count too: '1.3', '98.0', '1,240'."""
+    return f"{value:,.{0 if value >= 100 else 1}f}"

@@ -60,12 +60,13 @@ def results(found, names):
         st.subheader("Where the gap comes from", anchor=False)
         layout.chart(amortised_view.bars(found, names), "The parts of the gap of each image", key="amortised_gaps")
         st.caption(
-            f"The parts add up to log p(x) − ELBO. ELBOs are averages over {amortised_view.DRAWS:,} draws, log p(x) is "
+            "The parts add up to log p(x) − ELBO. "
             + (
-                "exact, summed over the latent space: a small part may come out below 0."
+                "Both are exact, by sums over the latent space."
                 if found.exact
-                else "estimated by annealed importance sampling, which falls short for some images: the grey part is "
-                "as uncertain as that (the standard errors are in the table), and lies below 0 there."
+                else f"ELBOs are averages over {amortised_view.DRAWS:,} draws, log p(x) is estimated by annealed "
+                "importance sampling, which falls short for some images: the grey part is as uncertain as that (the "
+                "standard errors are in the table), and lies below 0 there."
             )
         )
     table = amortised_view.gap_table(found, names)

@@ -85,7 +85,7 @@ def improved(q):
     if climb:
         known = (elbo_lab_view.exact(lab, one) for one in (lab.encoder, climb.q, elbo_lab_view.matched(lab)))
         caught = climb.caught and elbo_lab_view.exact(lab, climb.caught)
-        st.markdown(elbo_lab_view.gap_sentence(*known, caught))
+        st.markdown(elbo_lab_view.gap_sentence(*known, caught, latent_dim=latent_dim))
 
 
 with after:

@@ -16,7 +16,7 @@ from tests.waiting import PATIENCE
 from ui import elbo_lab_view, state
 from ui.components.gaussian import Gaussian, read_gaussian
 from ui.components.posterior_pad import PadView, posterior_pad_props
-from ui.elbo_lab_view import Lab, climb, gap_sentence, matched, peaks_words
+from ui.elbo_lab_view import Lab, begun, climb, gap_sentence, matched, peaks_words
 from vae_core import data
 from vae_core.checkpoint import Checkpoint, load, save
 from vae_core.evaluate import binarise, encode, snapshot, to_unit
@@ -260,6 +260,38 @@ def test_q_is_improved_to_the_greater_mode_from_either_side(side: int) -> None:
         assert found.caught.mu[0] < -0.5
         assert lab.against(found.caught).kl_to_true_posterior[0] > 1
         assert len(found.walk) == 2 * len(seen)
+
+
+def _digits_lab(name: str) -> tuple[Lab, Checkpoint]:
+    checkpoint = load(ROOT / "checkpoints" / "digits-d2.safetensors")
+    image = binarise(data.load("digits").test.images, 0)[5:6]
+    mu, logvar = encode(checkpoint.model, image)
+    encoder = Gaussian(tuple(map(float, mu[0])), tuple(map(float, np.exp(0.5 * logvar[0]))))
+    return Lab(name, image[0], LatentPlane(checkpoint.model).posteriors(image), encoder), checkpoint
+
+
+def test_a_climb_never_ends_farther_than_it_began_nor_than_over_the_posterior() -> None:
+    """Its steps come of draws; where the Gaussian over the posterior is as near, the nearer of both is taken."""
+    lab, checkpoint = _digits_lab("never worse")
+    gap = lambda q: float(lab.against(q).kl_to_true_posterior[0])  # noqa: E731
+    best = climb(lab, checkpoint, lab.encoder, lambda *_: None).q
+    assert gap(best) <= min(gap(lab.encoder), gap(matched(lab)))
+    assert gap(climb(lab, checkpoint, best, lambda *_: None).q) <= gap(best)
+
+
+def test_a_climb_that_is_stopped_leaves_the_q_that_it_reached() -> None:
+    lab, checkpoint = _digits_lab("stopped")
+
+    def stop(step: int, _: int) -> None:
+        if step == 100:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        climb(lab, checkpoint, lab.encoder, stop)
+    version = begun(lab)[1]
+    reached = begun(lab)[0]
+    assert lab.against(reached).kl_to_true_posterior[0] < lab.against(lab.encoder).kl_to_true_posterior[0]
+    assert begun(lab) == (reached, version), "it is taken once"
 
 
 @pytest.mark.parametrize("caught", [None, 15.5])

@@ -21,7 +21,7 @@ from ui.state import Entry
 from vae_core import data
 from vae_core.bounds import LogLikelihood, bound_curve
 from vae_core.checkpoint import Checkpoint, load, save
-from vae_core.evaluate import binarise
+from vae_core.evaluate import binarise, snapshot
 from vae_core.gradients import Moments, gradient_draws
 from vae_core.measured import MeanLikelihood, keep
 
@@ -125,6 +125,21 @@ def test_amortised_and_classical_of_every_shipped_model(path: Path) -> None:
         )
         assert list(table["Test image"]) == ["1", "2", "3"]
         assert not app.info
+        if load(path).model.config.latent_dim <= 2:
+            assert (table["Shape, nats"] > -1e-3).all(), "no ELBO lies above an exact log p(x)"
+
+
+def test_one_latent_dimension_has_one_family() -> None:
+    """A Gaussian in one dimension has no other covariance than its variance."""
+    model = build(latent_dim=1).eval()
+    test = data.load("digits").test
+    checkpoint = Checkpoint(model, {}, snapshot(model, test, 8))
+    found = amortised_view.compare(Entry("one", Path("one.safetensors")), checkpoint, test.images[:3], lambda *_: None)
+    assert list(found.gaps) == ["amortisation", "shape"]
+    assert (found.gaps["shape"] > -1e-3).all()
+    words = amortised_view.sentence(found)
+    assert "independent" not in words
+    assert re.search(r"are amortisation, and [\d.−]+ come from what no Gaussian can follow\.$", words)
 
 
 @pytest.mark.parametrize("page", ["understand/reparameterisation", "understand/derivation", "explore/reconstruct"])
@@ -144,7 +159,7 @@ def test_a_dropped_picture_is_the_same_on_every_page_of_the_section() -> None:
     app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE)
     app.query_params["model"], app.query_params["picture_source"] = "digits-d2", "Upload"
     app = app.run().switch_page("pages/understand/bounds.py").run()
-    assert "Draw or drop" in app.info[0].value
+    assert "Drop a picture" in app.info[0].value
     buffer = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8), dtype=np.uint8)).save(buffer, "PNG")
     app.file_uploader(key="reconstruct_files").set_value([("mine.png", buffer.getvalue(), "image/png")])
