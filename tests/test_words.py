@@ -2,7 +2,7 @@
 
 import pytest
 
-from vae_core.words import counted, percent
+from vae_core.words import counted, decimal, percent, shortened
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,14 @@ def test_a_share_that_is_neither_none_nor_all_is_not_called_so(share: float, sai
 @pytest.mark.parametrize(("value", "said"), [(1.0, "1.0"), (1.26, "1.3"), (98.04, "98.0"), (2048.0, "2,048")])
 def test_parts_count_where_there_are_few(value: float, said: str) -> None:
     assert counted(value) == said
+
+
+@pytest.mark.parametrize(("value", "said"), [(1e-5, "0.00001"), (3.0, "3"), (0.25, "0.25")])
+def test_small_numbers_have_no_exponent(value: float, said: str) -> None:
+    assert decimal(value) == said
+
+
+def test_a_long_name_keeps_its_beginning_and_its_end() -> None:
+    assert shortened("a cat.png") == "a cat.png"
+    assert shortened("holiday " * 20 + "at the sea.png") == "holiday holiday ho…t the sea.png"
+    assert len(shortened("x" * 170)) == 32

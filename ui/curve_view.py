@@ -29,6 +29,7 @@ __all__ = [
 UNITS = ("Nats", "Bits per dimension")
 _REFRESH_SECONDS = 2.0
 _FAR = 1.8
+_IN_VAIN = 0.02  # nats of D by which more rate is worse
 _PARTS = 9  # lines of equal D + βR on either side of the tangent
 
 
@@ -235,9 +236,20 @@ def ends_sentence(curve: Curve) -> str:
             "A β beyond the range would go on to R = 0."
         )
     return layout.true_minus(
-        f"At the **autoencoder end** (β → 0) a code costs next to nothing, and the model buys all it can use: at "
+        f"At the **autoencoder end** (β → 0) a code costs next to nothing, and the model buys all it can: at "
         f"β = {low.betas[0]:g}, {low.rate[0]:.2f} nats of rate bring the distortion down to {low.distortion[0]:.1f} "
-        f"nats. {end}"
+        f"nats{_bought_in_vain(curve)}. {end}"
+    )
+
+
+def _bought_in_vain(curve: Curve) -> str:
+    """What the last of the rate did not buy, where a larger β brings D as far down on these images."""
+    least = int(curve.distortion.argmin())
+    if curve.distortion[0] - curve.distortion[least] < _IN_VAIN:
+        return ""
+    return (
+        f"; the last of it buys nothing on images that it was not trained on: at β = {curve.betas[least]:.2g} it is "
+        f"{curve.rate[least]:.2f} nats, and D {curve.distortion[least]:.1f}"
     )
 
 

@@ -255,12 +255,17 @@ def verdict(scores: dict[float, Disentanglement], curve: Curve) -> str:
     bought = scores[best].mig - scores[low].mig > _WORTH_A_WORD
     to = best if bought else high
     from_, there = scores[low], scores[to]
+    most = max(scores, key=lambda beta: scores[beta].factor_vae)
+    above = scores[most].factor_vae - max(from_.factor_vae, there.factor_vae)
+    between = ""
+    if above > _WORTH_A_WORD:
+        between = f" The FactorVAE score is highest at β = {most:.3g}, with {scores[most].factor_vae:.2f}."
     how = "**β buys disentanglement here**" if bought else "**β buys no disentanglement here**"
     return layout.true_minus(
         f"{how}: from β = {low:g} to {to:.3g}, the MIG goes from {from_.mig:.2f} to {there.mig:.2f} and the FactorVAE "
         f"score from {from_.factor_vae:.2f} to {there.factor_vae:.2f}, while D goes from "
-        f"{curve.at(low).distortion[0]:.1f} to {curve.at(to).distortion[0]:.1f} nats. That is one training: in over "
-        "12,000 of them, the seed and the settings mattered more than the objective (Locatello et al. 2019)."
+        f"{curve.at(low).distortion[0]:.1f} to {curve.at(to).distortion[0]:.1f} nats.{between} That is one training: in "
+        "over 12,000 of them, the seed and the settings mattered more than the objective (Locatello et al. 2019)."
     )
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from ui import layout, own_pictures, state
 from ui.components.picture_grid import picture_grid, picture_grid_index
@@ -22,10 +23,12 @@ def spec_of(z: np.ndarray) -> str:
     return "z:" + ",".join(f"{value:.5g}" for value in z + 0.0)  # no −0
 
 
-def endpoint(name: str, entry: state.Entry, checkpoint: Checkpoint, default: str) -> state.Point:
+def endpoint(
+    name: str, entry: state.Entry, checkpoint: Checkpoint, default: str, problems: DeltaGenerator
+) -> state.Point:
     """Draw the picker of endpoint `name` ("a"), which stands in the URL as ?a=…, and return the point it names.
 
-    A text that names no point of this model is said in place, and `default` taken.
+    A text that names no point of this model is said in the container `problems`, and `default` taken.
     """
     title = name.upper()
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -39,7 +42,7 @@ def endpoint(name: str, entry: state.Entry, checkpoint: Checkpoint, default: str
     try:
         point = state.resolve(spec, checkpoint)
     except UserError as error:
-        words.error(str(error), icon=":material/error:")
+        problems.error(f"{title}: {error}", icon=":material/error:")
         spec, point = default, state.resolve(default, checkpoint)
     else:
         st.session_state[f"{name}/model"] = entry.id
@@ -114,7 +117,7 @@ def _number(spec: str, kind: str) -> int | None:
 def _dice(name: str, checkpoint: Checkpoint) -> None:
     count = len(checkpoint.snapshot)
     st.button(
-        "",
+        "Random",
         icon=":material/casino:",
         help="Another test image, by chance.",
         key=f"{name}_random",

@@ -260,7 +260,7 @@ def lesson(found: Walks) -> str:
         if end < min(start, best) - slack:
             where = f"is lost: it ends at **{layout.nats(end)}**, below where it began"
         elif end < best - slack:
-            where = f"ends {_apart(best - end)} lower"
+            where = f"ends {_apart(best - end)} lower than that"
         else:
             keeps_up = end < best + slack
             where = "keeps up" if keeps_up else f"ends {_apart(end - best)} higher, by its luck"

@@ -137,7 +137,8 @@ def _against_beta(seen: Seen) -> None:
 
     def draw(found: dict[float, RateSplit]) -> None:
         betas, splits = list(found), list(found.values())
-        layout.chart(split_figure(betas, splits, seen.beta), "The parts of the rate against β", key="information_split")
+        chart = split_figure(list(map(float, taken.betas)), splits, seen.beta)
+        layout.chart(chart, "The parts of the rate against β", key="information_split")
         layout.download("CSV of the split", lambda: split_csv(betas, splits), f"{entry.id}-information.csv")
 
     stepwise(
@@ -150,7 +151,8 @@ def _against_beta(seen: Seen) -> None:
 
 
 def split_figure(betas: list[float], splits: list[RateSplit], beta: float) -> go.Figure:
-    """The parts of the rate, stacked, against β; the line of the most that the information can be; this `beta`."""
+    """The parts of the rate, stacked, against β, as far as they are known; the line of the most that the information can
+    be; this `beta`."""
     chart = theme.figure("β", "nats", height=400)
     shown = betas[: len(splits)]
     for part, name in PARTS.items():
@@ -180,7 +182,8 @@ def split_figure(betas: list[float], splits: list[RateSplit], beta: float) -> go
             annotation={"text": f"log {splits[0].images:,}", "xanchor": "right"},
         )
     chart.update_layout(legend_traceorder="normal")
-    return theme.along_beta(chart, beta)
+    reach = np.log10([betas[0], betas[-1]])
+    return theme.along_beta(chart, beta).update_xaxes(range=list(reach))
 
 
 def _value(split: RateSplit, part: str) -> float:

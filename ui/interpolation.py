@@ -202,11 +202,12 @@ def corners_section(
     """Draw the square between a and b (d,) at the top, C and D, which are `defaults` at first, at the bottom; a click
     takes that point along to the traversals."""
     st.subheader("Four corners", anchor=False)
+    problems = st.container()
     side, square = st.columns([2, 3], gap="large")
     with side:
         st.markdown("A and B at the top, C and D at the bottom. Click a picture to walk on from it below.")
-        c = endpoint("c", entry, checkpoint, defaults[0])
-        d = endpoint("d", entry, checkpoint, defaults[1])
+        c = endpoint("c", entry, checkpoint, defaults[0], problems)
+        d = endpoint("d", entry, checkpoint, defaults[1], problems)
         n = st.segmented_control(
             "Pictures a side", [5, 7, 9, 11], default=7, required=True, key="interpolate_side", **state.KEPT
         )

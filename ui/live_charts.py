@@ -79,7 +79,7 @@ def kl_bars(kl: Sequence[float], used: Sequence[bool] | None = None) -> list[Ser
     used = np.asarray(used, bool)
     return [
         Series("active", index[used], values[used], _COLOURS["kl"]),
-        Series("not in use", index[~used], values[~used], _UNUSED),
+        Series("silent", index[~used], values[~used], _UNUSED),
     ]
 
 

@@ -13,6 +13,7 @@ from ui import state
 from vae_core import hosted, pictures
 from vae_core.checkpoint import Checkpoint
 from vae_core.errors import UserError
+from vae_core.words import shortened
 
 __all__ = [
     "MEGABYTES",
@@ -123,7 +124,7 @@ def _read_file(name: str, data: bytes) -> tuple[list[OwnPicture], list[str]]:
 def _own(image: Image.Image, name: str, *, drawn: bool = False) -> OwnPicture:
     image.thumbnail((_SIDE, _SIDE))
     digest = hashlib.blake2b(repr((image.size, image.mode)).encode() + image.tobytes(), digest_size=8).hexdigest()
-    return OwnPicture(digest, name, image, drawn)
+    return OwnPicture(digest, shortened(name), image, drawn)
 
 
 def can_centre(checkpoint: Checkpoint) -> bool:

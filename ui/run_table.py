@@ -150,12 +150,16 @@ def _downloads(run: Run) -> None:
     download("Metrics", lambda: metrics_csv(run.metrics()), f"{run.name}.csv", key="train_metrics")
 
 
-@st.dialog("Delete runs")
 def _confirm(chosen: list[Run]) -> None:
+    st.dialog("Delete run" if len(chosen) == 1 else "Delete runs")(_ask_to_delete)(chosen)
+
+
+def _ask_to_delete(chosen: list[Run]) -> None:
     for run in chosen:
         config = _config(run)
         st.markdown(f"- {plain(describe(run, config)) if config else 'A run that cannot be read'} (`{run.name}`)")
-    st.write("Their checkpoints, metrics and pictures are removed for good.")
+    whose = "Its checkpoint" if len(chosen) == 1 else "Their checkpoints"
+    st.write(f"{whose}, metrics and pictures are removed for good.")
     if st.button("Delete for good", key="train_delete_sure", type="primary", icon=":material/delete_forever:"):
         for run in chosen:
             guarded(run.delete)

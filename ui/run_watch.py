@@ -26,6 +26,7 @@ from vae_core.evaluate import ACTIVE_VARIANCE, active
 from vae_core.previews import read_given, read_preview
 from vae_core.run_config import RunConfig
 from vae_core.runs import LIVE, Run
+from vae_core.words import decimal
 
 __all__ = [
     "curves_of",
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 _REFRESH_SECONDS = 1.5
+_LOOK_SECONDS = 5.0
 _GO_WIDTH = 132  # pixels: of the widest of Pause, Pausing … and Resume
 _LOOKS = {
     "light": replay.Look((253, 252, 249), (28, 35, 48)),
@@ -103,7 +105,7 @@ def run_watch(run: Run) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         if mine:
             _controls(run, status, situation.command)
-        if status not in ("queued", "starting", "running") and run.checkpoint.exists():
+        if run.checkpoint.exists():
             open_in(run, "watched")
             _use_button(f"run-{run.name}")
         if not mine:
@@ -117,6 +119,8 @@ def run_watch(run: Run) -> None:
         seen=situation,
         seconds=_REFRESH_SECONDS if status in LIVE else None,
     )
+    if status not in LIVE:  # another tab may resume it
+        refreshing(lambda: None, now=lambda: _situation(run), seen=situation, seconds=_LOOK_SECONDS)
     if status not in ("queued", "starting", "running"):
         _replay(run)
 
@@ -206,7 +210,7 @@ def _steering(run: Run, config: RunConfig, mine: bool) -> None:
         place.select_slider(
             label,
             sorted({*options, value}),
-            format_func=lambda value: f"{value:g}",
+            format_func=decimal,
             key=key,
             help=help_text,
             disabled=not mine,
@@ -265,7 +269,8 @@ def _progress(run: Run, config: RunConfig, said: dict[str, Any], curves: Curves)
             st.progress(0.0, said.get("message") or "Starting: loading PyTorch and the images …")
         return
     texts = [f"Epoch {last['epoch']:.1f} of {epochs}" if status in LIVE else f"{last['epoch']:.0f} of {epochs} epochs"]
-    if speed := last["images_per_second"] if status == "running" else _average_speed(run):
+    pace = said.get("images_per_second") or last["images_per_second"]
+    if speed := pace if status == "running" else _average_speed(run):
         texts.append(f"{speed:,.0f} images/s")
     if status == "running" and said.get("seconds_left") is not None:
         texts.append(f"{_duration(said['seconds_left'] - (time.time() - said['updated']))} left")
@@ -320,7 +325,7 @@ def _pictures(run: Run, curves: Curves) -> None:
             f"Active units, epoch {seen['epoch']}" if trained else "Active units",
             f"{sum(used)} of {len(kl)}" if trained else "–",
             help=f"Latent dimensions whose posterior mean has a variance over {ACTIVE_VARIANCE:g} across test images, "
-            "counted at the end of each epoch.",
+            "counted where these were last evaluated. The others are silent, whatever their KL.",
         )
         live_chart(
             live_charts.kl_bars(kl, used),
@@ -338,7 +343,7 @@ def _pictures(run: Run, curves: Curves) -> None:
         st.image(seen["reconstructions"], f"Test images, each over its reconstruction, {epoch}", width=replay.WIDTH)
         st.image(seen["samples"], "Samples from fixed noise", width=replay.WIDTH)
     with plane:
-        axes = "latent plane" if len(kl) == 2 else "latent map (PCA)"
+        axes = {1: "latent line", 2: "latent plane"}.get(len(kl), "latent map (PCA)")
         st.image(seen["map"], f"The {axes}: test images at their posterior means, {epoch}", width=replay.WIDTH)
 
 

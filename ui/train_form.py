@@ -19,8 +19,9 @@ from vae_core.errors import UserError
 from vae_core.likelihood import LIKELIHOODS
 from vae_core.model import ModelConfig, count_parameters
 from vae_core.objective import OBJECTIVES
-from vae_core.run_config import RunConfig
+from vae_core.run_config import RunConfig, check_new
 from vae_core.train import TrainConfig
+from vae_core.words import decimal
 
 __all__ = ["BETAS", "LEARNING_RATES", "PRESETS", "RATE_FALLS", "Preset", "train_form"]
 
@@ -271,6 +272,7 @@ def _settings(kind: str, dataset: Dataset | None, seed: int) -> RunConfig | None
         ModelConfig(dataset.image_shape, **model, sigma=sigma),
         TrainConfig(dataset.name, **train, **more, seed=seed, pictures=dataset.fingerprint),
     )
+    check_new(config)
     hosted.check_config(config)
     loss = not config.train.binarize and is_a_loss(config.model, dataset.test.images[:64])
     note = " On grey pixels the Bernoulli term is a loss, not a density." if loss else ""
@@ -363,7 +365,4 @@ def _number(label: str, default: int, key: str, about: str) -> int:
 
 
 def _slide(label: str, options: tuple, default: float, key: str, about: str) -> float:
-    def written(value: float) -> str:
-        return np.format_float_positional(value, trim="-")  # 0.00001, not 1e-05
-
-    return st.select_slider(label, options, default, format_func=written, key=key, help=about, **KEPT)
+    return st.select_slider(label, options, default, format_func=decimal, key=key, help=about, **KEPT)

@@ -5,7 +5,7 @@ import threading
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -107,6 +107,14 @@ def exact_log_likelihoods(entry: Entry, checkpoint: Checkpoint, images: np.ndarr
     if checkpoint.model.config.latent_dim > 2:
         return None
     return latent_plane(entry, checkpoint).posteriors(images).log_likelihood
+
+
+def offer(why: str, models: Sequence[Entry]) -> None:
+    """Say why the page is not for this model, offer those that it is for, and stop."""
+    st.info(why, icon=":material/info:")
+    for one in models:
+        st.button(state.title(one), on_click=state.choose, args=(one.id,), key=f"offered_{one.id}")
+    st.stop()
 
 
 def subject(entry: Entry, checkpoint: Checkpoint) -> tuple[Subject, DeltaGenerator]:

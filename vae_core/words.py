@@ -1,6 +1,10 @@
 """Numbers as people write them."""
 
-__all__ = ["counted", "percent"]
+import numpy as np
+
+__all__ = ["counted", "decimal", "percent", "shortened"]
+
+_MOST_LETTERS = 32
 
 
 def percent(share: float) -> str:
@@ -15,3 +19,13 @@ def percent(share: float) -> str:
 def counted(value: float) -> str:
     """How many, where parts count too: '1.3', '98.0', '1,240'."""
     return f"{value:,.{0 if value >= 100 else 1}f}"
+
+
+def decimal(value: float) -> str:
+    """A number without an exponent or needless zeros: '0.00001', '3'."""
+    return np.format_float_positional(value, trim="-")
+
+
+def shortened(name: str) -> str:
+    """A name of at most 32 letters: of a longer one the beginning and the end."""
+    return name if len(name) <= _MOST_LETTERS else f"{name[:18]}…{name[-13:]}"

@@ -240,7 +240,7 @@ class _Session:
             step=self.trainer.step,
             total_steps=self.trainer.total_steps,
             seconds=self.trainer.seconds,
-            seconds_left=self._seconds_left(),
+            **self._pace(),
             device=self._device(),
             beta=self.trainer.beta,
             learning_rate=self.trainer.learning_rate,
@@ -251,12 +251,14 @@ class _Session:
         several = f"{self.ranks.size} × " if self.ranks.size > 1 else ""
         return several + devices.describe(self.trainer.device)
 
-    def _seconds_left(self) -> float | None:
-        """Wall-clock time to the end at this process's pace so far, pauses left out."""
-        done = self.trainer.step - self.first_step
+    def _pace(self) -> dict[str, float | None]:
+        """This process's pace so far, all but pauses included, and the time to the end at it."""
+        trainer, done = self.trainer, self.trainer.step - self.first_step
         if not done:
-            return None
-        return (time.monotonic() - self.began - self.paused) / done * (self.trainer.total_steps - self.trainer.step)
+            return {"images_per_second": None, "seconds_left": None}
+        step = (time.monotonic() - self.began - self.paused) / done
+        left = step * (trainer.total_steps - trainer.step)
+        return {"images_per_second": trainer.batch_size / step, "seconds_left": left}
 
     def _time_is_up(self) -> bool:
         limits = hosted.limits()

@@ -32,11 +32,12 @@ layout.head(
 )
 entry, checkpoint = state.selected()
 defaults = [f"test:{number % len(checkpoint.snapshot)}" for number in range(4)]
+problems = st.container()
 left, right, way = st.columns([5, 5, 4], vertical_alignment="center")
 with left:
-    a = endpoint("a", entry, checkpoint, defaults[0])
+    a = endpoint("a", entry, checkpoint, defaults[0], problems)
 with right:
-    b = endpoint("b", entry, checkpoint, defaults[1])
+    b = endpoint("b", entry, checkpoint, defaults[1], problems)
 with way.container(horizontal=True, vertical_alignment="bottom"):
     method = st.segmented_control(
         "Way",
@@ -48,7 +49,7 @@ with way.container(horizontal=True, vertical_alignment="bottom"):
         **state.KEPT,
         help=interpolation.about_ways(checkpoint.model.config.latent_dim),
     )
-    st.button("", icon=":material/swap_horiz:", help="Swap A and B.", key="interpolate_swap", on_click=swap)
+    st.button("Swap", icon=":material/swap_horiz:", help="A for B, and B for A.", key="interpolate_swap", on_click=swap)
 path, corners, traversals = (st.container() for _ in range(3))
 with path:
     walk(entry, checkpoint, a.z, b.z, method, traversals)

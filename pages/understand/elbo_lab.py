@@ -16,14 +16,11 @@ layout.head(
 entry, checkpoint = state.selected()
 latent_dim = checkpoint.model.config.latent_dim
 if latent_dim > 2:
-    st.info(
+    understand.offer(
         f"This model has {latent_dim} latent dimensions, and the lab draws the line of one or the plane of two. "
         "With more, log p(x) cannot be summed over all z, only estimated. Choose a model with one or two:",
-        icon=":material/info:",
+        [*state.with_latent_dim(1), *state.with_latent_dim(2)],
     )
-    for one in [*state.with_latent_dim(1), *state.with_latent_dim(2)]:
-        st.button(state.title(one), on_click=state.choose, args=(one.id,), key=f"elbo_model_{one.id}")
-    st.stop()
 
 subject, after = understand.subject(entry, checkpoint)
 lab = elbo_lab_view.look(entry, checkpoint, subject.image)

@@ -5,7 +5,6 @@ import streamlit as st
 
 from ui import gradient_view, layout, state, understand
 from ui.components.noise_map import noise_map
-from vae_core.errors import UserError
 from vae_core.posterior import posterior
 
 CLOUD, NOISE = 800, 96
@@ -55,7 +54,7 @@ def gradient_part(subject, pair, names, mu, sigma):
         r"The gradient of $\mathbb{E}_q[\log p(x|z)]$ by μ and log σ, for the q above. **Reparameterised**: the slope "
         "of log p(x|z) at z = μ + σ ⊙ ε. **Score function** (REINFORCE): log p(x|z) times the slope of log q(z|x), "
         "which needs no slope of the decoder, and knows only *how good* z was, not *which way* is better. **With a "
-        "baseline**: the same, from the average of the other draws. All have the same mean."
+        "baseline**: the same, with log p(x|z) counted from its average over the other draws. All have the same mean."
     )
     st.markdown("Draws that it takes to be as exact as one reparameterised draw, and the variance of a gradient:")
     figures, costs = gradient_view.clouds(found, pair, names), gradient_view.costs(found)
@@ -112,7 +111,10 @@ def training_part(subject, pair, names, mu, sigma):
 
 
 if checkpoint.model.config.latent_dim < 2:
-    raise UserError("This page drags two latent dimensions, and this model has one. Choose another model.")
+    understand.offer(
+        "This page drags two latent dimensions, and this model has one. Choose a model with two:",
+        state.with_latent_dim(2),
+    )
 seen = picture_part()
 gradient_part(*seen)
 training_part(*seen)

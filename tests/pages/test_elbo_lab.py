@@ -47,7 +47,7 @@ def test_the_sum_comes_out_or_the_way_out_is_shown(path: Path) -> None:
     if load(path).model.config.latent_dim != 2:
         assert not app.metric
         assert "latent dimensions" in app.info[0].value
-        app.button(key="elbo_model_digits-d2").click().run()
+        app.button(key="offered_digits-d2").click().run()
         assert not app.exception
     log_likelihood, elbo, gap = (metric(app, label) for label in ("log p(x)", "ELBO", "Gap"))
     assert log_likelihood == pytest.approx(elbo + gap, abs=5e-3)

@@ -160,6 +160,7 @@ def test_iwae_asks_for_its_samples_instead_of_a_beta():
         ("train_epochs_digits", 0, "The number of epochs 0 is not a whole number from 1 to 100,000."),
         ("train_d_digits", 129, "The latent size 129 is not a whole number from 1 to 128."),
         ("train_warmup", -1, "The KL warm-up -1 is not a number from 0 to 100,000."),
+        ("train_warmup", 1000, "A KL warm-up of 1000 epochs does not end within a training of"),
         ("train_seed", -1, "The seed -1 is not a whole number from 0"),
         ("train_free_bits", -0.5, "The free bits -0.5 is not a number from 0 to 100."),
     ],

@@ -282,7 +282,7 @@ def test_a_walk_is_summed_up_in_words() -> None:
     assert "With a baseline it keeps up." in said
     assert "In two dimensions" in said
     said = gradient_view.lesson(walks(-90, -96.5, -88, d=16))
-    assert "The score function ends 6.5 nats lower." in said
+    assert "The score function ends 6.5 nats lower than that." in said
     assert "With a baseline it ends 2.0 nats higher, by its luck." in said
     assert "In two dimensions" not in said
 

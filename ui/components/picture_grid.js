@@ -41,7 +41,10 @@ class PictureGrid {
       caption.textContent = data.captions?.[index] ?? "";
       caption.hidden = !data.captions;
       button.dataset.marked = data.marked.includes(index);
-      const words = ["picture " + (index + 1), data.captions?.[index], data.marked.includes(index) && "marked"];
+      const place = data.columns
+        ? "row " + (Math.floor(index / data.columns) + 1) + ", column " + ((index % data.columns) + 1)
+        : "picture " + (index + 1);
+      const words = [place, data.captions?.[index], data.marked.includes(index) && "marked"];
       button.setAttribute("aria-label", words.filter(Boolean).join(", "));
     });
     this.layOut();
