@@ -264,8 +264,8 @@ def verdict(scores: dict[float, Disentanglement], curve: Curve) -> str:
     return layout.true_minus(
         f"{how}: from β = {low:g} to {to:.3g}, the MIG goes from {from_.mig:.2f} to {there.mig:.2f} and the FactorVAE "
         f"score from {from_.factor_vae:.2f} to {there.factor_vae:.2f}, while D goes from "
-        f"{curve.at(low).distortion[0]:.1f} to {curve.at(to).distortion[0]:.1f} nats.{between} That is one training: in "
-        "over 12,000 of them, the seed and the settings mattered more than the objective (Locatello et al. 2019)."
+        f"{curve.at(low).distortion[0]:.1f} to {curve.at(to).distortion[0]:.1f} nats.{between} That is one training: "
+        "in over 12,000 of them, the seed and the settings mattered more than the objective (Locatello et al. 2019)."
     )
 
 

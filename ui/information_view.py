@@ -151,8 +151,8 @@ def _against_beta(seen: Seen) -> None:
 
 
 def split_figure(betas: list[float], splits: list[RateSplit], beta: float) -> go.Figure:
-    """The parts of the rate, stacked, against β, as far as they are known; the line of the most that the information can
-    be; this `beta`."""
+    """The parts of the rate, stacked, against β, as far as they are known; the line of the most that the information
+    can be; this `beta`."""
     chart = theme.figure("β", "nats", height=400)
     shown = betas[: len(splits)]
     for part, name in PARTS.items():
