@@ -66,7 +66,7 @@ def _choice(name: str, entry: state.Entry, checkpoint: Checkpoint, default: str)
 
     Closed, it holds no more than what has a part in the address and what keeps a visitor's file.
     """
-    popover = st.popover("Choose", icon=":material/touch_app:", on_change="rerun", key=f"{name}_choice")
+    popover = st.popover("Choose", on_change="rerun", key=f"{name}_choice")
     tests, prior, own, text = popover.tabs(["Test images", "Prior", "Your picture", "Text"])
     with own:
         _own(name, checkpoint)
@@ -118,7 +118,6 @@ def _dice(name: str, checkpoint: Checkpoint) -> None:
     count = len(checkpoint.snapshot)
     st.button(
         "Random",
-        icon=":material/casino:",
         help="Another test image, by chance.",
         key=f"{name}_random",
         on_click=lambda: _set(name, f"test:{np.random.default_rng().integers(count)}"),

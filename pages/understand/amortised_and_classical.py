@@ -78,13 +78,14 @@ def results(found, names):
 index, images, asked = chosen_images()
 found = amortised_view.compared(entry, checkpoint, images)
 if found is None and asked:
-    live = st.empty()
+    progress, live = st.container(), st.empty()
 
     def draw(seconds, course):
         with live:
             layout.chart(amortised_view.quality(seconds, course), QUALITY)
 
-    found = amortised_view.compare(entry, checkpoint, images, draw)
+    with progress:
+        found = amortised_view.compare(entry, checkpoint, images, draw)
     live.empty()
 if found is None:
     st.info(
