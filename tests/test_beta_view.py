@@ -109,6 +109,14 @@ def test_the_ends_are_told_with_their_numbers():
         assert words in text
 
 
+def test_rate_that_buys_nothing_is_called_so():
+    """With 5 nats D is 20, and with 4 as well."""
+    assert "in vain" not in ends_sentence(CURVE)
+    in_vain = replace(CURVE, distortion=CURVE.distortion[[0, 0, 2]])
+    assert f"the last {CURVE.rate[0] - CURVE.rate[1]:.2f} of them in vain" in ends_sentence(in_vain)
+    assert "at β = 1 D is no higher" in ends_sentence(in_vain)
+
+
 def test_an_end_that_has_not_collapsed_is_not_called_so():
     text = ends_sentence(replace(CURVE, active=np.ones_like(CURVE.active)))
     assert "Towards the **collapsed end**" in text

@@ -29,7 +29,7 @@ __all__ = [
 UNITS = ("Nats", "Bits per dimension")
 _REFRESH_SECONDS = 2.0
 _FAR = 1.8
-_IN_VAIN = 0.02  # nats of D by which more rate is worse
+_AS_LOW, _IN_VAIN = 0.05, 0.5  # nats of D that are as good as none, and of rate that are worth a word
 _PARTS = 9  # lines of equal D + βR on either side of the tangent
 
 
@@ -243,13 +243,13 @@ def ends_sentence(curve: Curve) -> str:
 
 
 def _bought_in_vain(curve: Curve) -> str:
-    """What the last of the rate did not buy, where a larger β brings D as far down on these images."""
-    least = int(curve.distortion.argmin())
-    if curve.distortion[0] - curve.distortion[least] < _IN_VAIN:
+    """What the last of the rate does not buy: where a larger β brings D as far down on these images with less."""
+    as_low = int(np.flatnonzero(curve.distortion <= curve.distortion[0] + _AS_LOW)[-1])
+    if curve.rate[0] - curve.rate[as_low] < _IN_VAIN:
         return ""
     return (
-        f"; the last of it buys nothing on images that it was not trained on: at β = {curve.betas[least]:.2g} it is "
-        f"{curve.rate[least]:.2f} nats, and D {curve.distortion[least]:.1f}"
+        f", the last {curve.rate[0] - curve.rate[as_low]:.2f} of them in vain, for it was not trained on these images: "
+        f"at β = {curve.betas[as_low]:.2g} D is no higher"
     )
 
 

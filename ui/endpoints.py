@@ -35,7 +35,7 @@ def endpoint(
         face = st.container(width="content")
         with st.container(gap="small", width="stretch"):
             words = st.container()
-            with st.container(horizontal=True, gap="small"):
+            with st.container(gap="xsmall"):
                 _choice(name, entry, checkpoint, default)
                 _dice(name, checkpoint)
     spec = _spec(name, default)
