@@ -105,7 +105,7 @@ def run_watch(run: Run) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         if mine:
             _controls(run, status, situation.command)
-        if run.checkpoint.exists():
+        if situation.saved:
             open_in(run, "watched")
             _use_button(f"run-{run.name}")
         if not mine:
@@ -126,17 +126,18 @@ def run_watch(run: Run) -> None:
 
 
 class _Situation(NamedTuple):
-    """A run's status, and what its trainer has been asked for, be it in another tab."""
+    """A run's status, whether it has a checkpoint, and what its trainer has been asked for, be it in another tab."""
 
     status: str
+    saved: bool
     command: str
     beta: float | None
     learning_rate: float | None
 
 
 def _situation(run: Run) -> _Situation:
-    control = run.control()
-    return _Situation(run.state()["status"], control["command"], control.get("beta"), control.get("learning_rate"))
+    status, saved, control = run.state()["status"], run.checkpoint.exists(), run.control()
+    return _Situation(status, saved, control["command"], control.get("beta"), control.get("learning_rate"))
 
 
 def _controls(run: Run, status: str, command: str) -> None:
@@ -325,7 +326,7 @@ def _pictures(run: Run, curves: Curves) -> None:
             f"Active units, epoch {seen['epoch']}" if trained else "Active units",
             f"{sum(used)} of {len(kl)}" if trained else "–",
             help=f"Latent dimensions whose posterior mean has a variance over {ACTIVE_VARIANCE:g} across test images, "
-            "counted where these were last evaluated. The others are silent, whatever their KL.",
+            "counted when these were last evaluated. The others are silent, whatever their KL.",
         )
         live_chart(
             live_charts.kl_bars(kl, used),
