@@ -177,6 +177,8 @@ def test_marks_say_what_was_changed_and_join_one_drag():
     ]
     assert live_charts.marks(events, 1.0, 1e-3) == [VerticalMark(10.1, "β 4"), VerticalMark(40.0, "rate 0.0005")]
     assert live_charts.marks([], 1.0, 1e-3) == []
+    slow = {"epoch": 1.0, "beta": 1.0, "learning_rate": 1e-5}
+    assert live_charts.marks([slow], 1.0, 1e-3) == [VerticalMark(1.0, "rate 0.00001")]
 
 
 def test_changes_that_lie_close_together_are_all_told_and_what_is_undone_is_not():
@@ -195,6 +197,7 @@ def test_bars_tell_the_dimensions_in_use_from_the_others():
     (bars,) = live_charts.kl_bars([1.0, 0.001, 0.5])
     assert list(bars.x) == [1, 2, 3], "none is said to be unused before that is known"
     active, rest = live_charts.kl_bars([1.0, 0.001, 0.5], [False, False, True])
+    assert (active.name, rest.name) == ("active", "silent")
     assert (list(active.x), list(rest.x)) == ([3], [1, 2])
     assert (list(active.y), list(rest.y)) == ([0.5], [1.0, 0.001])
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from ui.components.live_chart import Series, VerticalMark
 from ui.theme import TERM_COLOURS, line_colour
+from vae_core.words import decimal
 
 __all__ = ["COMPARED", "TERMS", "comparison", "kl_bars", "marks", "term_curves", "useful_range"]
 
@@ -64,7 +65,8 @@ def marks(events: Sequence[Mapping[str, Any]], beta: float, learning_rate: float
     before = {"beta": beta, "learning_rate": learning_rate}
     for last in (group[-1] for group in groups):
         named = {"beta": "β", "learning_rate": "rate"}
-        text = ", ".join(f"{short} {last[name]:g}" for name, short in named.items() if before[name] != last[name])
+        changed = [name for name in named if before[name] != last[name]]
+        text = ", ".join(f"{named[name]} {decimal(last[name])}" for name in changed)
         if text:
             found.append(VerticalMark(last["epoch"], text))
         before = {name: last[name] for name in named}
