@@ -25,7 +25,7 @@ from vae_core.model import ModelConfig
 from vae_core.previews import read_preview, write_preview
 from vae_core.run_config import RunConfig
 from vae_core.runs import Run, create, find, launch, list_runs
-from vae_core.train import Diverged, TrainConfig, Trainer
+from vae_core.train import Diverged, Progress, TrainConfig, Trainer
 from vae_core.worker import train_run
 
 MODEL = ModelConfig((1, 8, 8), widths=(16,))
@@ -176,6 +176,7 @@ def test_damaged_files_do_not_break_a_run(content: bytes) -> None:
         ("state.json", {"status": "starting", "pid": 10**20, "updated": 1e18}),
         ("state.json", {"status": "starting", "pid": -1, "updated": 1e18}),
         ("state.json", {"status": "running", "updated": float("nan")}),
+        ("state.json", {"updated": "x", "images_per_second": "fast", "seconds_left": [1]}),
         ("control.json", {"command": 5, "beta": "x", "learning_rate": [1]}),
         ("control.json", {"beta": float("nan"), "learning_rate": float("inf")}),
     ],
@@ -187,8 +188,27 @@ def test_what_is_of_another_kind_in_a_file_is_as_if_it_were_not_there(name: str,
     assert state["status"] in ("stopped", "interrupted")
     assert state["epoch"] == 0
     assert (state["updated"] == 0.0) == (name == "state.json" and values.get("updated") != 1e18)
+    assert state.keys().isdisjoint({"images_per_second", "seconds_left"})
     assert run.control() == {"command": "run"}
     assert train_run(run) == "finished"
+
+
+def test_the_speed_that_is_said_is_that_by_which_the_time_left_is_reckoned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of a resumed run, whose time before does not count."""
+    monkeypatch.setattr(worker, "_STATE_SECONDS", 0.0)
+    run, said = create(_config(batch_size=64)), []
+
+    def look(_: Progress, trainer: Trainer) -> None:
+        state = run.state()
+        said.append((trainer.total_steps - trainer.step) * 64)
+        assert state["images_per_second"] * state["seconds_left"] == pytest.approx(said[-1])
+        if trainer.epoch == 1:
+            run.stop()
+
+    assert train_run(run, look) == "stopped"
+    run.go_on()
+    assert train_run(run, look) == "finished"
+    assert said[0] > said[-1] == 0
 
 
 def test_a_run_that_may_only_be_read_is_seen_to_be_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
