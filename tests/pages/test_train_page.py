@@ -13,7 +13,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from tests.waiting import PATIENCE, until
-from ui import caching, state, train_form, ways
+from ui import caching, run_watch, state, train_form, ways
 from ui.layout import plain
 from ui.ways import SECTIONS
 from vae_core import data, hosted, imaging, runs
@@ -379,6 +379,7 @@ def test_what_another_tab_steers_shows_here_in_the_title_and_the_sliders():
     assert not app.exception
     assert app.select_slider(beta).value == 40
     assert app.select_slider(rate).value == 5e-4
+    assert app.select_slider(rate).options[0] == "0.00001"
     assert " · β = 1 → 40 · " in app.subheader[0].value
     app.select_slider(beta).set_value(4.0).run()
     assert run.control()["beta"] == app.select_slider(beta).value == 4
@@ -464,6 +465,67 @@ def test_units_in_use_are_not_counted_before_the_first_epoch_ends():
     assert {metric.label: metric.value for metric in app.metric}["Active units"] == "–"
 
 
+@pytest.mark.parametrize(("d", "said"), [(1, "line"), (2, "plane"), (3, "map (PCA)")])
+def test_the_map_is_called_what_the_latent_page_calls_it(d, said):
+    run = runs.create(RunConfig(ModelConfig((1, 8, 8), widths=(16,), latent_dim=d), TrainConfig(epochs=1)))
+    train_run(run)
+    app = open_page(run=run.name)
+    assert not app.exception
+    captions = [image.proto.imgs[0].caption for image in app.get("image")]
+    assert f"The latent {said}: test images at their posterior means, epoch 1" in captions
+    (units,) = [metric for metric in app.metric if metric.label == "Active units, epoch 1"]
+    assert "counted when these were last evaluated. The others are silent, whatever their KL." in units.help
+
+
+def test_a_run_in_training_says_one_pace_and_opens_elsewhere():
+    run = trained(epochs=3)
+    with run.held():
+        run.write_state(status="running", images_per_second=1500.0, seconds_left=900)
+        app = open_page(run=run.name, model="digits-beta")
+        assert not app.exception
+        assert "Epoch 3.0 of 3 · 1,500 images/s · 15 min left" in [bar.proto.text for bar in app.get("progress")]
+        assert "Use this model" in labels(app)
+        assert [menu.proto.popover.label for menu in app.get("popover")] == ["Open in …"]
+    run.write_state(status="finished")
+
+
+def test_a_checkpoint_that_is_written_meanwhile_brings_its_buttons(monkeypatch):
+    """Between the heading and what refreshes below it, as at any time after."""
+    run = trained()
+    checkpoint = run.checkpoint.read_bytes()
+    run.checkpoint.unlink()
+    monkeypatch.setattr(run_watch, "_steering", lambda run, *_: run.checkpoint.write_bytes(checkpoint))
+    with run.held():
+        run.write_state(status="running")
+        app = open_page(run=run.name, model="digits-beta")
+        assert not app.exception
+        assert "Use this model" in labels(app)
+    run.write_state(status="finished")
+
+
+def test_a_resting_run_is_looked_at_too_and_its_charts_are_not_drawn_anew(monkeypatch):
+    """It may be resumed in another tab."""
+    run, looks = trained(), []
+
+    def refreshing(draw, *, now, seen, seconds):
+        assert now() == seen
+        if seconds:
+            looks.append(seconds)
+        draw()
+
+    monkeypatch.setattr(run_watch, "refreshing", refreshing)
+    drawn = []
+    monkeypatch.setattr(run_watch, "_live", lambda *_: drawn.append(looks.copy()))
+    assert not open_page(run=run.name).exception
+    assert (looks, drawn) == ([run_watch._LOOK_SECONDS], [[]])
+    with run.held():
+        run.write_state(status="paused")
+        looks.clear()
+        assert not open_page(run=run.name).exception
+    assert looks == [run_watch._REFRESH_SECONDS]
+    run.write_state(status="finished")
+
+
 def test_a_failed_run_says_why():
     run = runs.create(config(dataset="/nowhere"))
     run.write_state(status="failed", message="The pictures are gone.")
@@ -520,6 +582,22 @@ def test_an_unreadable_run_is_said_in_a_sentence_and_offered_for_deletion(folder
     assert "A run that cannot be read" in texts(app.markdown)
     assert "train_delete_sure" in [button.key for button in app.button]
     assert str(folder) not in str(app)
+
+
+@pytest.mark.parametrize(
+    ("count", "title", "said"), [(1, "Delete run", "Its checkpoint,"), (2, "Delete runs", "Their checkpoints,")]
+)
+def test_one_run_is_not_deleted_as_several(count, title, said):
+    for seed in range(count):
+        runs.create(config(seed=seed))
+    app = open_page()
+    rows = {"rows": list(range(count)), "columns": [], "cells": []}
+    app.session_state[app.dataframe[0].key] = {"selection": rows}
+    app.run()
+    app.button("train_delete").click().run()
+    assert not app.exception
+    assert [dialog.proto.dialog.title for dialog in app.get("dialog")] == [title]
+    assert f"{said} metrics and pictures are removed for good." in texts(app.markdown)
 
 
 def test_what_is_asked_for_is_explained():
