@@ -89,7 +89,7 @@ def _progress(configs: list[RunConfig], live: bool) -> None:
 
 def _line(run: Run, config: RunConfig) -> None:
     """How far one run is; nothing for one that has not begun."""
-    if not (run.path / "config.json").exists():
+    if not run.is_here():
         return
     name, said = f"β = {config.train.beta:g}", run.state()
     if said["status"] == "failed":

@@ -33,7 +33,7 @@ def watched() -> Run | None:
         if not name:
             continue
         run = Run(runs.runs_folder() / name)
-        here = re.fullmatch(r"\w[\w.-]{,200}", name) and (run.path / "config.json").is_file()
+        here = re.fullmatch(r"\w[\w.-]{,200}", name) and run.is_here()
         if here and hosted.visible(run, visitor.token()):
             watch(run)
             return run
@@ -82,7 +82,7 @@ def _begin(configs: list[RunConfig], *, in_turn: bool = False) -> list[Run]:
         if new:
             hosted.check_turn(runs.list_runs(), token, len(new))
         for run, config in new:
-            first = not (run.path / "config.json").exists()
+            first = not run.is_here()
             runs.create(config, run.path)
             if first:
                 hosted.claim(run, token)
@@ -99,7 +99,7 @@ def place(config: RunConfig) -> Run:
 def _is_done(run: Run) -> bool:
     """Whether the run is in training, or was trained to its end."""
     status = run.state()["status"]
-    return (run.path / "config.json").exists() and status in (*LIVE, "finished") and not resumable(run, status)
+    return run.is_here() and status in (*LIVE, "finished") and not resumable(run, status)
 
 
 def resumable(run: Run, status: str) -> bool:

@@ -119,8 +119,12 @@ def run_watch(run: Run) -> None:
         seen=situation,
         seconds=_REFRESH_SECONDS if status in LIVE else None,
     )
-    if status not in LIVE:  # another tab may resume it
-        refreshing(lambda: None, now=lambda: _situation(run), seen=situation, seconds=_LOOK_SECONDS)
+    if status not in LIVE:  # another tab may resume it; one that deletes it leaves what is seen here
+
+        def now() -> _Situation:
+            return _situation(run) if run.is_here() else situation
+
+        refreshing(lambda: None, now=now, seen=situation, seconds=_LOOK_SECONDS)
     if status not in ("queued", "starting", "running"):
         _replay(run)
 

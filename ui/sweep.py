@@ -95,7 +95,7 @@ def notice(seen: Seen) -> None:
 
 def _mine() -> list[Run]:
     found = (Run(runs.runs_folder() / name) for name in st.session_state.get(_RUNS, ()))
-    return [run for run in found if (run.path / "config.json").is_file()]
+    return [run for run in found if run.is_here()]
 
 
 def in_progress() -> bool:

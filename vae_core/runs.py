@@ -173,8 +173,12 @@ class Run:
         """What the trainer has been asked for: {"command", "beta", "learning_rate"}."""
         return {"command": "run"} | self._read("control.json")
 
+    def is_here(self) -> bool:
+        """Whether the run is there, and was not deleted."""
+        return (self.path / "config.json").is_file()
+
     def _check_here(self) -> None:
-        if not (self.path / "config.json").exists():
+        if not self.is_here():
             raise UserError(f"{self.name} is not here any more. Start it again.")
 
     @contextmanager
@@ -236,7 +240,7 @@ class Run:
     def delete(self) -> None:
         """Remove the directory. Raises UserError while the run is live, and where it cannot be removed."""
         try:
-            if (self.path / "config.json").exists():
+            if self.is_here():
                 with self._alone():
                     if self.state()["status"] in LIVE:
                         raise UserError(f"{self.name} is being trained. Stop it before deleting it.")
@@ -309,7 +313,7 @@ def place(config: RunConfig, usable: Callable[[Run], bool] = lambda run: not run
     """
     names = itertools.chain([config.name], (f"{config.name}-{number}" for number in itertools.count(2)))
     found = (Run(runs_folder() / name) for name in names)
-    return next(run for run in found if _is_free(run.path) or ((run.path / "config.json").exists() and usable(run)))
+    return next(run for run in found if _is_free(run.path) or (run.is_here() and usable(run)))
 
 
 def _is_free(path: Path) -> bool:
@@ -327,7 +331,7 @@ def create(config: RunConfig, path: Path | None = None) -> Run:
     can come: a KL warm-up that does not end, a network too large to be kept.
     """
     run = Run(Path(path)) if path else place(config)
-    if (run.path / "config.json").exists():
+    if run.is_here():
         if run.config() != config:
             raise UserError(
                 f"The folder {run.name} holds a run with other settings. Name another folder, or delete that run."

@@ -203,6 +203,7 @@ def test_a_click_in_the_square_takes_the_point_along(app, open_page):
     page = open_page(f"{app}/interpolate?model=mnist-d2&a=z:1,1&b=z:-1,1&c=z:1,-1&d=z:-1,-1&interpolate_way=Linear")
     square = page.get_by_role("group", name="Between four corners").get_by_role("button")
     expect(square).to_have_count(49)
+    expect(square.nth(8)).to_have_attribute("aria-label", "row 2, column 2")
     square.nth(48).click()
     expect(page.get_by_label("Point", exact=True)).to_have_value("z:-1,-1")
 
