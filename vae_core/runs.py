@@ -175,7 +175,7 @@ class Run:
 
     def is_here(self) -> bool:
         """Whether the run is there, and was not deleted."""
-        return (self.path / "config.json").is_file()
+        return (self.path / "config.json").exists()
 
     def _check_here(self) -> None:
         if not self.is_here():
