@@ -117,6 +117,25 @@ def test_a_picture_of_an_earlier_visit_is_said_to_be_gone():
     assert "kept for one visit" in app.error[0].value
 
 
+def test_a_point_that_is_refused_leaves_the_one_before_and_its_error_goes_with_the_map():
+    app = clean(page(model="mnist-d2", map_point="test:3"))
+    app.text_input(key="map_point").set_value("train:3").run()
+    assert [error.value.startswith("“train\\:3”") for error in app.error] == [True]
+    assert app.session_state["map_point"] == app.text_input(key="map_point").value == "test:3"
+    assert app.subheader[0].value == "Test image 3, class 0"
+    clean(app.segmented_control(key="map_projection").set_value("pca").run())
+    clean(app.segmented_control(key="map_projection").set_value("plane").run())
+
+
+def test_a_good_point_takes_the_place_of_a_refused_one():
+    app = page(model="mnist-d2")
+    app.text_input(key="map_point").set_value("train:3").run()
+    assert len(app.error) == 1
+    assert app.session_state["map_point"] == ""
+    clean(app.text_input(key="map_point").set_value("test:4").run())
+    assert app.subheader[0].value.startswith("Test image 4")
+
+
 def test_t_sne_begins_at_once_with_its_default_perplexity_and_can_be_stopped():
     app = clean(page(model="digits-d2", map_projection="t-SNE", map_seed="11"))
     assert app.session_state["map_perplexity"] >= 5
