@@ -260,10 +260,11 @@ def lesson(found: Walks) -> str:
         if end < min(start, best) - slack:
             where = f"is lost: it ends at **{layout.nats(end)}**, below where it began"
         elif end < best - slack:
-            where = f"ends {_apart(best - end)} lower than that"
+            where = f"ends {_apart(best - end)} lower than the reparameterised one"
+        elif end < best + slack:
+            where = "keeps up"
         else:
-            keeps_up = end < best + slack
-            where = "keeps up" if keeps_up else f"ends {_apart(end - best)} higher, by its luck"
+            where = f"ends {_apart(end - best)} higher than the reparameterised one, by its luck"
         said.append(f"{_SPOKEN[one]} {where}.")
     if found.mu[first].shape[1] == 2 and found.elbo[ESTIMATORS[-1]][-1] > best - slack:
         said.append(

@@ -2,6 +2,7 @@
 
 import io
 import re
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -110,6 +111,21 @@ def test_reparameterisation_of_every_shipped_model(path: Path) -> None:
     fewest.set_value(int(fewest.options[0])).run()
     assert not app.exception
     assert not app.error
+
+
+def test_a_model_of_one_dimension_is_offered_models_of_two(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    model, test = build(latent_dim=1).eval(), data.load("digits").test
+    record = {"train": {"dataset": "digits", "beta": 1.0}, "class_names": [str(one) for one in range(10)]}
+    save(tmp_path / "line.safetensors", Checkpoint(model, record, snapshot(model, test, 8)))
+    shutil.copy(ROOT / "checkpoints" / "digits-d2.safetensors", tmp_path)
+    monkeypatch.setattr(state, "SHIPPED", tmp_path)
+    monkeypatch.setenv("VAE_RUNS", str(tmp_path / "runs"))
+    app = open_page("reparameterisation", "line")
+    assert "this model has one" in app.info[0].value
+    assert not app.metric
+    app.button(key="offered_digits-d2").click().run()
+    assert not app.exception
+    assert metrics(app)["Reparameterised"] == 1
 
 
 @EVERY
@@ -282,8 +298,8 @@ def test_a_walk_is_summed_up_in_words() -> None:
     assert "With a baseline it keeps up." in said
     assert "In two dimensions" in said
     said = gradient_view.lesson(walks(-90, -96.5, -88, d=16))
-    assert "The score function ends 6.5 nats lower than that." in said
-    assert "With a baseline it ends 2.0 nats higher, by its luck." in said
+    assert "The score function ends 6.5 nats lower than the reparameterised one." in said
+    assert "With a baseline it ends 2.0 nats higher than the reparameterised one, by its luck." in said
     assert "In two dimensions" not in said
 
 
