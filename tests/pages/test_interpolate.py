@@ -81,6 +81,20 @@ def test_points_far_beyond_every_number_are_refused_and_the_farthest_allowed_is_
     assert point(app) == pytest.approx([1e6, -1e6])
 
 
+@pytest.mark.parametrize("end", ["a", "c"])
+def test_what_is_wrong_with_an_end_stands_above_both_columns(end):
+    app = open_page(**{end: "picture:fdd82903051c"})
+    assert [error.value.startswith(f"{end.upper()}: “picture") for error in app.error] == [True]
+    assert not any(column.error for column in app.columns)
+
+
+def test_every_button_has_a_name():
+    buttons = {button.key: button.label for button in open_page().button}
+    assert all(buttons.values())
+    assert {buttons[f"{end}_random"] for end in "abcd"} == {"Random"}
+    assert buttons["interpolate_swap"] == "Swap"
+
+
 def test_swapping_goes_the_other_way():
     app = open_page(a="test:3", b="prior:7", interpolate_t="0.25", interpolate_way="Linear")
     before = point(app)
@@ -117,6 +131,17 @@ def test_a_picture_of_ones_own_becomes_an_end():
     assert not app.error
     assert point(app) != pytest.approx(before, abs=1e-3)
     assert any("my \\*one\\*" in element.value for element in app.markdown)
+
+
+def test_a_long_name_of_a_file_is_shortened():
+    buffer = io.BytesIO()
+    Image.new("L", (28, 28), 90).save(buffer, "PNG")
+    app = open_page()
+    app.file_uploader(key="a_file").set_value([(f"{'x' * 166}.png", buffer.getvalue(), "image/png")])
+    (said,) = [element.value for element in ran(app).markdown if element.value.startswith("**A** ·")]
+    assert "x…x" in said
+    assert said.endswith("png")
+    assert len(said) < 50
 
 
 def test_a_file_that_is_no_picture_is_said_and_changes_nothing():
