@@ -125,6 +125,12 @@ def test_the_figures_stack_the_terms_to_the_rate():
     )
 
 
+def test_the_axis_of_beta_is_whole_before_all_of_it_is_known():
+    split = split_rate(np.zeros((60, 3)), np.zeros((60, 3)))
+    figures = [information_view.split_figure([0.01, 0.1, 1.0, 10.0], [split] * known, 1.0) for known in (0, 1, 4)]
+    assert [figure.layout.xaxis.range for figure in figures] == [(-2, 1)] * 3
+
+
 @pytest.mark.parametrize("known", [True, False])
 @pytest.mark.parametrize("model", [RANGED, "digits-d2"])
 def test_the_deepest_hole_is_decoded_with_its_densities(model, known, monkeypatch):
@@ -274,6 +280,20 @@ def test_the_verdict_on_beta_follows_the_scores(migs, said):
     sentence = disentanglement_view.verdict(scores, curve)
     for part in said:
         assert part in sentence
+
+
+def test_the_verdict_on_beta_names_the_best_score_between_the_ends():
+    betas = np.array([0.1, 3.0, 10.0])
+    curve = rate_distortion.Curve(betas, np.array([20.0, 30.0, 40.0]), np.zeros((3, 1)), np.zeros((3, 1), bool), 10)
+
+    def said(*factor_vae):
+        scores = zip(betas.tolist(), factor_vae, strict=True)
+        return disentanglement_view.verdict(
+            {beta: Disentanglement(0.1, score, np.eye(2)) for beta, score in scores}, curve
+        )
+
+    assert "The FactorVAE score is highest at β = 3, with 0.58." in said(0.52, 0.58, 0.35)
+    assert "highest" not in said(0.58, 0.52, 0.35)
 
 
 def test_a_tcvae_and_a_beta_vae_have_their_scores_on_the_same_axes(monkeypatch, tmp_path):
