@@ -115,6 +115,8 @@ def test_rate_that_buys_nothing_is_called_so():
     in_vain = replace(CURVE, distortion=CURVE.distortion[[0, 0, 2]])
     assert f"the last {CURVE.rate[0] - CURVE.rate[1]:.2f} of them in vain" in ends_sentence(in_vain)
     assert "at β = 1 D is no higher" in ends_sentence(in_vain)
+    bought_little = replace(CURVE, distortion=CURVE.distortion[[0, 0, 2]] + [0, 0.05, 0])
+    assert "in vain" not in ends_sentence(bought_little)
 
 
 def test_an_end_that_has_not_collapsed_is_not_called_so():

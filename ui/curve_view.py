@@ -29,7 +29,7 @@ __all__ = [
 UNITS = ("Nats", "Bits per dimension")
 _REFRESH_SECONDS = 2.0
 _FAR = 1.8
-_AS_LOW, _IN_VAIN = 0.05, 0.5  # nats of D that are as good as none, and of rate that are worth a word
+_AS_LOW, _IN_VAIN = 0.01, 0.5  # nats of D that are as good as none, and of rate that are worth a word
 _PARTS = 9  # lines of equal D + βR on either side of the tangent
 
 
