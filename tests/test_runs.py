@@ -1,6 +1,7 @@
 """Runs: a directory that survives crashes, is steered while it trains, and says clearly how it stands."""
 
 import errno
+import itertools
 import json
 import os
 import signal
@@ -22,10 +23,10 @@ from vae_core import data, device, runs, worker
 from vae_core.checkpoint import load, read_tensors
 from vae_core.errors import UserError
 from vae_core.model import ModelConfig
-from vae_core.previews import read_preview, write_preview
+from vae_core.previews import read_preview, thin_previews, write_preview
 from vae_core.run_config import RunConfig
 from vae_core.runs import Run, create, find, launch, list_runs
-from vae_core.train import Diverged, Progress, TrainConfig, Trainer
+from vae_core.train import Diverged, Progress, TrainConfig, Trainer, is_tested
 from vae_core.worker import train_run
 
 MODEL = ModelConfig((1, 8, 8), widths=(16,))
@@ -571,3 +572,25 @@ def test_a_run_that_was_steered_and_set_right_again_is_known_by_what_was_asked_f
     run.steer(**asked)
     run.steer(**{name: getattr(run.config().train, name) for name in asked})
     assert run.steered()
+
+
+def test_previews_of_a_long_run_are_thinned_evenly(tmp_path: Path) -> None:
+    """The first and the latest stay, and so do 120 to 240 between them that lie everywhere."""
+    run = Run(tmp_path)
+    (tmp_path / "previews").mkdir()
+    for epoch in (0, *(epoch for epoch in range(1, 5001) if is_tested(epoch, 5000))):
+        for ending in (".png", ".safetensors"):
+            (tmp_path / "previews" / f"epoch_{epoch:03d}{ending}").touch()
+        thin_previews(run)
+    epochs = [int(path.stem.removeprefix("epoch_")) for path in run.previews()]
+    assert 120 <= len(epochs) <= 240
+    assert epochs[0] == 0
+    assert epochs[-1] == 5000
+    assert max(b - a for a, b in itertools.pairwise(epochs)) < 250
+    assert len(list((tmp_path / "previews").glob("*.png"))) == len(epochs)
+
+
+def test_a_run_whose_config_is_a_folder_can_be_deleted(tmp_path: Path) -> None:
+    (tmp_path / "run" / "config.json").mkdir(parents=True)
+    Run(tmp_path / "run").delete()
+    assert not (tmp_path / "run").exists()

@@ -142,6 +142,15 @@ def test_epochs_are_tested_ever_less_often_and_the_last_always() -> None:
     assert sum(train.is_tested(epoch, 100_000) for epoch in range(1, 100_001)) < 1500
 
 
+def test_who_waits_for_the_end_of_an_epoch_has_a_record_of_each() -> None:
+    """Also of those that take no time and are not tested: one epoch is stepped, not several."""
+    trainer = _trainer(dataset=blobs(train=8, test=8), epochs=250, batch_size=8)
+    records = trainer.run()
+    next(record for record in records if record.epoch == 219)
+    trainer.records_each_epoch = True
+    assert [next(records).epoch for _ in range(4)] == [220, 221, 222, 223]
+
+
 def test_an_epoch_as_long_as_a_record_has_one_at_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that one can pause there; also where the test set is not evaluated."""
     monkeypatch.setattr(train, "is_tested", lambda epoch, epochs: epoch == epochs)

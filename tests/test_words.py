@@ -27,7 +27,7 @@ def test_parts_count_where_there_are_few(value: float, said: str) -> None:
     assert counted(value) == said
 
 
-@pytest.mark.parametrize(("value", "said"), [(1e-5, "0.00001"), (3.0, "3"), (0.25, "0.25")])
+@pytest.mark.parametrize(("value", "said"), [(1e-5, "0.00001"), (3.0, "3"), (0.25, "0.25"), (1 / 3, "0.333333")])
 def test_small_numbers_have_no_exponent(value: float, said: str) -> None:
     assert decimal(value) == said
 

@@ -248,8 +248,8 @@ def _bought_in_vain(curve: Curve) -> str:
     if curve.rate[0] - curve.rate[as_low] < _IN_VAIN:
         return ""
     return (
-        f", the last {curve.rate[0] - curve.rate[as_low]:.2f} of them in vain, for it was not trained on these images: "
-        f"at β = {curve.betas[as_low]:.2g} D is no higher"
+        f", the last {curve.rate[0] - curve.rate[as_low]:.2f} of them in vain: these are not the images that it was "
+        f"trained on, and at β = {curve.betas[as_low]:.2g} D is no higher"
     )
 
 

@@ -37,6 +37,7 @@ __all__ = [
     "numbers",
     "pad_view",
     "peaks_words",
+    "reached",
     "worst",
 ]
 
@@ -128,11 +129,8 @@ def begun(lab: Lab) -> tuple[Gaussian, int]:
     """Where q starts, and the version of the pad that takes it from there.
 
     Another address than the app has written last says where: a link's, or the one that Back leads to, if it was not
-    written for another picture. Else q is where it was left in this visit, or where a climb was stopped, and at first
-    the encoder's.
+    written for another picture. Else q is where it was left in this visit, and at first the encoder's.
     """
-    if reached := st.session_state.get(_REACHED, {}).pop(lab.id, None):
-        begin_from(lab, reached)
     asked = st.query_params.get("q")
     mine = st.session_state.get(_LINKS, {}).get(asked, lab.id) == lab.id
     if mine and asked != st.session_state.get(_ADDRESS) and (q := _read(asked or "", len(lab.encoder.mu))):
@@ -216,8 +214,9 @@ class Climb:
 def climb(lab: Lab, checkpoint: Checkpoint, start: Gaussian, progress: Callable[[int, int], None]) -> Climb:
     """From `start` to the best diagonal Gaussian in small steps, and again from a likelier draw of the prior, if there
     is one: the better of both. Steps are made from draws, so the end is no worse than `start`, nor than `matched` where
-    that is as near. `progress` is called with the steps that are done, and all of them; if it does not come back, the
-    next run of the page goes on from the q reached."""
+    that is as near. `progress` is called with the steps that are done, and all of them; if it does not come back,
+    `reached` says how far it was."""
+    st.session_state.pop(_REACHED, None)
     model, images = checkpoint.model, lab.image[None]
     mu, sigma = torch.tensor([start.mu, start.sigma]).to(next(model.parameters())).unsqueeze(1)
     begin = amortisation.GaussianPosterior(mu, torch.diag_embed(sigma))
@@ -237,6 +236,11 @@ def climb(lab: Lab, checkpoint: Checkpoint, start: Gaussian, progress: Callable[
     if gaps[0] <= gaps[-1] + _CAUGHT:
         return Climb(_refined(lab, ends[0], start), walks[0])
     return Climb(_refined(lab, ends[1], start), np.concatenate(walks), ends[0])
+
+
+def reached(lab: Lab) -> Gaussian | None:
+    """Where a climb that was broken off had got to; said once."""
+    return st.session_state.get(_REACHED, {}).pop(lab.id, None)
 
 
 def _gaussian(row: np.ndarray) -> Gaussian:

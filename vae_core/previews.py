@@ -1,6 +1,5 @@
-"""What a run draws at the end of each epoch: reconstructions of the same test images, samples from the same noise."""
+"""What a run draws where it is tested: reconstructions of the same test images, samples from the same noise."""
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -45,11 +44,13 @@ def write_preview(run: Run, trainer: Trainer, epoch: int) -> None:
     write_tensors(_path(run, epoch, ".safetensors"), tensors, {"epoch": epoch})
 
 
-def thin_previews(run: Run, epoch: int, epochs: int) -> None:
-    """Of a long run keep one preview in so many, and the latest."""
-    if (epoch - 1) % math.ceil(epochs / _KEPT):
-        for ending in (".png", ".safetensors"):
-            _path(run, epoch - 1, ending).unlink(missing_ok=True)
+def thin_previews(run: Run) -> None:
+    """Leave out every second preview of a run once there are over 240, but for the first and the latest."""
+    found = run.previews()
+    if len(found) > 2 * _KEPT:
+        for path in found[1:-1:2]:
+            for ending in (".png", ".safetensors"):
+                path.with_suffix(ending).unlink(missing_ok=True)
 
 
 def write_given(run: Run, dataset: Dataset) -> None:

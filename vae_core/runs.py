@@ -68,7 +68,7 @@ class Metrics:
 
     @property
     def tests(self) -> list[dict[str, Any]]:
-        """The records that carry a test evaluation: one an epoch."""
+        """The records that carry a test evaluation: one an epoch at first, see `train.is_tested`."""
         return [record for record in self.records if record.get("test")]
 
 
@@ -244,7 +244,8 @@ class Run:
                 with self._alone():
                     if self.state()["status"] in LIVE:
                         raise UserError(f"{self.name} is being trained. Stop it before deleting it.")
-                    (self.path / "config.json").unlink()  # from now on nobody can begin it
+                    config = self.path / "config.json"
+                    shutil.rmtree(config) if config.is_dir() else config.unlink()  # from now on nobody can begin it
             shutil.rmtree(self.path)
         except FileNotFoundError:  # somebody else is at it
             shutil.rmtree(self.path, ignore_errors=True)
@@ -415,9 +416,9 @@ def _handed_over(run: Run, environment: Mapping[str, str]) -> bool:
 def find(name: str) -> Run:
     """The run called `name` in the runs folder, or in the folder `name`. Raises UserError where there is none."""
     with suppress(OSError):  # a name that no file system would take
-        for path in (runs_folder() / name, Path(name)):
-            if name and (path / "config.json").is_file():
-                return Run(path)
+        for run in (Run(runs_folder() / name), Run(Path(name))):
+            if name and run.is_here():
+                return run
     raise UserError(f"There is no run {name!r}. List the runs with: python -m vae_core runs")
 
 

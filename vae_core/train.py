@@ -143,7 +143,7 @@ def check_range(name: str, value: float, low: float, high: float) -> None:
 
 @dataclass(frozen=True)
 class Progress:
-    """What the trainer yields a few times a second and at the ends of epochs: of all that take as long as a record.
+    """What the trainer yields a few times a second, and at the ends of epochs that take as long as that or are tested.
 
     epoch counts with its fraction; reconstruction, kl, kl_per_dimension (d,) and loss are means over the
     training images since the last record, in nats; loss = reconstruction + β·KL (`objective.tcvae_loss` for
@@ -190,7 +190,8 @@ def falling(done: float) -> float:
 
 
 class Trainer:
-    """Trains one model on one data set. `beta` and `learning_rate` may be changed between two records.
+    """Trains one model on one data set. Between two records `beta` and `learning_rate` may be changed, and
+    `records_each_epoch`, for somebody who waits for the end of an epoch.
 
     `schedule` is the learning rate's factor after a part of the steps, from 0 to 1. `precision`, one of
     `device.PRECISIONS`, is that of the networks' products in training; all else, evaluation included, is float32.
@@ -257,6 +258,7 @@ class Trainer:
         self._beta = torch.zeros((), device=self.device)
         self._sums = torch.zeros(2 + model.latent_dim, device=self.device)  # loss, reconstruction and KL of the steps
         self._steps_a_record = 1
+        self.records_each_epoch = False
         self._begin()
 
     @property
@@ -358,7 +360,8 @@ class Trainer:
     def _record_at_epoch_end(self) -> Progress | None:
         if is_tested(self.epoch + 1, self.config.epochs):
             return self._record(tested=True)
-        return self._record() if self._record_is_due(at_epoch_end=True) else None
+        due = self.records_each_epoch or self._record_is_due(at_epoch_end=True)
+        return self._record() if due else None
 
     def _rows(self, order: Tensor, batch: int) -> Tensor:
         return order[batch * self.batch_size : (batch + 1) * self.batch_size]

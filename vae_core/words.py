@@ -22,8 +22,8 @@ def counted(value: float) -> str:
 
 
 def decimal(value: float) -> str:
-    """A number without an exponent or needless zeros: '0.00001', '3'."""
-    return np.format_float_positional(value, trim="-")
+    """A number to six digits, without an exponent or needless zeros: '0.00001', '3', '0.333333'."""
+    return np.format_float_positional(float(f"{value:.6g}"), trim="-")
 
 
 def shortened(name: str) -> str:

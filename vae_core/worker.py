@@ -94,6 +94,7 @@ def assist(ranks: Ranks, device: str | None = None) -> None:
             if order["command"] == "stop":
                 return
             trainer.beta, trainer.learning_rate = order["beta"], order["learning_rate"]
+            trainer.records_each_epoch = order["command"] == "epoch"
 
 
 def _load(config: RunConfig, ranks: Ranks, progress: Callable[[float, str], None] | None = None) -> Dataset:
@@ -218,7 +219,7 @@ class _Session:
         if progress.test is not None:
             self.tested = progress.test.to_dict()
             write_preview(self.run, self.trainer, self.trainer.epoch)
-            thin_previews(self.run, self.trainer.epoch, self.config.train.epochs)
+            thin_previews(self.run)
         after_epoch = min(_SAVE_SECONDS, max(_EPOCH_SAVE_SECONDS, _SAVES_APART * self.save_took))
         if now - self.saved > (_SAVE_SECONDS if progress.test is None else after_epoch):
             self._save()
@@ -288,6 +289,7 @@ class _Session:
     def _tell(self, command: str) -> None:
         """Say to the other ranks what is to be done."""
         trainer = self.trainer
+        trainer.records_each_epoch = command == "epoch"
         self.ranks.broadcast({"command": command, "beta": trainer.beta, "learning_rate": trainer.learning_rate})
 
     def _steered(self) -> dict[str, Any]:

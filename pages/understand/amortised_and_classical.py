@@ -90,7 +90,12 @@ if found is None and asked:
 if found is None:
     st.info(
         "Start from the encoder’s q, and where a draw of the prior is likelier, from there as well; climb each "
-        "image’s ELBO by gradient, by itself: first with independent dimensions, then with a full covariance. It takes "
+        "image’s ELBO by gradient, by itself"
+        + (
+            ". It takes "
+            if checkpoint.model.config.latent_dim == 1
+            else ": first with independent dimensions, then with a full covariance. It takes "
+        )
         + ("some seconds." if checkpoint.model.config.latent_dim <= 2 else "a minute or more."),
         icon=":material/hiking:",
     )

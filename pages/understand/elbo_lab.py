@@ -34,6 +34,12 @@ def begin_from(q, climb=None) -> None:
     elbo_lab_view.begin_from(lab, q)
 
 
+def stop_here() -> None:
+    """Leave q where the climb has got to."""
+    if q := elbo_lab_view.reached(lab):
+        begin_from(q)
+
+
 def on_the_plane():
     """q over the true posterior of two dimensions, moved by hand: returns where it was left."""
     part = st.segmented_control(
@@ -73,7 +79,7 @@ def improved(q):
     if improve:
         with st.container(horizontal=True, vertical_alignment="center"):
             bar = st.progress(0.0, "Climbing …")
-            st.button("Stop", icon=":material/stop:", key="elbo_stop")
+            st.button("Stop", icon=":material/stop:", key="elbo_stop", on_click=stop_here)
         found = elbo_lab_view.climb(
             lab, checkpoint, q, lambda step, total: bar.progress(step / total, f"Step {step} of {total}")
         )
