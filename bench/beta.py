@@ -28,12 +28,13 @@ def _trained(folder: Path, dataset: str, latent_dim: int, epochs: int, **choice:
     from vae_core import data, runs
     from vae_core.checkpoint import load
     from vae_core.model import ModelConfig
+    from vae_core.run_config import RunConfig
     from vae_core.train import TrainConfig
     from vae_core.worker import train_run
 
     shape = data.load(dataset).image_shape
     model = ModelConfig(shape, latent_dim, beta_range=choice.get("beta_range"))
-    config = runs.RunConfig(model, TrainConfig(dataset, epochs=epochs, beta=choice.get("beta", 1.0)))
+    config = RunConfig(model, TrainConfig(dataset, epochs=epochs, beta=choice.get("beta", 1.0)))
     run = runs.create(config, folder / config.name)
     if run.state()["status"] != "finished":
         train_run(run)

@@ -80,6 +80,7 @@ def own(objective: str, k: int, minutes: float, seed: int, folder: Path | None) 
     """
     from vae_core import data, device, runs
     from vae_core.checkpoint import load
+    from vae_core.run_config import RunConfig
     from vae_core.train import Trainer
     from vae_core.worker import train_run
 
@@ -92,7 +93,7 @@ def own(objective: str, k: int, minutes: float, seed: int, folder: Path | None) 
     steps = record.seconds - first.seconds
     testing = (time.perf_counter() - began - steps) / tests
     epochs = epochs_in(60 * minutes * _STEPS_SHARE, steps / (record.epoch - first.epoch), testing)
-    config = runs.RunConfig(*_configs(objective, k, epochs, OWN_BATCH, OWN_RATE, seed))
+    config = RunConfig(*_configs(objective, k, epochs, OWN_BATCH, OWN_RATE, seed))
     with tempfile.TemporaryDirectory() as temporary:
         run = runs.create(config, folder or Path(temporary) / config.name)
         began = time.perf_counter()
@@ -104,8 +105,8 @@ def own(objective: str, k: int, minutes: float, seed: int, folder: Path | None) 
 
 def epochs_in(budget: float, epoch: float, test: float) -> int:
     """How many epochs of `epoch` seconds fit into a budget of seconds, their tests of `test` seconds included."""
-    epochs, left = 0, budget
-    while (left := left - epoch - test * is_tested(epochs + 1, 0)) >= 0:
+    epochs, left, never_the_last = 0, budget, 0
+    while (left := left - epoch - test * is_tested(epochs + 1, never_the_last)) >= 0:
         epochs += 1
     return max(1, epochs)
 

@@ -24,6 +24,7 @@ from bench.report import emit, machine
 from bench.step import CONVOLUTIONS, MLP, ours, plain
 from vae_core import data, device, runs
 from vae_core.model import ModelConfig
+from vae_core.run_config import RunConfig
 from vae_core.train import TrainConfig, Trainer
 from vae_core.worker import train_run
 
@@ -112,7 +113,7 @@ def _whole(epochs: int) -> list[dict[str, Any]]:
         pass
     seconds = {"trainer alone": (alone.seconds, time.perf_counter() - began)}
     with tempfile.TemporaryDirectory() as folder:
-        run = runs.create(runs.RunConfig(*configs), Path(folder) / "run")
+        run = runs.create(RunConfig(*configs), Path(folder) / "run")
         began = time.perf_counter()
         train_run(run)
         took = time.perf_counter() - began

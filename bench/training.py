@@ -150,12 +150,13 @@ def ours(seconds: float, *, watched: bool) -> dict[str, float]:
 
     from vae_core import runs
     from vae_core.model import ModelConfig
+    from vae_core.run_config import RunConfig
     from vae_core.train import TrainConfig
 
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         os.environ["VAE_RUNS"] = folder
         model = ModelConfig((1, 28, 28), 20, "mlp", widths=(400,), activation="relu")
-        run = runs.create(runs.RunConfig(model, TrainConfig("mnist", epochs=200, batch_size=BATCH)))
+        run = runs.create(RunConfig(model, TrainConfig("mnist", epochs=200, batch_size=BATCH)))
         if watched:
             stack.enter_context(_watching(run.name))
         runs.launch(run)

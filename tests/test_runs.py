@@ -195,18 +195,24 @@ def test_what_is_of_another_kind_in_a_file_is_as_if_it_were_not_there(name: str,
 
 
 def test_the_speed_that_is_said_is_that_by_which_the_time_left_is_reckoned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also of a resumed run, whose time before does not count."""
+    """It lies between that of steps alone and that of all since the call, also of a resumed run, whose time before does
+    not count."""
     monkeypatch.setattr(worker, "_STATE_SECONDS", 0.0)
     run, said = create(_config(batch_size=64)), []
+    before = {"step": 0, "seconds": 0.0, "called": time.monotonic()}
 
     def look(_: Progress, trainer: Trainer) -> None:
-        state = run.state()
+        state, images = run.state(), (trainer.step - before["step"]) * 64
+        fastest, slowest = trainer.seconds - before["seconds"], time.monotonic() - before["called"]
+        assert images / slowest <= state["images_per_second"] <= images / fastest
         said.append((trainer.total_steps - trainer.step) * 64)
         assert state["images_per_second"] * state["seconds_left"] == pytest.approx(said[-1])
         if trainer.epoch == 1:
             run.stop()
 
     assert train_run(run, look) == "stopped"
+    stopped = run.state()
+    before.update(step=stopped["step"], seconds=stopped["seconds"], called=time.monotonic())
     run.go_on()
     assert train_run(run, look) == "finished"
     assert said[0] > said[-1] == 0

@@ -92,6 +92,7 @@ def compare(entry: Entry, checkpoint: Checkpoint, images: np.ndarray, draw: Call
             spent, times, means = search_seconds, [encoder_seconds], [found["encoder"].mean()]
             walk = improve(model, images[owner], family, start=start, steps=STEPS)
             next(walk)
+            kind = f", {_NAMES[family]}" if len(families) > 1 else ""
             for _ in range(STEPS):
                 began = time.perf_counter()
                 step = next(walk)
@@ -103,7 +104,7 @@ def compare(entry: Entry, checkpoint: Checkpoint, images: np.ndarray, draw: Call
                     seconds[family], course[family] = np.array(times), np.array(means)
                     draw(seconds, course)
                 done = (place + step.step / STEPS) / (len(families) + 1)
-                progress(done, f"Optimising {len(images)} Gaussians, {_NAMES[family]}: step {step.step} of {STEPS}")
+                progress(done, f"Optimising {len(images)} Gaussians{kind}: step {step.step} of {STEPS}")
             found[family] = _best(_elbo(entry, checkpoint, images[owner], step.q, DRAWS), owner)
         exact = understand.exact_log_likelihoods(entry, checkpoint, images)
         if exact is not None:
@@ -125,7 +126,7 @@ def _encoded_and_timed(model: VAE, images: np.ndarray) -> tuple[GaussianPosterio
     q, seconds = encoded(model, images), []
     for _ in range(_TIMED):
         began = time.perf_counter()
-        encoded(model, images)
+        encoded(model, images).mu.cpu()  # which waits for a GPU
         seconds.append(time.perf_counter() - began)
     return q, float(np.median(seconds))
 
@@ -148,6 +149,8 @@ def quality(
     seconds: dict[str, np.ndarray],
     course: dict[str, np.ndarray],
     log_likelihood: float | None = None,
+    *,
+    one_family: bool = False,
 ) -> go.Figure:
     """The average ELBO against time: the encoder's one dot, and the climb of each family; log p(x) where known."""
     chart = theme.figure("seconds for all images", "ELBO, nats, averaged over the images", height=400)
@@ -155,7 +158,7 @@ def quality(
         chart.add_scatter(
             x=seconds[family],
             y=values,
-            name=f"image by image, {_NAMES[family]}",
+            name="image by image" if one_family else f"image by image, {_NAMES[family]}",
             mode="lines",
             line={"color": _COLOURS[family], "width": 3},
             hovertemplate="%{y:.2f}",

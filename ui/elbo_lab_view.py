@@ -266,7 +266,7 @@ def matched(lab: Lab) -> Gaussian:
 
 
 def gap_sentence(
-    encoder: Evidence, best: Evidence, over_it: Evidence, caught: Evidence | None = None, *, latent_dim: int = 2
+    encoder: Evidence, best: Evidence, over_it: Evidence, caught: Evidence | None = None, *, latent_dim: int
 ) -> str:
     """What the encoder's gap is made of, by the best q that was found for this picture alone, or by a Gaussian over
     the posterior itself, where that is nearer. `caught` is where small steps from the start had ended before."""

@@ -13,10 +13,10 @@ from plotly.colors import get_colorscale
 from ui import layout, theme
 from ui.components.sheets import content_digest
 from vae_core.checkpoint import Checkpoint, LatentSnapshot
-from vae_core.evaluate import rank
+from vae_core.evaluate import is_a_loss, rank
 from vae_core.imaging import grid, to_uint8
 from vae_core.latent import rank_by_kl
-from vae_core.model import VAE, ModelConfig
+from vae_core.model import VAE
 from vae_core.posterior import ImagePosterior, posterior
 from vae_core.words import percent
 
@@ -26,7 +26,6 @@ __all__ = [
     "Score",
     "contact_sheet",
     "elbo_histogram",
-    "is_a_loss",
     "kl_bars",
     "landing",
     "pixel_map",
@@ -113,12 +112,6 @@ def rank_sentence(elbo: float, population: np.ndarray) -> str:
         return f"**Stranger than none of the {count:,} test images**: none has a higher ELBO."
     share = percent(above / count)
     return f"**Stranger than {share} of the test images**: {above:,} of {count:,} have a higher ELBO."
-
-
-def is_a_loss(model: ModelConfig, images: np.ndarray) -> bool:
-    """Whether nats of these uint8 pictures are a loss, and no log-probability: pixels between black and white under a
-    Bernoulli likelihood."""
-    return model.likelihood == "bernoulli" and bool(((images > 0) & (images < 255)).any())
 
 
 def say_if_a_loss(checkpoint: Checkpoint, images: np.ndarray) -> None:

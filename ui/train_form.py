@@ -10,12 +10,12 @@ from PIL import Image
 from ui import layout, own_pictures
 from ui.background import in_background
 from ui.layout import plain
-from ui.reconstruction import is_a_loss
 from ui.state import KEPT
 from vae_core import data, hosted, imaging, runs
 from vae_core.data import Dataset
 from vae_core.downloads import Progress
 from vae_core.errors import UserError
+from vae_core.evaluate import is_a_loss
 from vae_core.likelihood import LIKELIHOODS
 from vae_core.model import ModelConfig, count_parameters
 from vae_core.objective import OBJECTIVES

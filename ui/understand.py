@@ -14,7 +14,7 @@ import numpy as np
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from ui import carried, layout, picture_source, reconstruction, state, turns
+from ui import carried, layout, picture_source, state, turns
 from ui.components.sheets import content_digest
 from ui.state import Entry
 from ui.true_posterior import latent_plane
@@ -22,7 +22,7 @@ from vae_core import bounds
 from vae_core.bounds import Draws
 from vae_core.checkpoint import Checkpoint
 from vae_core.derivation import DRAWS
-from vae_core.evaluate import binarise
+from vae_core.evaluate import binarise, is_a_loss
 
 __all__ = [
     "DECODED",
@@ -111,7 +111,7 @@ def exact_log_likelihoods(entry: Entry, checkpoint: Checkpoint, images: np.ndarr
 
 def offer(why: str, models: Sequence[Entry]) -> None:
     """Say why the page is not for this model, offer those that it is for, and stop."""
-    st.info(why, icon=":material/info:")
+    st.info(f"{why} {'Choose one of these:' if models else 'Train one, or bring one here.'}", icon=":material/info:")
     for one in models:
         st.button(state.title(one), on_click=state.choose, args=(one.id,), key=f"offered_{one.id}")
     st.stop()
@@ -154,7 +154,7 @@ def _shown(source: str, entry: Entry, checkpoint: Checkpoint) -> Subject:
 
 def _black_and_white(checkpoint: Checkpoint, image: np.ndarray, index: int) -> np.ndarray:
     """The picture with its pixels drawn black or white, where the likelihood asks for it and the visitor agrees."""
-    if not reconstruction.is_a_loss(checkpoint.model.config, image):
+    if not is_a_loss(checkpoint.model.config, image):
         return image
     if carried.setting(
         "understand_binarize",

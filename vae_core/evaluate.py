@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vae_core.checkpoint import LatentSnapshot
 from vae_core.data import Split
-from vae_core.model import VAE
+from vae_core.model import VAE, ModelConfig
 from vae_core.objective import kl_standard_normal, reparameterise
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "encode",
     "evaluate",
     "inference",
+    "is_a_loss",
     "per_image_terms",
     "points_at_once",
     "rank",
@@ -78,6 +79,12 @@ def binarise(images: np.ndarray | Tensor, seed: int) -> np.ndarray:
     images = np.asarray(images)
     threshold = np.random.default_rng(seed).integers(0, 255, size=images.shape, dtype=np.uint8)
     return np.where(threshold < images, np.uint8(255), np.uint8(0))
+
+
+def is_a_loss(model: ModelConfig, images: np.ndarray) -> bool:
+    """Whether nats of these uint8 pictures are a loss, and no log-probability: pixels between black and white under a
+    Bernoulli likelihood."""
+    return model.likelihood == "bernoulli" and bool(((images > 0) & (images < 255)).any())
 
 
 @contextmanager

@@ -3,13 +3,10 @@
 import argparse
 from typing import Any
 
-import numpy as np
-
 from vae_core import evaluate as evaluation
 from vae_core import evidence as exact
 from vae_core import rate_distortion
 from vae_core.bounds import log_likelihood
-from vae_core.checkpoint import Checkpoint
 from vae_core.disentanglement import disentanglement
 from vae_core.errors import UserError
 from vae_core.information import split_rate
@@ -49,7 +46,7 @@ def evaluate(args: argparse.Namespace) -> Result:
         }
         spread = "" if error is None else f" ± {error:.3f}"
         lines.append(f"log p(x)    {bound.mean:.3f}{spread} nats, by {args.iwae_samples} importance samples an image")
-    if _is_no_probability(checkpoint, images) and not args.binarize:
+    if evaluation.is_a_loss(checkpoint.model.config, images) and not args.binarize:
         lines.append(_GREY)
     return values, "\n".join(lines)
 
@@ -114,9 +111,6 @@ def evidence(args: argparse.Namespace) -> Result:
         f"KL(q ‖ p(z|x)) {mean['kl_to_true_posterior']:.3f}, on average over {len(images)} images\n"
         f"largest |residual| {abs(found.residual).max():.1e} nats, beyond the square at most {found.outside.max():.1e}"
     )
-    return {"images": rows, "mean": mean}, text + (f"\n{_GREY}" if _is_no_probability(checkpoint, images) else "")
-
-
-def _is_no_probability(checkpoint: Checkpoint, images: np.ndarray) -> bool:
-    """Whether p(x|z) is no probability of these images: a Bernoulli likelihood, and pixels neither black nor white."""
-    return checkpoint.model.config.likelihood == "bernoulli" and bool(((images != 0) & (images != 255)).any())
+    return {"images": rows, "mean": mean}, text + (
+        f"\n{_GREY}" if evaluation.is_a_loss(checkpoint.model.config, images) else ""
+    )

@@ -36,7 +36,7 @@ def train(args: argparse.Namespace) -> Result | None:
 
 def _made(args: argparse.Namespace) -> Run:
     """The run that the arguments of `train` ask for."""
-    train = TrainConfig(
+    training = TrainConfig(
         dataset=args.dataset,
         epochs=args.epochs,
         batch_size=args.batch_size,
@@ -62,8 +62,8 @@ def _made(args: argparse.Namespace) -> Run:
         beta_range=args.beta_range,
         activation=args.activation,
     )
-    train = replace(train, dataset=dataset.name, pictures=dataset.fingerprint)
-    return create(RunConfig(model, train), args.run)
+    training = replace(training, dataset=dataset.name, pictures=dataset.fingerprint)
+    return create(RunConfig(model, training), args.run)
 
 
 def resume(args: argparse.Namespace) -> Result | None:
@@ -197,8 +197,8 @@ def _describe(run: Run) -> dict[str, Any]:
         with suppress(UserError):
             tested = read_header(run.checkpoint)["record"]["test"] or {}
     try:
-        train = run.config().train
-        dataset, epochs = train.dataset, train.epochs
+        training = run.config().train
+        dataset, epochs = training.dataset, training.epochs
     except UserError:
         dataset = epochs = None
     return {

@@ -17,6 +17,7 @@ layout.head(
     "Together they are KL(q(z|x) ‖ p(z|x)).",
 )
 entry, checkpoint = state.selected()
+ONE_FAMILY = checkpoint.model.config.latent_dim == 1  # a Gaussian in one dimension has but its variance
 
 
 def chosen_images():
@@ -48,7 +49,9 @@ def results(found, names):
     with time_column:
         st.subheader("Quality against time", anchor=False)
         layout.chart(
-            amortised_view.quality(found.seconds, found.course, float(found.log_likelihood.mean())),
+            amortised_view.quality(
+                found.seconds, found.course, float(found.log_likelihood.mean()), one_family=ONE_FAMILY
+            ),
             QUALITY,
             key="amortised_quality",
         )
@@ -82,7 +85,7 @@ if found is None and asked:
 
     def draw(seconds, course):
         with live:
-            layout.chart(amortised_view.quality(seconds, course), QUALITY)
+            layout.chart(amortised_view.quality(seconds, course, one_family=ONE_FAMILY), QUALITY)
 
     with progress:
         found = amortised_view.compare(entry, checkpoint, images, draw)
@@ -93,7 +96,7 @@ if found is None:
         "image’s ELBO by gradient, by itself"
         + (
             ". It takes "
-            if checkpoint.model.config.latent_dim == 1
+            if ONE_FAMILY
             else ": first with independent dimensions, then with a full covariance. It takes "
         )
         + ("some seconds." if checkpoint.model.config.latent_dim <= 2 else "a minute or more."),

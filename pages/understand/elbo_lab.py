@@ -18,7 +18,7 @@ latent_dim = checkpoint.model.config.latent_dim
 if latent_dim > 2:
     understand.offer(
         f"This model has {latent_dim} latent dimensions, and the lab draws the line of one or the plane of two. "
-        "With more, log p(x) cannot be summed over all z, only estimated. Choose a model with one or two:",
+        "With more, log p(x) cannot be summed over all z, only estimated.",
         [*state.with_latent_dim(1), *state.with_latent_dim(2)],
     )
 

@@ -112,7 +112,7 @@ def training_part(subject, pair, names, mu, sigma):
 
 if checkpoint.model.config.latent_dim < 2:
     understand.offer(
-        "This page drags two latent dimensions, and this model has one. Choose a model with two:",
+        "This page drags two latent dimensions, and this model has one.",
         state.with_latent_dim(2),
     )
 seen = picture_part()

@@ -296,7 +296,7 @@ def test_a_climb_that_is_stopped_leaves_the_q_that_it_reached() -> None:
 
 @pytest.mark.parametrize("caught", [None, 15.5])
 def test_a_q_no_better_than_the_encoders_is_sent_back(caught: float | None) -> None:
-    words = gap_sentence(with_gap(3.2), with_gap(9.8), with_gap(7.1), caught and with_gap(caught))
+    words = gap_sentence(with_gap(3.2), with_gap(9.8), with_gap(7.1), caught and with_gap(caught), latent_dim=2)
     assert "Go back" in words
     assert "amortisation gap" not in words
     assert ("with 15.50 nats" in words) == bool(caught)
@@ -305,7 +305,7 @@ def test_a_q_no_better_than_the_encoders_is_sent_back(caught: float | None) -> N
 @pytest.mark.parametrize(("known", "caught"), [(0.2, True), (9.75, False), (30.0, False)])
 def test_a_q_that_was_caught_elsewhere_is_called_so(known: float, caught: bool) -> None:
     """Either way the two gaps named add up to the encoder's."""
-    words = gap_sentence(*map(with_gap, (21.2, 9.8, known)))
+    words = gap_sentence(*map(with_gap, (21.2, 9.8, known)), latent_dim=2)
     assert ("caught" in words) == caught
     amortisation, approximation = map(float, re.findall(r"([\d.]+) nats (?:are )?the", words))
     assert amortisation + approximation == pytest.approx(21.2)

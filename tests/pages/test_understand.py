@@ -155,6 +155,8 @@ def test_one_latent_dimension_has_one_family() -> None:
     assert (found.gaps["shape"] > -1e-3).all()
     words = amortised_view.sentence(found)
     assert "independent" not in words
+    drawn = amortised_view.quality(found.seconds, found.course, one_family=True)
+    assert [trace.name for trace in drawn.data] == ["image by image", "the encoder"]
     assert re.search(r"are amortisation, and [\d.−]+ come from what no Gaussian can follow\.$", words)
 
 
