@@ -38,6 +38,7 @@ from vae_core.model import ModelConfig
 from vae_core.run_config import RunConfig
 from vae_core.runs import Run
 from vae_core.train import TrainConfig
+from vae_core.trainers import launch
 
 _TIMED = ("arrival", "page", "drag", "choice", "upload")
 _ACTS = {"page": 0.35, "drag": 0.40, "choice": 0.18, "upload": 0.07}
@@ -197,7 +198,7 @@ def _training() -> Iterator[Run]:
     name = "mnist" if data.available("mnist") else "sprites"
     shape = data.load(name).image_shape
     run = runs.create(RunConfig(ModelConfig(shape, 20), TrainConfig(name, epochs=10_000)))
-    runs.launch(run)
+    launch(run)
     try:
         yield run
     finally:

@@ -152,6 +152,7 @@ def ours(seconds: float, *, watched: bool) -> dict[str, float]:
     from vae_core.model import ModelConfig
     from vae_core.run_config import RunConfig
     from vae_core.train import TrainConfig
+    from vae_core.trainers import launch
 
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         os.environ["VAE_RUNS"] = folder
@@ -159,7 +160,7 @@ def ours(seconds: float, *, watched: bool) -> dict[str, float]:
         run = runs.create(RunConfig(model, TrainConfig("mnist", epochs=200, batch_size=BATCH)))
         if watched:
             stack.enter_context(_watching(run.name))
-        runs.launch(run)
+        launch(run)
         stack.callback(_stop, run)
         _wait_for(lambda: run.metrics().tests, run)
         first = run.metrics().records[-1]

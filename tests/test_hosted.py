@@ -19,13 +19,14 @@ import pytest
 from tests.waiting import PATIENCE, until
 from ui import launching, visitor
 from ui.train_form import PRESETS
-from vae_core import hosted, pictures, runs, standby
+from vae_core import archives, hosted, runs, standby, trainers
 from vae_core.errors import UserError
 from vae_core.files import read_json, write_json
 from vae_core.model import ModelConfig
 from vae_core.run_config import RunConfig
 from vae_core.runs import Run
 from vae_core.train import TrainConfig
+from vae_core.trainers import launch
 from vae_core.worker import train_run
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="a public demo needs file locks of POSIX")
@@ -129,15 +130,15 @@ def test_zips_may_unpack_to_less_than_on_ones_own_machine(monkeypatch):
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for number in range(3):
             archive.writestr(f"{number}.bmp", bytes(hosted.LIMITS.expanded_bytes // 3 + 1))
-    found, problems = pictures.unpack([("bomb.zip", file.getvalue())], **hosted.most_unpacked())
+    found, problems = archives.unpack([("bomb.zip", file.getvalue())], **hosted.most_unpacked())
     assert found == []
     assert problems == ["bomb.zip would unpack to over 60 MB, the most there may be. Send less."]
     many = [(f"{number}.png", b"x") for number in range(hosted.LIMITS.pictures + 1)]
     with pytest.raises(UserError, match="2,000 are the most"):
-        pictures.unpack(many, **hosted.most_unpacked())
+        archives.unpack(many, **hosted.most_unpacked())
     monkeypatch.setenv("VAE_HOSTED", "0")
     for files, count in (([("bomb.zip", file.getvalue())], 3), (many, len(many))):
-        assert len(pictures.unpack(files, **hosted.most_unpacked())[0]) == count
+        assert len(archives.unpack(files, **hosted.most_unpacked())[0]) == count
 
 
 @pytest.mark.parametrize("load", [(hosted.LIMITS.pictures + 1, 1), (1, hosted.LIMITS.picture_bytes + 1)])
@@ -201,7 +202,8 @@ def begun(monkeypatch):
     """The runs that were given a process; none is trained, nor by a trainer that another test keeps on standby."""
     started = []
     monkeypatch.setattr(standby, "claim", lambda: None)
-    monkeypatch.setattr(runs, "_start", lambda run, *_, **__: started.append(run) or SimpleNamespace(pid=os.getpid()))
+    here = SimpleNamespace(pid=os.getpid())
+    monkeypatch.setattr(trainers, "_start", lambda run, *_, **__: started.append(run) or here)
     monkeypatch.setattr(standby, "give_way", lambda _: None)
     return started
 
@@ -251,11 +253,11 @@ def test_a_run_that_is_asked_for_many_times_at_once_is_launched_once(monkeypatch
     monkeypatch.setenv("VAE_HOSTED", active)
     monkeypatch.setattr(visitor, "token", lambda: current_thread().name)
     run = runs.create(config())
-    ways = {"launch": lambda _: runs.launch(run), "start": lambda _: launching.start_sweep([config(seed=1)])}
+    ways = {"launch": lambda _: launch(run), "start": lambda _: launching.start_sweep([config(seed=1)])}
     assert at_once(ways[way], range(20)) == []
     assert len(begun) == 1
     before = begun[0].state()
-    runs.launch(begun[0])
+    launch(begun[0])
     assert len(begun) == 1
     assert begun[0].state() == before
 
@@ -344,8 +346,8 @@ def test_two_launched_runs_train_in_their_order_however_slowly_the_first_process
     (tmp_path / "sitecustomize.py").write_text("import time; time.sleep(2)")
     with monkeypatch.context() as slowly:
         slowly.setenv("PYTHONPATH", str(tmp_path))
-        runs.launch(first)
-    runs.launch(second)
+        launch(first)
+    launch(second)
     assert second.state()["ahead"] == 1
     until(lambda: second.state()["status"] == "finished")
     assert first.state()["status"] == "finished"

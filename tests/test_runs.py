@@ -19,14 +19,15 @@ from PIL import Image
 
 from tests.toys import blobs
 from tests.waiting import until
-from vae_core import data, device, runs, worker
+from vae_core import data, device, runs, standby, trainers, worker
 from vae_core.checkpoint import load, read_tensors
 from vae_core.errors import UserError
 from vae_core.model import ModelConfig
 from vae_core.previews import read_preview, thin_previews, write_preview
 from vae_core.run_config import RunConfig
-from vae_core.runs import Run, create, find, launch, list_runs
+from vae_core.runs import Run, create, find, list_runs
 from vae_core.train import Diverged, Progress, TrainConfig, Trainer, is_tested
+from vae_core.trainers import launch
 from vae_core.worker import train_run
 
 MODEL = ModelConfig((1, 8, 8), widths=(16,))
@@ -307,6 +308,14 @@ def test_a_full_disk_stops_with_a_sentence(monkeypatch: pytest.MonkeyPatch, wher
     assert [record["epoch"] for record in run.metrics().tests] == [1.0, 2.0, 3.0]
 
 
+def test_a_run_of_iwae_is_steered_by_its_learning_rate_alone() -> None:
+    run = create(_config(objective="iwae", importance_samples=5))
+    with pytest.raises(UserError, match="β stays 1"):
+        run.steer(beta=2.0)
+    run.steer(learning_rate=0.01)
+    assert run.control() == {"command": "run", "learning_rate": 0.01}
+
+
 def test_steering_pausing_and_stopping_in_process() -> None:
     """Every command is obeyed at the next record; where β changed is an event; a stopped run goes on."""
     run = create(_config(epochs=4))
@@ -437,8 +446,8 @@ def test_a_trainer_that_cannot_be_started_is_a_sentence_and_the_run_rests(
 
     run = create(_config())
     with monkeypatch.context() as patch:
-        patch.setattr(runs.standby, "claim", lambda: None)  # one that another test left would take the run
-        patch.setattr(runs.subprocess, "Popen", full)
+        patch.setattr(standby, "claim", lambda: None)  # one that another test left would take the run
+        patch.setattr(trainers.subprocess, "Popen", full)
         with pytest.raises(UserError, match=r"No trainer can be started: Cannot allocate memory\."):
             launch(run, in_turn=in_turn)
     assert run.state()["status"] == "stopped"
@@ -451,8 +460,8 @@ def test_a_launched_trainer_finds_data_that_was_named_from_another_folder(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("VAE_DATA", "here")
     given = {}
-    monkeypatch.setattr(runs, "_handed_over", lambda _, environment: given.update(environment) or True)
-    runs.launch(create(_config()))
+    monkeypatch.setattr(trainers, "_handed_over", lambda _, environment: given.update(environment) or True)
+    launch(create(_config()))
     assert given["VAE_DATA"] == str(tmp_path.resolve() / "here")
 
 

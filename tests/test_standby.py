@@ -13,8 +13,9 @@ from tests.waiting import until
 from vae_core import standby
 from vae_core.model import ModelConfig
 from vae_core.run_config import RunConfig
-from vae_core.runs import Run, create, launch
+from vae_core.runs import Run, create
 from vae_core.train import TrainConfig
+from vae_core.trainers import launch
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = RunConfig(ModelConfig((1, 8, 8), widths=(16,)), TrainConfig(epochs=2))
@@ -103,8 +104,9 @@ def test_a_trainer_gives_way_as_a_group_and_the_pages_do_not(ahead: bool, monkey
 def test_it_ends_with_its_keeper_only_while_it_is_idle(training: bool) -> None:
     config = RunConfig(CONFIG.model, TrainConfig(epochs=100_000))
     run = Run(create(config).path)
-    code = "import sys; from vae_core import runs, standby; standby.prepare(); print(standby._idle.pid, flush=True); "
-    code += f"runs.launch(runs.find({run.name!r})); " if training else ""
+    code = "import sys; from vae_core import runs, standby, trainers; standby.prepare(); "
+    code += "print(standby._idle.pid, flush=True); "
+    code += f"trainers.launch(runs.find({run.name!r})); " if training else ""
     keeper = subprocess.Popen(
         [sys.executable, "-c", code + "print('done', flush=True); sys.stdin.read()"],
         cwd=ROOT,

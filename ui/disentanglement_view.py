@@ -397,8 +397,8 @@ def _traversals(seen: Seen, scores: dict[float, Disentanglement]) -> None:
             )
             st.caption(
                 f"One row a dimension, from the top: {names}. Each goes from −{_EXTENT:g} to {_EXTENT:g} around the "
-                "code of a test image, the others held. A disentangled dimension changes one thing; one that is "
-                "switched off, nothing."
+                "code of a test image, the others held. A disentangled dimension changes one thing, a silent "
+                "one nothing."
             )
 
     stepwise(

@@ -30,6 +30,7 @@ _ICONS = {
     "partial": ("orange", "compress"),
     "spare": ("blue", "compress"),
 }
+_BY_HOLES = ("holes", "open", "narrow", "spare", "neither")  # verdicts that holes decide between
 _SIDE = 56  # screen pixels for a picture
 _ABOUT_HOLES = """
 The aggregate posterior q(z) is the average of the posteriors q(z|x) of all images that the decoder was trained on: a
@@ -131,9 +132,12 @@ def _diagnoses(shown: list[Shown]) -> None:
         with column:
             kind = failures.verdict(model.symptoms, model.at_one)
             colour, icon = _ICONS.get(kind, ("green", "check"))
+            said = failures.VERDICTS[kind]
+            if model.awaits_seen and kind in _BY_HOLES:
+                said, colour, icon = "Holes not yet known", "grey", "hourglass_top"
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.subheader(model.title, anchor=False, width="content")
-                st.badge(failures.VERDICTS[kind], color=colour, icon=f":material/{icon}:")
+                st.badge(said, color=colour, icon=f":material/{icon}:")
             st.markdown(failures.diagnosis(model.symptoms, model.at_one))
     st.caption(
         "A dimension is silent where its posterior mean hardly varies from image to image, with a variance of at most "

@@ -58,13 +58,15 @@ _FILE_SIDE = 84
 @dataclass(frozen=True, eq=False)
 class Shown:
     """One of the models side by side: as it answers at its β, with the snapshot of held-out images there, its symptoms
-    and those of the same network at β = 1, and the codes of the images that it was trained on, where they are known."""
+    and those of the same network at β = 1, and the codes of the images that it was trained on, where they are known;
+    awaits_seen: whether these are still to come."""
 
     entry: Entry
     checkpoint: Checkpoint
     symptoms: Symptoms
     at_one: Symptoms | None = None
     seen: Codes | None = None
+    awaits_seen: bool = False
 
     @property
     def codes(self) -> LatentSnapshot:
@@ -152,7 +154,7 @@ def examined(shown: Sequence[Shown]) -> list[Shown]:
         key="collapse_seen",
         label="Encoding the images that the decoder was trained on, to look for holes",
     )
-    return [replace(model, **found.get(model.version, {})) for model in shown]
+    return [replace(model, **found.get(model.version, {"awaits_seen": model.version in steps})) for model in shown]
 
 
 def _looking(model: Shown) -> Callable[[Tell], dict] | None:

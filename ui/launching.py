@@ -12,6 +12,7 @@ from vae_core import data, hosted, runs
 from vae_core.errors import UserError
 from vae_core.run_config import RunConfig
 from vae_core.runs import LIVE, Run
+from vae_core.trainers import launch
 
 __all__ = [
     "forget",
@@ -87,7 +88,7 @@ def _begin(configs: list[RunConfig], *, in_turn: bool = False) -> list[Run]:
             if first:
                 hosted.claim(run, token)
                 hosted.clean_up(runs.list_runs(), data.data_folder() / "uploads", keep=found)
-            runs.launch(run, in_turn=in_turn)
+            launch(run, in_turn=in_turn)
         return found
 
 
@@ -112,7 +113,7 @@ def resume(run: Run) -> None:
     token = visitor.token()
     with runs.door():
         hosted.check_turn(runs.list_runs(), token)
-        runs.launch(run)
+        launch(run)
 
 
 def progress_line(name: str, said: dict[str, Any], epochs: int) -> None:

@@ -10,7 +10,7 @@ import streamlit as st
 from PIL import Image
 
 from ui import state
-from vae_core import hosted, pictures
+from vae_core import archives, hosted, pictures
 from vae_core.checkpoint import Checkpoint
 from vae_core.errors import UserError
 from vae_core.words import shortened
@@ -106,7 +106,7 @@ def read_dropped(name: str, data: bytes) -> OwnPicture:
 
 def _read_file(name: str, data: bytes) -> tuple[list[OwnPicture], list[str]]:
     try:
-        members, problems = pictures.unpack([(name, data)], **hosted.most_unpacked())
+        members, problems = archives.unpack([(name, data)], **hosted.most_unpacked())
     except UserError as problem:
         return [], [str(problem)]
     found = []

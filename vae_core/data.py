@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vae_core import downloads, folders, hosted, pictures, splits, sprites
+from vae_core import archives, downloads, folders, hosted, pictures, splits, sprites
 from vae_core.downloads import Progress
 from vae_core.errors import UserError
 from vae_core.files import write_whole
@@ -184,7 +184,7 @@ def from_uploads(
     """
     _check_size(size)
     files = list(files)
-    found, problems = pictures.unpack(files, **hosted.most_unpacked())
+    found, problems = archives.unpack(files, **hosted.most_unpacked())
     jobs = [(name, functools.partial(pictures.read, content, name)) for name, content in found]
     images, names, unread = _read_all(jobs, size, progress)
     problems += unread

@@ -122,7 +122,7 @@ def check_pictures(count: int, size: int) -> None:
 
 
 def most_unpacked() -> dict[str, int]:
-    """What `pictures.unpack` is to hold uploads to, as its keyword arguments; nothing on one's own machine."""
+    """What `archives.unpack` is to hold uploads to, as its keyword arguments; nothing on one's own machine."""
     return {"most_files": LIMITS.pictures, "most_bytes": LIMITS.expanded_bytes} if active() else {}
 
 

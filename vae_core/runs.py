@@ -4,10 +4,8 @@ import itertools
 import math
 import os
 import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,9 +18,7 @@ try:
 except ModuleNotFoundError:  # Windows
     fcntl = None
 
-from vae_core import hosted, standby
 from vae_core.curves import entry_of
-from vae_core.data import data_folder
 from vae_core.errors import UserError
 from vae_core.files import read_json, write_json
 from vae_core.run_config import RunConfig, check_new
@@ -35,7 +31,6 @@ __all__ = [
     "create",
     "door",
     "find",
-    "launch",
     "list_runs",
     "place",
     "runs_folder",
@@ -224,8 +219,11 @@ class Run:
     def steer(self, *, beta: float | None = None, learning_rate: float | None = None) -> None:
         """Change β or the learning rate while the run trains; None leaves a value as it is."""
         if beta is not None:
-            if beta_range := self.config().model.beta_range:
-                low, high = beta_range
+            config = self.config()
+            if config.train.objective == "iwae":
+                raise UserError("IWAE's bound has no KL of its own to weigh, and β stays 1. Steer the learning rate.")
+            if config.model.beta_range:
+                low, high = config.model.beta_range
                 raise UserError(f"This run learns every β from {low:g} to {high:g}. Choose a β once it is trained.")
             check_range("β", float(beta), 0.0, 1000.0)
             self._ask(beta=float(beta))
@@ -345,72 +343,6 @@ def create(config: RunConfig, path: Path | None = None) -> Run:
     write_json(run.path / "config.json", config.to_dict())
     run.write_state(status="stopped", message="", epoch=0, created=time.time())
     return run
-
-
-def launch(run: Run, *, in_turn: bool = False) -> None:
-    """Train the run in a process of its own, from where it stands; it outlives the caller.
-
-    With `in_turn`, and on a public demo always, the process first waits for its turn; see `vae_core.queue`. A run that
-    is live already stays as it is. Raises UserError where it was deleted, or where no process can be started.
-    """
-    queued = in_turn or hosted.active()
-    if not run.begin("queued" if queued else "starting"):
-        return
-    try:
-        _launch(run, queued)
-    except OSError as error:
-        run.write_state(status="stopped")
-        raise UserError(f"No trainer can be started: {error.strerror}. Try again in a while.") from error
-
-
-def _launch(run: Run, queued: bool) -> None:
-    environment = os.environ | {"VAE_RUNS": str(runs_folder().resolve()), "VAE_DATA": str(data_folder().resolve())}
-    if queued:
-        process = _start_in_turn(run, environment)
-    elif _handed_over(run, environment):
-        return
-    else:
-        process = _start(run, ["vae_core", "resume", str(run.path.resolve())], environment)
-        run.write_state(pid=process.pid)
-    standby.give_way(process.pid)
-
-
-def _start_in_turn(run: Run, environment: Mapping[str, str]) -> subprocess.Popen:
-    """A process that waits for the run's turn; it is given its place in the queue now."""
-    from vae_core.queue import Ticket
-
-    ticket = Ticket.take(run.path.resolve())
-    run.write_state(ahead=ticket.ahead())
-    try:
-        arguments = ["vae_core.queue", str(run.path.resolve()), str(ticket.path), str(ticket.handle)]
-        return _start(run, arguments, environment, pass_fds=[ticket.handle])
-    finally:
-        ticket.let_go()
-
-
-def _start(
-    run: Run, arguments: Sequence[str], environment: Mapping[str, str], pass_fds: Sequence[int] = ()
-) -> subprocess.Popen:
-    with (run.path / "log.txt").open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", *arguments],
-            cwd=Path(__file__).resolve().parent.parent,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            pass_fds=pass_fds,
-        )
-
-
-def _handed_over(run: Run, environment: Mapping[str, str]) -> bool:
-    """Give the run to the trainer on standby, if there is one."""
-    process = standby.claim()
-    if process is None:
-        return False
-    run.write_state(pid=process.pid)
-    return standby.begin(process, run.path, environment)
 
 
 def find(name: str) -> Run:

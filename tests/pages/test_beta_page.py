@@ -214,7 +214,7 @@ def test_dimensions_beyond_the_chart_are_counted(monkeypatch, tmp_path):
 def test_a_sweep_queues_a_run_for_each_beta(monkeypatch, tmp_path):
     monkeypatch.setenv("VAE_RUNS", str(tmp_path))
     launched = []
-    monkeypatch.setattr("vae_core.runs.launch", lambda run, *, in_turn: launched.append((run, in_turn)))
+    monkeypatch.setattr("ui.launching.launch", lambda run, *, in_turn: launched.append((run, in_turn)))
     app = open_page()
     app.multiselect(key="beta_sweep_betas").set_value([4.0, 0.3])
     app.number_input(key=f"beta_sweep_epochs_{RANGED}").set_value(2)
@@ -255,7 +255,7 @@ def test_on_a_demo_nobody_stops_the_run_of_another_who_asked_for_the_same(monkey
     monkeypatch.setenv("VAE_HOSTED", "1")
     monkeypatch.setenv("VAE_RUNS", str(tmp_path))
     queued = {"status": "queued", "pid": os.getpid()}
-    monkeypatch.setattr("vae_core.runs.launch", lambda run, *, in_turn: run.write_state(**queued, in_turn=in_turn))
+    monkeypatch.setattr("ui.launching.launch", lambda run, *, in_turn: run.write_state(**queued, in_turn=in_turn))
 
     def asked():
         app = open_page()

@@ -47,7 +47,7 @@ def here(monkeypatch):
         run.go_on()
         train_run(run)
 
-    monkeypatch.setattr(runs, "launch", launch)
+    monkeypatch.setattr("ui.launching.launch", launch)
 
 
 def open_page(**query: str) -> AppTest:
