@@ -131,6 +131,15 @@ def test_a_zip_without_files_is_a_sentence(members):
     assert problems == ["none.zip holds no files. Put pictures into it."]
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_only_what_was_packed_counts_towards_what_may_be_unpacked(order):
+    files = [("large.png", bytes(900)), ("small.zip", zipped({"a.png": bytes(200)}))]
+    found, problems = archives.unpack(files[::order], most_bytes=1000)
+    assert ([name for name, _ in found], problems) == (["large.png", "small/a.png"], [])
+    with pytest.raises(UserError, match="All these archives together"):
+        archives.unpack([(f"{i}.zip", zipped({"a.png": bytes(600)})) for i in range(2)], most_bytes=1000)
+
+
 def test_uploads_may_be_mixed():
     files = [
         ("loose.png", b"1"),

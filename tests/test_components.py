@@ -16,6 +16,7 @@ from ui.components.draw_pad import SIDE, decode_drawing, draw_pad_props
 from ui.components.film_strip import film_strip, film_strip_props
 from ui.components.picture_grid import picture_grid, picture_grid_props
 from ui.components.position import Position, settle
+from vae_core import pictures
 from vae_core.errors import UserError
 from vae_core.imaging import data_url, sprite_sheet
 
@@ -195,6 +196,7 @@ def test_a_drawing_comes_back_as_its_bytes():
         data_url(png(), "image/svg+xml"),
         data_url(png(file_format="JPEG"), "image/png"),
         data_url(png(size=(20_000, 20_000), mode="1"), "image/png"),
+        data_url(png(size=(12_000, 12_000), mode="1"), "image/png"),
         data_url(png(size=(SIDE, SIDE - 1)), "image/png"),
         data_url(png(ground="black"), "image/png"),
         data_url(png()[:-40], "image/png"),
@@ -205,6 +207,7 @@ def test_a_drawing_comes_back_as_its_bytes():
     ids=lambda url: str(url)[:40],
 )
 def test_anything_but_a_whole_png_of_the_pad_is_no_drawing(url):
+    pictures.read(png(), "a picture that was read before")  # large ones are then errors, for the whole process
     assert decode_drawing(url) is None
 
 

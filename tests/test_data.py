@@ -599,3 +599,8 @@ def test_an_upload_name_cannot_leave_its_folder():
         assert not data.available(name)
         with pytest.raises(UserError):
             data.load(name)
+
+
+def test_a_home_folder_of_nobody_is_no_folder():
+    with pytest.raises(UserError, match="no data set and no folder"):
+        data.load(data.folder_name("~no-such-user/pictures"))

@@ -354,6 +354,27 @@ def test_two_launched_runs_train_in_their_order_however_slowly_the_first_process
     assert first.training.stat().st_mtime < (second.path / "previews" / "epoch_000.png").stat().st_mtime
 
 
+def test_a_run_that_cannot_be_begun_leaves_the_queue(monkeypatch):
+    from vae_core.queue import Ticket  # which Windows has not
+
+    first, second = runs.create(config(seed=1)), runs.create(config(seed=2))
+    write_state = Run.write_state
+
+    def full(run, **changes):
+        if "ahead" in changes:
+            raise UserError("state.json cannot be written: No space left on device. Free some disk space.")
+        write_state(run, **changes)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "write_state", full)
+        with pytest.raises(UserError, match="No trainer can be started: state"):
+            launch(first)
+    assert first.state()["status"] == "stopped"
+    ticket = Ticket.take(second.path)
+    assert ticket.ahead() == 0
+    ticket.give_up()
+
+
 def test_a_turn_ends_when_its_time_is_up_and_says_so(monkeypatch):
     monkeypatch.setattr(hosted, "LIMITS", replace(hosted.LIMITS, seconds=0.0))
     run = runs.create(config(epochs=3))
@@ -405,6 +426,16 @@ def test_pictures_go_with_the_runs_that_needed_them(monkeypatch, tmp_path):
     runs.create(config(dataset=f"upload:{needed}"))
     hosted.clean_up(runs.list_runs(), tmp_path / "uploads")
     assert sorted(path.stem for path in (tmp_path / "uploads").iterdir()) == sorted([needed, newest])
+
+
+def test_a_run_that_somebody_deletes_meanwhile_is_no_hindrance(monkeypatch, tmp_path):
+    runs.create(config())
+
+    def gone(path, _):
+        raise FileNotFoundError(2, "No such file or directory", str(path))
+
+    monkeypatch.setattr(Path, "rglob", gone)
+    hosted.clean_up(runs.list_runs(), tmp_path / "uploads")
 
 
 def test_nothing_is_cleaned_up_on_ones_own_machine(monkeypatch, tmp_path):

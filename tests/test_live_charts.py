@@ -256,6 +256,17 @@ def test_a_rising_loss_is_told_with_the_rate_that_was_asked_for(tmp_path):
     assert "Try a learning rate below 0.02." in findings(tmp_path, [steered, *rising], learning_rate=0.05)
 
 
+@pytest.mark.parametrize("epochs", [20, 280, 700, 2_000, 3_000])
+def test_overfitting_is_told_from_a_rising_loss_however_long_the_run(tmp_path, epochs):
+    """Of a long run a curve's points lie some epochs apart."""
+    entries = [
+        record(e, elbo=-100 - 30 * abs(e - epochs / 2) / epochs, kl=9.0, active=12) for e in range(1, epochs + 1)
+    ]
+    for entry in entries:
+        entry["loss"] = 100 - 30 * entry["epoch"] / epochs
+    assert "Overfitting" in findings(tmp_path, entries, epochs=epochs)
+
+
 def test_a_range_of_beta_is_advised_what_it_can_follow(tmp_path):
     config = RunConfig(ModelConfig((1, 8, 8), 16, beta_range=(0.5, 10.0)), TrainConfig(epochs=20))
     collapsed = curves_of(tmp_path, [record(e, elbo=-100, kl=0.02, active=0) for e in range(1, 7)])

@@ -316,6 +316,13 @@ def test_a_run_of_iwae_is_steered_by_its_learning_rate_alone() -> None:
     assert run.control() == {"command": "run", "learning_rate": 0.01}
 
 
+def test_of_two_values_of_which_one_is_wrong_neither_is_asked_for() -> None:
+    run = create(_config())
+    with pytest.raises(UserError, match="learning rate 50"):
+        run.steer(beta=2.0, learning_rate=50.0)
+    assert run.control() == {"command": "run"}
+
+
 def test_steering_pausing_and_stopping_in_process() -> None:
     """Every command is obeyed at the next record; where β changed is an event; a stopped run goes on."""
     run = create(_config(epochs=4))

@@ -1,5 +1,6 @@
 """A trainer on standby trains one run; it ends with its keeper while it is idle, and outlives it once it trains."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -128,3 +129,13 @@ def test_it_ends_with_its_keeper_only_while_it_is_idle(training: bool) -> None:
     finally:
         if _alive(pid):
             os.kill(pid, signal.SIGKILL)
+
+
+def test_where_no_process_is_to_be_had_there_is_none_on_standby(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    standby.dismiss()
+    monkeypatch.setattr(standby.subprocess, "Popen", full)
+    standby.prepare()
+    assert standby.claim() is None

@@ -111,7 +111,7 @@ def _called(spec: str, point: state.Point, checkpoint: Checkpoint) -> str:
 def _number(spec: str, kind: str) -> int | None:
     """7 for "test:7" where kind is "test"; None for anything else."""
     found, _, rest = spec.partition(":")
-    return int(rest) if found == kind and rest.isdecimal() else None
+    return int(rest) if found == kind and rest.isdecimal() and len(rest) < 10 else None
 
 
 def _dice(name: str, checkpoint: Checkpoint) -> None:

@@ -129,7 +129,7 @@ def explorer(entry: state.Entry, checkpoint: Checkpoint, found: NamedSnapshot, c
     real = state.held_out(checkpoint) is not None
     atlas = view.atlas(f"{found.key} {real}", checkpoint, len(found))
     map_area = st.container()
-    _own_point(checkpoint, (entry.id, chosen.kind))  # drawn below the map, but known to it
+    _own_point(checkpoint)  # drawn below the map, but known to it
     if not real:
         st.caption(
             "The data set is not here, so thumbnails and pictures of test images are decoded from posterior means."
@@ -277,9 +277,8 @@ def _held(projection: Projection, here: state.Point | None, d: int) -> str:
     return f" · decoded with the other {d - 2} {'dimensions' if projection.is_latent else 'directions'} held at {at}"
 
 
-def _own_point(checkpoint: Checkpoint, of: tuple[str, str]) -> None:
-    """A picture of the visitor's, or any point by its name; it stands in the URL as ?map_point=…. `of` names the model
-    and the map."""
+def _own_point(checkpoint: Checkpoint) -> None:
+    """A picture of the visitor's, or any point by its name; it stands in the URL as ?map_point=…."""
     drop, name = st.columns([3, 2], gap="medium")
     with drop:
         st.file_uploader(
@@ -302,31 +301,24 @@ def _own_point(checkpoint: Checkpoint, of: tuple[str, str]) -> None:
             max_chars=4000,
             placeholder="test:12",
             help="test:12 is a test image, prior:7 the draw from N(0, I) with seed 7, z:0.5,-1 a point itself.",
-            on_change=lambda: _take_named(checkpoint, of),
+            on_change=lambda: _take_named(checkpoint),
         )
-        refused_at, problem = st.session_state.get("map_refused", (None, ""))
-        if refused_at == (*of, spec):
-            st.error(problem, icon=":material/error:")
-        else:
-            st.session_state.pop("map_refused", None)
+        if refused := st.session_state.pop("map_refused", None):
+            st.error(refused, icon=":material/error:")
         with errors_said():
             if spec:
                 state.resolve(spec, checkpoint)
             st.session_state["map_point/good"] = spec
 
 
-def _take_named(checkpoint: Checkpoint, of: tuple[str, str]) -> None:
-    """Put the point before in the place of one that is refused, which is to stand in no address; say so until the
-    model, the map or the point is another."""
-    st.session_state.pop("map_refused", None)
-    spec = st.session_state["map_point"]
+def _take_named(checkpoint: Checkpoint) -> None:
+    """Put the point before in the place of one that is refused, which is to stand in no address."""
     try:
-        if spec:
+        if spec := st.session_state["map_point"]:
             state.resolve(spec, checkpoint)
     except UserError as error:
-        before = st.session_state.get("map_point/good", "")
-        st.session_state["map_point"] = before
-        st.session_state["map_refused"] = (*of, before), str(error)
+        st.session_state["map_refused"] = str(error)
+        st.session_state["map_point"] = st.session_state.get("map_point/good", "")
 
 
 def _take_uploaded(checkpoint: Checkpoint) -> None:

@@ -111,8 +111,14 @@ def _row(run: Run) -> dict[str, Any]:
         "reconstruction": test.get("reconstruction"),
         "kl": test.get("kl"),
         "active": test.get("active_units"),
-        "started": datetime.fromtimestamp(state.get("created", state.get("updated", 0.0)), UTC),
+        "started": _time(state.get("created", state.get("updated", 0.0))),
     }
+
+
+def _time(seconds: float) -> datetime | None:
+    with suppress(OSError, OverflowError, ValueError):  # a state that was changed by hand may name no time at all
+        return datetime.fromtimestamp(seconds, UTC)
+    return None
 
 
 def _tested(run: Run) -> dict[str, Any]:

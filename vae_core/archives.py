@@ -74,7 +74,7 @@ def unpack(
     files, and a sentence for each that was left out, such as a zip of over `most_bytes` when unpacked. Raises
     UserError where there are over `most_files` in all, or where the zips unpack to over `most_bytes` together.
     """
-    found, problems = [], []
+    found, problems, unpacked = [], [], 0
     for name, data in files:
         if not (name.lower().endswith(".zip") or data[:4] in (b"PK\x03\x04", b"PK\x05\x06")):
             found += [] if _is_clutter(name) else [(name, data)]
@@ -89,8 +89,9 @@ def unpack(
         folder = name[:-4] if name.lower().endswith(".zip") else name
         found += [(f"{folder}/{member}", content) for member, content in members]
         problems += skipped
-        if sum(len(content) for _, content in found) > most_bytes:
-            raise UserError(_too_much("All these files together", most_bytes))
+        unpacked += sum(len(content) for _, content in members)
+        if unpacked > most_bytes:
+            raise UserError(_too_much("All these archives together", most_bytes))
     if len(found) > most_files:
         raise UserError(f"These are {len(found):,} files; {most_files:,} are the most. Choose fewer.")
     return sorted(found, key=lambda file: file[0]), problems

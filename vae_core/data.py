@@ -109,7 +109,7 @@ def folder_name(folder: str | Path, size: int = _DEFAULT_SIZE) -> str:
     Raises UserError where `size` is not one of SIZES.
     """
     _check_size(size)
-    return f"{Path(folder).expanduser().absolute()}@{size}"
+    return f"{_absolute(folder)}@{size}"
 
 
 def available(name: str) -> bool:
@@ -203,10 +203,11 @@ def save_upload(dataset: Dataset) -> str:
     """
     data = _serialised(dataset)
     digest = _digest(data)
-    if _upload_path(digest).is_file():
-        os.utime(_upload_path(digest))  # the oldest are the first to go
-    else:
-        write_whole(_upload_path(digest), data)
+    path = _upload_path(digest)
+    try:
+        os.utime(path)  # the oldest are the first to go
+    except FileNotFoundError:
+        write_whole(path, data)
     return f"upload:{digest}"
 
 
@@ -361,7 +362,11 @@ def _split_size(name: str) -> tuple[Path, int]:
     """The folder and the size that "cats@64" names."""
     sized = _SIZED.fullmatch(name)
     folder, size = (sized[1], int(sized[2])) if sized else (name, _DEFAULT_SIZE)
-    return Path(os.path.expanduser(folder)).absolute(), size  # noqa: PTH111 (unlike Path's, it never raises)
+    return _absolute(folder), size
+
+
+def _absolute(folder: str | Path) -> Path:
+    return Path(os.path.expanduser(folder)).absolute()  # noqa: PTH111 (unlike Path's, it never raises)
 
 
 def _is_folder(name: str) -> bool:

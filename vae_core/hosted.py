@@ -179,7 +179,7 @@ def clean_up(runs: "Iterable[Run]", uploads: Path, keep: "Iterable[Run]" = ()) -
     kept = {run.path for run in keep}
     remaining, total = [], 0
     for run in sorted(runs, key=lambda run: _modified(run.path), reverse=True):
-        total += sum(_size(path) for path in run.path.rglob("*"))
+        total += _held(run.path)
         if total > LIMITS.disk_bytes and run.path not in kept:
             with suppress(UserError, OSError):
                 run.delete()
@@ -198,6 +198,13 @@ def _clean_uploads(uploads: Path, runs: "Iterable[Run]") -> None:
         total += _size(path)
         if total > LIMITS.disk_bytes and path.stem not in needed:
             path.unlink(missing_ok=True)
+
+
+def _held(folder: Path) -> int:
+    """The bytes of all files in a folder; 0 where somebody deletes it meanwhile."""
+    with suppress(OSError):
+        return sum(map(_size, folder.rglob("*")))
+    return 0
 
 
 def _size(path: Path) -> int:

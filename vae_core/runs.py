@@ -80,7 +80,7 @@ class Run:
 
     @property
     def checkpoint(self) -> Path:
-        """The latest weights with their latent snapshot; there once the first epoch is done."""
+        """The latest weights with their latent snapshot; there once the run has been saved."""
         return self.path / "checkpoint.safetensors"
 
     @property
@@ -218,18 +218,23 @@ class Run:
 
     def steer(self, *, beta: float | None = None, learning_rate: float | None = None) -> None:
         """Change β or the learning rate while the run trains; None leaves a value as it is."""
+        changes = {}
         if beta is not None:
-            config = self.config()
-            if config.train.objective == "iwae":
-                raise UserError("IWAE's bound has no KL of its own to weigh, and β stays 1. Steer the learning rate.")
-            if config.model.beta_range:
-                low, high = config.model.beta_range
-                raise UserError(f"This run learns every β from {low:g} to {high:g}. Choose a β once it is trained.")
-            check_range("β", float(beta), 0.0, 1000.0)
-            self._ask(beta=float(beta))
+            self._check_beta(beta)
+            changes["beta"] = float(beta)
         if learning_rate is not None:
             check_range("learning rate", float(learning_rate), 1e-6, 1.0)
-            self._ask(learning_rate=float(learning_rate))
+            changes["learning_rate"] = float(learning_rate)
+        self._ask(**changes)
+
+    def _check_beta(self, beta: float) -> None:
+        config = self.config()
+        if config.train.objective == "iwae":
+            raise UserError("IWAE's bound has no KL of its own to weigh, and β stays 1. Steer the learning rate.")
+        if config.model.beta_range:
+            low, high = config.model.beta_range
+            raise UserError(f"This run learns every β from {low:g} to {high:g}. Choose a β once it is trained.")
+        check_range("β", float(beta), 0.0, 1000.0)
 
     def go_on(self) -> None:
         """Let a paused trainer go on."""

@@ -40,20 +40,27 @@ def prepare() -> None:
         return
     with _lock:
         if _idle is None or _idle.poll() is not None:
-            _idle = subprocess.Popen(
-                [sys.executable, "-m", "vae_core.standby"],
-                cwd=Path(__file__).resolve().parent.parent,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+            try:
+                _idle = _start()
+            except OSError:  # no process or memory to be had: a trainer is then started when there is a run
+                return
             give_way(_idle.pid)
         if _timer:
             _timer.cancel()
         _timer = threading.Timer(_KEPT_SECONDS, dismiss)
         _timer.daemon = True
         _timer.start()
+
+
+def _start() -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "vae_core.standby"],
+        cwd=Path(__file__).resolve().parent.parent,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 def claim() -> subprocess.Popen | None:

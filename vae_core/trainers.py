@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from vae_core import hosted, standby
@@ -25,9 +26,11 @@ def launch(run: Run, *, in_turn: bool = False) -> None:
         return
     try:
         _launch(run, queued)
-    except OSError as error:
-        run.write_state(status="stopped")
-        raise UserError(f"No trainer can be started: {error.strerror}. Try again in a while.") from error
+    except (OSError, UserError) as error:
+        with suppress(UserError):
+            run.write_state(status="stopped")
+        why = error.strerror if isinstance(error, OSError) else str(error).rstrip(".")
+        raise UserError(f"No trainer can be started: {why}. Try again in a while.") from error
 
 
 def _launch(run: Run, queued: bool) -> None:
@@ -47,8 +50,8 @@ def _start_in_turn(run: Run, environment: Mapping[str, str]) -> subprocess.Popen
     from vae_core.queue import Ticket
 
     ticket = Ticket.take(run.path.resolve())
-    run.write_state(ahead=ticket.ahead())
     try:
+        run.write_state(ahead=ticket.ahead())
         arguments = ["vae_core.queue", str(run.path.resolve()), str(ticket.path), str(ticket.handle)]
         return _start(run, arguments, environment, pass_fds=[ticket.handle])
     finally:

@@ -17,6 +17,7 @@ SIDE = 280
 _STROKE = 24  # pixels wide, 2.4 of MNIST's
 _MAX_BYTES = 200_000
 _PREFIX = "data:image/png;base64,"
+_BOMBS = Image.DecompressionBombError, Image.DecompressionBombWarning  # see `pictures.read`
 
 _component = st.components.v2.component("vae_laboratory.draw_pad", js=script("draw_pad"), css=style("draw_pad"))
 
@@ -49,6 +50,6 @@ def decode_drawing(url: object) -> bytes | None:
                 return None
             if picture.convert("L").getbbox() is None:
                 return None
-    except (binascii.Error, OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    except (binascii.Error, OSError, SyntaxError, ValueError, *_BOMBS):
         return None
     return data
