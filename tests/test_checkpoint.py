@@ -5,6 +5,7 @@ import json
 import math
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,13 +17,14 @@ from safetensors.torch import save as to_safetensors
 
 from tests.toys import blobs, build
 from vae_core import checkpoint
-from vae_core.checkpoint import BetaSnapshot, Checkpoint, LatentSnapshot, load, read_header, save
+from vae_core.checkpoint import BetaSnapshot, Checkpoint, LatentSnapshot, load, read_header, read_snapshots, save
 from vae_core.errors import UserError
 from vae_core.evaluate import snapshot
 from vae_core.files import read_json, write_json, write_whole
 from vae_core.model import ModelConfig
 from vae_core.train import TrainConfig
 
+ROOT = Path(__file__).resolve().parents[1]
 _hostile = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -39,8 +41,12 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _refused(path: Path, about: str = "") -> None:
     """`path` gives one UserError of whole sentences that names the file and `about`."""
+    _says(load, path, about)
+
+
+def _says(read: Callable[[Path], object], path: Path, about: str) -> None:
     with pytest.raises(UserError) as error:
-        load(path)
+        read(path)
     message = str(error.value)
     assert path.name in message
     assert about in message
@@ -83,6 +89,16 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path, arch: str, likelihood: 
     z = torch.randn(4, 3)
     assert torch.equal(found.model.decode_mean(z), model.decode_mean(z))
     assert read_header(tmp_path / "a.safetensors")["record"] == record
+
+
+@pytest.mark.parametrize("name", ["digits-beta", "digits-d2"])
+def test_snapshots_are_read_without_the_weights(name: str) -> None:
+    path = ROOT / "checkpoints" / f"{name}.safetensors"
+    whole = load(path)
+    for alone, expected in zip(read_snapshots(path), (whole.snapshot, whole.betas), strict=True):
+        assert (alone is None) == (expected is None)
+        for part, value in vars(expected).items() if expected else ():
+            np.testing.assert_array_equal(getattr(alone, part), value)
 
 
 def test_snapshot_is_optional_and_may_have_factors(tmp_path: Path) -> None:
@@ -271,7 +287,9 @@ def test_other_weights_are_refused(saved: Path, tmp_path: Path, problem: str) ->
 def test_damaged_snapshots_are_refused(saved: Path, tmp_path: Path, change: dict) -> None:
     tensors, header = _parts(saved)
     tensors |= {f"snapshot.{name}": value for name, value in change.items()}
-    _refused(_rewritten(tmp_path / "rows.safetensors", header, tensors), "snapshot")
+    path = _rewritten(tmp_path / "rows.safetensors", header, tensors)
+    _refused(path, "snapshot")
+    _says(read_snapshots, path, "snapshot")
 
 
 def test_a_snapshot_without_rows_is_refused(saved: Path, tmp_path: Path) -> None:

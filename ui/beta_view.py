@@ -11,9 +11,8 @@ from ui import caching, layout, state, theme, turns
 from ui.components.beta_strip import BetaStripContent
 from ui.decoded import stacked
 from ui.state import Entry
-from vae_core import checkpoint as checkpoints
 from vae_core import embedding, latent, rate_distortion
-from vae_core.checkpoint import BetaSnapshot, Checkpoint, LatentSnapshot
+from vae_core.checkpoint import BetaSnapshot, Checkpoint, LatentSnapshot, read_snapshots
 from vae_core.errors import UserError
 from vae_core.imaging import to_uint8
 from vae_core.rate_distortion import Curve
@@ -97,12 +96,12 @@ def first_images(snapshot: LatentSnapshot) -> LatentSnapshot:
 
 @st.cache_data(max_entries=256, show_spinner=False)
 def _curve(path: str, modified: int, beta: float) -> Curve | None:  # noqa: ARG001
-    found = checkpoints.load(Path(path))
-    if found.betas is not None:
-        return rate_distortion.curve(found.betas)
-    if found.snapshot is None or found.model.config.beta_range:
+    snapshot, taken = read_snapshots(Path(path))
+    if taken is not None:
+        return rate_distortion.curve(taken)
+    if snapshot is None or caching.read_header(Path(path))["model"]["beta_range"]:
         return None
-    return rate_distortion.point(found.snapshot, beta)
+    return rate_distortion.point(snapshot, beta)
 
 
 def curve_of(entry: Entry) -> Curve | None:

@@ -12,9 +12,8 @@ from ui import caching, layout, state, theme
 from ui.beta_view import MOST_BESIDE, Seen, comparable, first_images, is_ranged, measured
 from ui.rate_split import rate_split
 from ui.stepwise import Tell, stepwise
-from vae_core import checkpoint as checkpoints
 from vae_core import export, rate_distortion
-from vae_core.checkpoint import BetaSnapshot, LatentSnapshot
+from vae_core.checkpoint import BetaSnapshot, LatentSnapshot, read_snapshots
 from vae_core.errors import UserError
 from vae_core.information import RateSplit
 
@@ -226,7 +225,7 @@ def _side_by_side(seen: Seen) -> None:
 def _split_of(path: str, modified: int, _tell: Tell) -> RateSplit | None:  # noqa: ARG001 (the cache's key)
     """The split of a model of one β, from its checkpoint; None where that holds no codes, or none that have one."""
     try:
-        snapshot = checkpoints.load(Path(path)).snapshot
+        snapshot, _ = read_snapshots(Path(path))
         return None if snapshot is None else _split(_codes(snapshot, None, math.nan), _tell)
     except UserError:
         return None

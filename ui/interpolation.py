@@ -22,7 +22,6 @@ __all__ = [
     "FRAMES",
     "about_ways",
     "corners_section",
-    "dimension_kl",
     "gif",
     "grid_png",
     "path_section",
@@ -161,11 +160,6 @@ def _encoded_again(checkpoint: Checkpoint, z: np.ndarray, picture: np.ndarray) -
     return float(np.linalg.norm(mu[0] - z))
 
 
-def dimension_kl(checkpoint: Checkpoint) -> np.ndarray:
-    """KL(q(z_j|x) ‖ p(z_j)) averaged over held-out images, (d,) in nats."""
-    return checkpoint.snapshot.kl.mean(0)
-
-
 def radius_curves(a: np.ndarray, b: np.ndarray, method: str) -> list[Series]:
     """|z| along both ways from a to b (d,), the chosen one strong, and √d, the prior's root mean square."""
     along = np.linspace(0, 1, FRAMES)
@@ -274,7 +268,7 @@ def _traversals(entry: Entry, checkpoint: Checkpoint, z: np.ndarray) -> None:
 
     Letting one go writes the new point to the field.
     """
-    kl = dimension_kl(checkpoint)
+    kl = checkpoint.snapshot.kl.mean(0)
     ranked = latent.rank_by_kl(kl)[: layout.MOST_DIMENSIONS]
     grids = [_values(z[dimension]) for dimension in ranked]
     ways = np.stack([latent.traversal(z, j, values) for j, (values, _) in zip(ranked, grids, strict=True)])

@@ -23,6 +23,7 @@ __all__ = [
     "LatentSnapshot",
     "load",
     "read_header",
+    "read_snapshots",
     "read_tensors",
     "save",
     "write_tensors",
@@ -188,12 +189,22 @@ def read_header(path: Path) -> dict[str, Any]:
     return {"model": _config(header, path).to_dict(), "record": _record(header, path)}
 
 
-def read_tensors(path: Path, most: int = MAX_BYTES) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Every tensor of a file that `write_tensors` wrote, of at most `most` bytes, and its header."""
+def read_snapshots(path: Path) -> tuple[LatentSnapshot | None, BetaSnapshot | None]:
+    """A checkpoint's snapshots, those that it has, without reading the weights."""
+    tensors, header = read_tensors(path, but="model.")
+    return _snapshots(_config(header, path), tensors, path)
+
+
+def read_tensors(
+    path: Path, most: int = MAX_BYTES, *, but: str | None = None
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Every tensor of a file that `write_tensors` wrote, of at most `most` bytes, and its header; `but` those whose
+    names begin so."""
     with _open(path, most) as file:
         header = _header(file, path)
         try:
-            return {name: file.get_tensor(name) for name in file.keys()}, header  # noqa: SIM118
+            names = [name for name in file.keys() if but is None or not name.startswith(but)]  # noqa: SIM118
+            return {name: file.get_tensor(name) for name in names}, header
         except (safetensors.SafetensorError, RuntimeError) as error:
             raise UserError(f"{Path(path).name} is damaged. Download or train it again.") from error
 
@@ -219,12 +230,13 @@ def load(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
     Raises UserError for a missing, truncated, foreign or hostile file; nothing in the file is executed.
     """
     tensors, header = read_tensors(path)
-    model, record = _build(_config(header, path), tensors, path), _record(header, path)
+    config = _config(header, path)
+    model, record = _build(config, tensors, path), _record(header, path)
+    snapshot, betas = _snapshots(config, tensors, path)
     try:
-        snapshot, betas = _snapshot(model, _rows(tensors, "snapshot")), _beta_snapshot(model, _rows(tensors, "betas"))
         return Checkpoint(model.to(device).eval(), record, snapshot, betas)
     except (TypeError, ValueError) as error:
-        raise UserError(f"The latent snapshot in {Path(path).name} is damaged. Download or train it again.") from error
+        raise _damaged_snapshot(path) from error
 
 
 def _record(header: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -241,6 +253,10 @@ def _config(header: dict[str, Any], path: Path) -> ModelConfig:
         return ModelConfig.from_dict(header["model"])
     except (KeyError, TypeError, ValueError, UserError) as error:
         raise _another_model(path) from error
+
+
+def _damaged_snapshot(path: Path) -> UserError:
+    return UserError(f"The latent snapshot in {Path(path).name} is damaged. Download or train it again.")
 
 
 def _another_model(path: Path) -> UserError:
@@ -279,12 +295,21 @@ def _rows(tensors: dict[str, torch.Tensor], kind: str) -> dict[str, np.ndarray]:
     return {key.removeprefix(prefix): value.numpy() for key, value in tensors.items() if key.startswith(prefix)}
 
 
-def _snapshot(model: VAE, rows: dict[str, np.ndarray]) -> LatentSnapshot | None:
+def _snapshots(
+    config: ModelConfig, tensors: dict[str, torch.Tensor], path: Path
+) -> tuple[LatentSnapshot | None, BetaSnapshot | None]:
+    try:
+        return _snapshot(config, _rows(tensors, "snapshot")), _beta_snapshot(config, _rows(tensors, "betas"))
+    except (TypeError, ValueError) as error:
+        raise _damaged_snapshot(path) from error
+
+
+def _snapshot(config: ModelConfig, rows: dict[str, np.ndarray]) -> LatentSnapshot | None:
     """The latent snapshot of these rows. Raises TypeError or ValueError where they are none."""
     if not rows:
         return None
     snapshot = LatentSnapshot(**rows)
-    shape = (len(snapshot), model.config.latent_dim)
+    shape = (len(snapshot), config.latent_dim)
     if not len(snapshot) or snapshot.mu.shape != shape or snapshot.logvar.shape != shape:
         raise ValueError("no rows, or another latent size")
     for key, row in rows.items():
@@ -297,7 +322,7 @@ def _snapshot(model: VAE, rows: dict[str, np.ndarray]) -> LatentSnapshot | None:
     return snapshot
 
 
-def _beta_snapshot(model: VAE, rows: dict[str, np.ndarray]) -> BetaSnapshot | None:
+def _beta_snapshot(config: ModelConfig, rows: dict[str, np.ndarray]) -> BetaSnapshot | None:
     """The snapshot at several β; raises as `_snapshot` does."""
     if not rows:
         return None
@@ -305,10 +330,10 @@ def _beta_snapshot(model: VAE, rows: dict[str, np.ndarray]) -> BetaSnapshot | No
     if found.betas.ndim != 1 or found.reconstruction.ndim != 2 or 0 in found.reconstruction.shape:
         raise ValueError("other dimensions")
     k, n = found.reconstruction.shape
-    codes = ((k, n, model.config.latent_dim), np.float16)
+    codes = ((k, n, config.latent_dim), np.float16)
     wanted = {"betas": ((k,), np.float64), "mu": codes, "logvar": codes, "reconstruction": ((k, n), np.float32)}
     if any((row.shape, row.dtype) != wanted[key] or not np.isfinite(row).all() for key, row in rows.items()):
         raise ValueError("rows that do not match")
-    if model.config.beta_range is None or k < 2 or not (np.diff(found.betas) > 0).all():
+    if config.beta_range is None or k < 2 or not (np.diff(found.betas) > 0).all():
         raise ValueError("no range of β")
     return found

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vae_core.checkpoint import load, read_tensors, write_tensors
+from vae_core.checkpoint import read_snapshots, read_tensors, write_tensors
 from vae_core.embedding import TsneStep, default_perplexity, tsne
 from vae_core.errors import UserError
 
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("checkpoints", nargs="+", type=Path, metavar="CHECKPOINT")
     for path in parser.parse_args().checkpoints:
         try:
-            snapshot = load(path).snapshot
+            snapshot, _ = read_snapshots(path)
             if snapshot is None:
                 raise UserError(f"{path.name} has no latent snapshot to make a map of. Choose another checkpoint.")
             mu = snapshot.mu

@@ -33,7 +33,7 @@ if st.button("To frame 3"):
     index = 3
 st.button("Run again")
 st.text(f"runs {state.runs}")
-st.text(f"before: {film_strip_index('one', -1)}")
+st.text(f"before: {film_strip_index('one')}")
 
 left, right = st.columns(2)
 with left:
@@ -45,7 +45,7 @@ with left:
         index=index,
         scale=8,
     )
-    st.text(f"one: {strip.index}, released {strip.released}")
+    st.text(f"one: {strip}")
 with right:
     colour = film_strip(
         blobs(48, side=120, channels=3),
@@ -54,7 +54,7 @@ with right:
         labels=[f"{beta:.3g}" for beta in np.geomspace(0.01, 10, 48)],
         scale=3,
     )
-    st.text(f"two: {colour.index}, released {colour.released}")
+    st.text(f"two: {colour}")
 
 for dimension in range(16):
     film_strip(

@@ -93,7 +93,7 @@ def test_dragging_redraws_with_every_move_and_reports_once(watched):
     assert not traffic.sent
     assert not traffic.received
     page.mouse.up()
-    expect(page.get_by_text("one: 40, released 40")).to_be_visible()
+    expect(page.get_by_text("one: 40", exact=True)).to_be_visible()
     settle(page)
     assert drawn >= 0.9 * moves  # one for each move that the browser was given; bench.slider measures the rate
     assert len(traffic.sent) == 1
@@ -118,13 +118,13 @@ def test_keys_move_it_and_report_once_for_a_burst(watched):
     traffic.forget()
     for _ in range(5):
         page.keyboard.press("ArrowRight")
-    expect(page.get_by_text("one: 15, released 15")).to_be_visible()
+    expect(page.get_by_text("one: 15", exact=True)).to_be_visible()
     settle(page)
     assert len(traffic.sent) == 1
     page.keyboard.press("End")
-    expect(page.get_by_text("one: 63, released 63")).to_be_visible()
+    expect(page.get_by_text("one: 63", exact=True)).to_be_visible()
     page.keyboard.press("Home")
-    expect(page.get_by_text("one: 0, released 0")).to_be_visible()
+    expect(page.get_by_text("one: 0", exact=True)).to_be_visible()
     expect(slider).to_be_focused()
 
 
@@ -146,7 +146,7 @@ def test_a_finger_moves_it(open_page, gallery):
         touch("touchMove", {"x": x + 4 * step, "y": y})
         page.wait_for_timeout(16)
     touch("touchEnd")
-    expect(page.get_by_text(re.compile(r"^one: \d+, released \d+$"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"^one: \d+$"))).to_be_visible()
     assert redraws(root) - drawn >= 15
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     width = root.locator("canvas").bounding_box()["width"]
@@ -157,11 +157,11 @@ def test_play_runs_to_the_end_and_reports_once(watched):
     page, traffic = watched
     root = strip(page, "Interpolation")
     page.mouse.click(*frame_point(root.get_by_role("slider"), 50))
-    expect(page.get_by_text("one: 50, released 50")).to_be_visible()
+    expect(page.get_by_text("one: 50", exact=True)).to_be_visible()
     traffic.forget()
     root.get_by_role("button", name="Play").click()
     expect(root.get_by_role("button", name="Pause")).to_be_visible()
-    expect(page.get_by_text("one: 63, released 63")).to_be_visible()
+    expect(page.get_by_text("one: 63", exact=True)).to_be_visible()
     expect(root.get_by_role("button", name="Play")).to_be_visible()
     assert len(traffic.sent) == 1
 
@@ -180,9 +180,9 @@ def test_strips_are_independent(page):
     roots = [strip(page, label) for label in ("Interpolation", "β", "z3 · 0.75 nats")]
     still = [redraws(root) for root in roots]
     roots[1].get_by_role("slider").press("ArrowRight")
-    expect(page.get_by_text("two: 1, released 1")).to_be_visible()
+    expect(page.get_by_text("two: 1", exact=True)).to_be_visible()
     assert redraws(roots[1]) > still[1]
-    expect(page.get_by_text("one: 10, released None")).to_be_visible()
+    expect(page.get_by_text("one: 10", exact=True)).to_be_visible()
     expect(roots[2].get_by_role("slider")).to_have_js_property("value", "15")
 
 
@@ -206,7 +206,7 @@ def test_new_frames_leave_the_thumb_and_python_moves_it(page):
     root = strip(page, "Interpolation")
     slider = root.get_by_role("slider")
     page.mouse.click(*frame_point(slider, 30))
-    expect(page.get_by_text("one: 30, released 30")).to_be_visible()
+    expect(page.get_by_text("one: 30", exact=True)).to_be_visible()
     old = pixels(root.locator("canvas"))
     page.get_by_role("button", name="New frames").click()
     expect(page.get_by_text("runs 3", exact=True)).to_be_visible()
@@ -216,10 +216,10 @@ def test_new_frames_leave_the_thumb_and_python_moves_it(page):
         "([node, old]) => node.toDataURL() !== old", arg=[root.locator("canvas").element_handle(), old]
     )
     page.get_by_role("button", name="To frame 3").click()
-    expect(page.get_by_text("one: 3, released None")).to_be_visible()
+    expect(page.get_by_text("one: 3", exact=True)).to_be_visible()
     expect(slider).to_have_js_property("value", "3")
     page.mouse.click(*frame_point(slider, 20))
-    expect(page.get_by_text("one: 20, released 20")).to_be_visible()
+    expect(page.get_by_text("one: 20", exact=True)).to_be_visible()
 
 
 def test_a_drag_outlives_runs_of_the_script(open_page, gallery):
@@ -234,7 +234,7 @@ def test_a_drag_outlives_runs_of_the_script(open_page, gallery):
     page.get_by_text(re.compile(f"^runs ({began + 4}|{began + 5}|{began + 6})$")).wait_for()
     expect(slider).to_have_attribute("aria-valuetext", "0.71")
     page.mouse.up()
-    expect(page.get_by_text("one: 45, released 45")).to_be_visible()
+    expect(page.get_by_text("one: 45", exact=True)).to_be_visible()
 
 
 def open_page_beating(open_page, gallery):

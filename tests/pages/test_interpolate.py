@@ -219,12 +219,6 @@ def test_a_traversal_contains_the_place_it_starts_from(now):
     assert values[0] < -2.9 < 2.9 < values[-1]
 
 
-def test_dimension_kl_sums_to_the_rate(mnist):
-    snapshot = mnist.snapshot
-    expected = -0.5 * (1 + snapshot.logvar - snapshot.mu**2 - np.exp(snapshot.logvar)).sum(1).mean()
-    assert interpolation.dimension_kl(mnist).sum() == pytest.approx(expected, rel=1e-4)
-
-
 def test_the_gif_goes_there_and_back():
     frames = np.arange(5, dtype=np.uint8)[:, None, None, None] * np.full((1, 1, 4, 4), 50, np.uint8)
     with Image.open(io.BytesIO(interpolation.gif(frames))) as picture:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 import streamlit as st
 
-from ui.components.film_strip import FilmStripResult
 from ui.components.position import Position, settle_in_session
 from ui.components.scripts import script, style
 from ui.components.sheets import packed, sheet
@@ -52,11 +51,9 @@ class BetaStripContent:
         return (len(self.labels) - 1) // (len(self.betas) - 1)
 
 
-def beta_strip(
-    content: BetaStripContent, *, key: str, index: int, scale: int, on_release: Callable[[], None]
-) -> FilmStripResult:
-    """Draw the strip and return where its thumb was let go; `index`, `scale` and `on_release` as in `film_strip`,
-    and `film_strip_index(key)` says where it is."""
+def beta_strip(content: BetaStripContent, *, key: str, index: int, scale: int, on_release: Callable[[], None]) -> None:
+    """Draw the strip; `index`, `scale` and `on_release` as in `film_strip`, and `film_strip_index(key)` says where it
+    is."""
     reconstructed, reconstructions = sheet(content.reconstructions)
     sampled, samples = sheet(content.samples)
     digest = f"{reconstructed} {sampled}"
@@ -64,7 +61,6 @@ def beta_strip(
     position = settle_in_session(key, "released", content=digest, count=count, given=index, start=0, keep=True)
     props = beta_strip_props(content, (reconstructed, reconstructions), (sampled, samples), position, key, scale)
     _component(key=key, data=props, on_released_change=on_release)
-    return FilmStripResult(position.index, position.index if position.by_visitor else None)
 
 
 def beta_strip_props(

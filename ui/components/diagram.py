@@ -9,9 +9,8 @@ from ui.components.scripts import script, style
 from ui.components.sheets import sheet
 from ui.layout import dimension_name
 from ui.theme import class_colour
-from vae_core.imaging import Sheet
 
-__all__ = ["diagram", "diagram_props"]
+__all__ = ["diagram"]
 
 _component = st.components.v2.component(
     "vae_laboratory.diagram", js=script("save", "diagram"), css=style("diagram", "save")
@@ -41,38 +40,9 @@ def diagram(
     """
     _, given = sheet(picture[None])
     _, drawn = sheet(decoded)
-    props = diagram_props(
-        given,
-        drawn,
-        caption=caption,
-        z=z,
-        reconstruction=reconstruction,
-        mu=mu,
-        sigma=sigma,
-        cloud=cloud,
-        labels=labels,
-        order=order,
-    )
-    _component(key=key, data=props)
-
-
-def diagram_props(
-    given: Sheet,
-    drawn: Sheet,
-    *,
-    caption: str,
-    z: np.ndarray,
-    reconstruction: np.ndarray,
-    mu: np.ndarray,
-    sigma: np.ndarray,
-    cloud: np.ndarray,
-    labels: np.ndarray | None,
-    order: Sequence[int],
-) -> dict:
-    """What the browser is given."""
     plane = cloud if cloud.shape[1] == 2 else cloud[:0, :2]
     colours = ["#8a93a3"] if labels is None else [class_colour(label) for label in range(int(labels.max()) + 1)]
-    return {
+    props = {
         "given": {"sprite": given.url, "frame": given.frame},
         "drawn": {"sprite": drawn.url, "frame": drawn.frame},
         "caption": caption,
@@ -86,3 +56,4 @@ def diagram_props(
         "order": [int(j) for j in order],
         "names": [dimension_name(j) for j in order],
     }
+    _component(key=key, data=props)

@@ -1,7 +1,6 @@
 """A slider that moves a picture while it is dragged, and tells Python where it was let go."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import streamlit as st
@@ -12,23 +11,11 @@ from ui.components.sheets import sheet
 from vae_core.errors import UserError
 from vae_core.imaging import Sheet
 
-__all__ = ["FilmStripResult", "film_strip", "film_strip_index", "film_strip_props"]
+__all__ = ["film_strip", "film_strip_index", "film_strip_props"]
 
 _component = st.components.v2.component(
     "vae_laboratory.film_strip", js=script("save", "strip", "film_strip"), css=style("strip", "film_strip", "save")
 )
-
-
-@dataclass(frozen=True)
-class FilmStripResult:
-    """Where a film strip is.
-
-    index: the frame that Python and the browser agree on.
-    released: the same, if it was the visitor who moved the thumb there; None if Python did, or nobody.
-    """
-
-    index: int
-    released: int | None
 
 
 def film_strip(
@@ -42,8 +29,8 @@ def film_strip(
     fps: int = 12,
     compact: bool = False,
     on_release: Callable[[], None] = lambda: None,
-) -> FilmStripResult:
-    """Draw a film strip and return where its thumb was let go.
+) -> int:
+    """Draw a film strip and return the frame that Python and the browser agree on.
 
     frames: (F, C, H, W), uint8 or float in [0, 1], encoded once for each content; each may be a whole grid.
     labels: one text a frame, shown and read aloud while the thumb is on it.
@@ -70,16 +57,12 @@ def film_strip(
         compact=compact,
     )
     _component(key=key, data=props, on_released_change=on_release)
-    return FilmStripResult(position.index, position.index if position.by_visitor else None)
+    return position.index
 
 
-def film_strip_index(key: str, default: int = 0) -> int:
-    """Where the film strip `key` is, for what is drawn above it or decides its frames.
-
-    `default` before the strip has been drawn for the first time.
-    """
-    index = current_index(key, "released")
-    return default if index is None else index
+def film_strip_index(key: str) -> int:
+    """Where the film strip `key` is, for what is drawn above it or decides its frames; 0 before it was first drawn."""
+    return current_index(key, "released") or 0
 
 
 def film_strip_props(

@@ -17,7 +17,6 @@ class Position:
         pictures included, stay the same and are not sent again.
     version: counts the times Python moved it. The browser keeps its own index while the version stands.
     content: digest of the pictures. given: what the caller asked for last.
-    by_visitor: the visitor was the last to move it.
     """
 
     index: int | None
@@ -25,7 +24,6 @@ class Position:
     version: int
     content: str
     given: int | None
-    by_visitor: bool = False
 
 
 def settle(
@@ -53,14 +51,14 @@ def settle(
         return Position(index, index, report[1] + 1 if report else 0, content, given)
     if content != previous.content and not keep:
         return Position(beginning, beginning, previous.version + 1, content, given)
-    index, version, by_visitor = previous.index, previous.version, previous.by_visitor
+    index, version = previous.index, previous.version
     if report and report[1] == version and report[0] != index:
-        index, by_visitor = report[0], True
+        index = report[0]
     elif given not in (index, previous.given) and not (given is None and keep):
-        index, version, by_visitor = given, version + 1, False
+        index, version = given, version + 1
     index = _within(index, count)
     unchanged = content == previous.content and version == previous.version
-    return Position(index, previous.sent if unchanged else index, version, content, given, by_visitor)
+    return Position(index, previous.sent if unchanged else index, version, content, given)
 
 
 def settle_in_session(key: str, state: str, **wanted) -> Position:
