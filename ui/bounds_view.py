@@ -203,15 +203,18 @@ def annealed_verdict(second: LogLikelihood, exact: float | None) -> str:
     missing = "" if low is None else f" {_missing(low)}"
     fits = low is not None and low < 2 * float(second.standard_errors[0])
     if effective < 0.25 * second.samples:
-        doubt = "this estimate may be a nat or more too low, and its ± does not show it."
+        doubt = "this estimate may be many nats too low, and its ± does not show it."
         return (
             f"{count} The others were turned up too fast to find as good a place"
             f"{'.' if fits else f': {doubt}'}{missing}"
         )
     if effective < 0.75 * second.samples:
-        doubt = "this estimate may be somewhat too low, by more than its ± shows."
+        doubt = "this estimate may be too low by more than its ± shows, and by far if no chain found the best place."
         return f"{count} The others found less good places{'.' if fits else f': {doubt}'}{missing}"
-    return f"{count} They agree on the weight that they found, so that the estimate’s ± tells its error.{missing}"
+    return (
+        f"{count} They agree on the weight that they found, so that the estimate’s ± tells its error, unless none of "
+        f"them found the best place.{missing}"
+    )
 
 
 def _missing(low: float) -> str:

@@ -264,13 +264,9 @@ def lesson(found: Walks) -> str:
         elif end < best + slack:
             where = "keeps up"
         else:
-            where = f"ends {_apart(end - best)} higher than the reparameterised one, by its luck"
+            where = f"ends {_apart(end - best)} higher than the reparameterised one"
         said.append(f"{_SPOKEN[one]} {where}.")
-    if found.mu[first].shape[1] == 2 and found.elbo[ESTIMATORS[-1]][-1] > best - slack:
-        said.append(
-            "In two dimensions a baseline nearly makes up for the slope; the more dimensions, the dearer it is."
-        )
-    return " ".join(said)
+    return " ".join([*said, "This is one walk of each: with other draws they would end elsewhere."])
 
 
 def _apart(nats: float) -> str:

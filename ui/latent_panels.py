@@ -301,24 +301,10 @@ def _own_point(checkpoint: Checkpoint) -> None:
             max_chars=4000,
             placeholder="test:12",
             help="test:12 is a test image, prior:7 the draw from N(0, I) with seed 7, z:0.5,-1 a point itself.",
-            on_change=lambda: _take_named(checkpoint),
         )
-        if refused := st.session_state.pop("map_refused", None):
-            st.error(refused, icon=":material/error:")
         with errors_said():
             if spec:
                 state.resolve(spec, checkpoint)
-            st.session_state["map_point/good"] = spec
-
-
-def _take_named(checkpoint: Checkpoint) -> None:
-    """Put the point before in the place of one that is refused, which is to stand in no address."""
-    try:
-        if spec := st.session_state["map_point"]:
-            state.resolve(spec, checkpoint)
-    except UserError as error:
-        st.session_state["map_refused"] = str(error)
-        st.session_state["map_point"] = st.session_state.get("map_point/good", "")
 
 
 def _take_uploaded(checkpoint: Checkpoint) -> None:

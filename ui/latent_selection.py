@@ -7,7 +7,7 @@ import streamlit as st
 from ui import latent_view as view
 from ui import layout, reconstruction, state
 from ui.components.latent_map import Selection
-from ui.decoded import decoded
+from ui.decoded import decoded, finer
 from ui.endpoints import spec_of
 from ui.latent_view import NamedSnapshot, Projection
 from ui.layout import plain
@@ -80,7 +80,12 @@ def _test_image(
         if real:
             layout.picture(shown[0], "image", target=112)
         layout.picture(decoded(entry, checkpoint, found.mu[index]), "reconstruction, decoded from μ", target=112)
-    _terms(found.elbo[index], found.reconstruction[index], found.kl[index].sum())
+    if real:
+        seen = posterior(checkpoint.model, shown[0])
+        _terms(seen.elbo, seen.reconstruction.mean(), seen.kl.sum())
+    else:
+        _terms(found.elbo[index], found.reconstruction[index], found.kl[index].sum())
+        st.caption("By one draw of z: the image itself is not here.")
     reconstruction.say_if_a_loss(checkpoint, shown)
     _posterior(found.mu[index], found.sigma[index], found.kl[index], key)
     _neighbours(checkpoint, found, found.mu[index], leave_out=index)
@@ -198,7 +203,8 @@ def _posterior(mu: np.ndarray, sigma: np.ndarray, kl: np.ndarray, key: str) -> N
 def _neighbours(checkpoint: Checkpoint, found: NamedSnapshot, z: np.ndarray, leave_out: int | None = None) -> None:
     near = view.nearest_codes(found, z, _NEIGHBOURS, leave_out)
     shown, _ = state.pictures(checkpoint, near)
-    grid = imaging.grid(shown, columns=_NEIGHBOURS, scale=layout.whole_scale(shown.shape[-1], 52), gap=1)
+    fine = finer(shown)
+    grid = imaging.grid(fine, columns=_NEIGHBOURS, scale=layout.whole_scale(fine.shape[-1], 52), gap=1)
     names = ", ".join(found.class_name(i) for i in near) if found.labels is not None else ""
     layout.drawing(grid, "nearest test images in latent space" + (f": {names}" if names else ""))
 

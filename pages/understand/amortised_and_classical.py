@@ -13,7 +13,8 @@ layout.head(
     "Amortised and classical",
     "Classical variational inference optimises a q(z|x) for every image. A VAE’s encoder is *amortised*: it has learnt "
     "to answer in one go, for any image, also for those below, on which it was not trained. That is fast; what it "
-    "gives away is the **amortisation gap**. What even the best Gaussian gives away is the **approximation gap**. "
+    "gives away is the **amortisation gap**. What even the best q of its family, Gaussians of independent dimensions, "
+    "gives away is the **approximation gap**. "
     "Together they are KL(q(z|x) ‖ p(z|x)).",
 )
 entry, checkpoint = state.selected()

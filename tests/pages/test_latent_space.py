@@ -11,6 +11,8 @@ from streamlit.testing.v1 import AppTest
 from tests.waiting import PATIENCE
 from ui import layout
 from vae_core import checkpoint as checkpoints
+from vae_core import data
+from vae_core.posterior import posterior
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = "pages/explore/latent_space.py"
@@ -117,23 +119,22 @@ def test_a_picture_of_an_earlier_visit_is_said_to_be_gone():
     assert "kept for one visit" in app.error[0].value
 
 
-def test_a_point_that_is_refused_leaves_the_one_before_and_its_error_goes_with_the_map():
+def test_a_point_that_is_refused_stays_to_be_put_right():
     app = clean(page(model="mnist-d2", map_point="test:3"))
     app.text_input(key="map_point").set_value("train:3").run()
     assert [error.value.startswith("“train\\:3”") for error in app.error] == [True]
-    assert app.session_state["map_point"] == app.text_input(key="map_point").value == "test:3"
-    assert app.subheader[0].value == "Test image 3, class 0"
-    clean(app.segmented_control(key="map_projection").set_value("pca").run())
-    clean(app.segmented_control(key="map_projection").set_value("plane").run())
-
-
-def test_a_good_point_takes_the_place_of_a_refused_one():
-    app = page(model="mnist-d2")
-    app.text_input(key="map_point").set_value("train:3").run()
-    assert len(app.error) == 1
-    assert app.session_state["map_point"] == ""
+    assert app.text_input(key="map_point").value == "train:3"
     clean(app.text_input(key="map_point").set_value("test:4").run())
     assert app.subheader[0].value.startswith("Test image 4")
+
+
+def test_a_test_image_has_the_elbo_that_reconstruct_gives_it():
+    app = clean(page(model="digits-d2", map_point="test:3"))
+    image = data.load("digits").test.images[3]
+    seen = posterior(checkpoints.load(ROOT / "checkpoints" / "digits-d2.safetensors").model, image)
+    shown = {metric.label: metric.value for metric in app.metric}
+    assert shown["ELBO (nats)"] == layout.number(seen.elbo, 1)
+    assert shown["Reconstruction (nats)"] == layout.number(seen.reconstruction.mean(), 1)
 
 
 def test_t_sne_begins_at_once_with_its_default_perplexity_and_can_be_stopped():

@@ -143,6 +143,7 @@ def test_amortised_and_classical_of_every_shipped_model(path: Path) -> None:
         assert not app.info
         if load(path).model.config.latent_dim <= 2:
             assert (table["Shape, nats"] > -1e-3).all(), "no ELBO lies above an exact log p(x)"
+        assert (table["Independence, nats"] >= 0).all(), "a full covariance may be a diagonal one"
 
 
 def test_one_latent_dimension_has_one_family() -> None:
@@ -214,7 +215,7 @@ def test_an_estimate_by_annealing_is_trusted_as_far_as_its_chains_count() -> Non
     assert "too low" in said
     said = bounds_view.annealed_verdict(some, None)
     assert "8.6 count" in said
-    assert "may be somewhat too low" in said
+    assert "may be too low by more than its ± shows" in said
     said = bounds_view.annealed_verdict(most, -88.5)
     assert "13.0 count" in said
     assert "tells its error" in said
@@ -298,11 +299,10 @@ def test_a_walk_is_summed_up_in_words() -> None:
     assert said.startswith("From −100.0 nats, sixty reparameterised steps come to **−90.0 nats**.")
     assert "The score function is lost: it ends at **−5,000.0 nats**" in said
     assert "With a baseline it keeps up." in said
-    assert "In two dimensions" in said
+    assert "In two dimensions" not in said, "one walk of each says nothing of dimensions"
     said = gradient_view.lesson(walks(-90, -96.5, -88, d=16))
     assert "The score function ends 6.5 nats lower than the reparameterised one." in said
-    assert "With a baseline it ends 2.0 nats higher than the reparameterised one, by its luck." in said
-    assert "In two dimensions" not in said
+    assert "With a baseline it ends 2.0 nats higher than the reparameterised one." in said
 
 
 def test_gradients_are_kept_as_the_model_gives_them() -> None:
