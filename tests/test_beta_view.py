@@ -4,6 +4,7 @@ import csv
 import io
 import math
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -98,9 +99,31 @@ def test_where_training_leads_depends_on_its_objective(objective):
 def test_each_dimension_has_its_curve_the_largest_first():
     chart = kl_figure(CURVE, 1.0)
     assert [trace.name for trace in chart.data] == ["z₁", "z₂"]
+    assert not chart.layout.showlegend
     np.testing.assert_array_equal(chart.data[1].y, [2.0, 0.5, 0.0])
     assert chart.layout.xaxis.type == "log"
     np.testing.assert_array_equal(units_figure(CURVE, 1.0).data[0].y, [2, 2, 0])
+
+
+@pytest.mark.parametrize("d", [2, 16, 40])
+@pytest.mark.parametrize("spread", [0.0, 0.05, 5.0])
+def test_each_curve_is_named_where_it_begins_clear_of_other_names(d, spread):
+    """In its colour's line, which its neighbours do not have; names at least 4 % of the axis apart, and on it."""
+    kl = spread * np.random.default_rng(d).random((3, d)) * [[3], [2], [1]]
+    chart = kl_figure(replace(CURVE, kl=kl, active=kl > 0), 1.0)
+    names, colours = chart.layout.annotations, [trace.line.color for trace in chart.data]
+    assert len(names) == len(chart.data) == min(d, 16)
+    for name in names:
+        (curve,) = (trace for trace in chart.data if trace.name == name.text)
+        assert (name.x, name.y) == (np.log10(0.1), curve.y[0])
+        assert name.arrowcolor == curve.line.color
+    assert all(one != other for one, other in pairwise(colours))
+    low, high = chart.layout.yaxis.range
+    places = [name.ay for name in names]
+    assert low < min(places) <= max(places) < high
+    assert np.diff(places).max() < -0.04 * (high - low)
+    starts = [name.y for name in names]
+    assert starts == sorted(starts, reverse=True), "lines to names do not cross"
 
 
 def test_the_ends_are_told_with_their_numbers():

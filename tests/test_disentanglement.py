@@ -1,6 +1,7 @@
 """Disentanglement scores on constructed codes with known answers, and against other implementations."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,8 +9,11 @@ from sklearn.metrics import mutual_info_score
 
 from tests.toys import blobs, build
 from vae_core import data
+from vae_core.checkpoint import load
 from vae_core.disentanglement import disentanglement, factor_vae_score, mig, mutual_information, score_codes
 from vae_core.errors import UserError
+
+CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
 
 
 def factors(n: int = 4000, values: tuple[int, ...] = (3, 4, 9, 12), seed: int = 0) -> np.ndarray:
@@ -68,8 +72,20 @@ def test_dimensions_that_barely_vary_have_no_vote() -> None:
     known = factors()
     assert factor_vae_score(0.01 * standardised(known), known) == 0
     assert factor_vae_score(np.zeros((len(known), 3)), known) == 0
-    half = standardised(known) * [1, 1, 0.1, 0.1]  # two dimensions can speak for two of four factors
+    half = standardised(known) * [1, 1, 0.04, 0.04]  # two dimensions can speak for two of four factors
     assert factor_vae_score(half, known) == pytest.approx(0.5, abs=0.1)
+
+
+def test_the_standard_deviation_decides_who_votes_not_the_variance() -> None:
+    """0.06 is over the 0.05 of disentanglement_lib, though its square, 0.0036, is not."""
+    known = factors()
+    assert factor_vae_score(standardised(known) * [1, 1, 0.06, 0.06], known) == 1
+
+
+def test_a_model_at_a_high_beta_has_the_score_of_all_its_dimensions_that_vary() -> None:
+    """Two dimensions of sprites-beta at β = 10 have σ of 0.05 to 0.06, and vote: 0.51, and 0.35 without them."""
+    model = load(CHECKPOINTS / "sprites-beta.safetensors").model
+    assert disentanglement(model.at(10.0), data.load("sprites")).factor_vae == pytest.approx(0.51, abs=0.02)
 
 
 def test_information_equals_scikit_learn() -> None:

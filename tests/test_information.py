@@ -183,31 +183,17 @@ def test_densities_of_narrow_and_far_posteriors() -> None:
     np.testing.assert_allclose(log_density(z, mu, logvar), exact, rtol=1e-10, atol=1e-6)
 
 
-def test_a_batch_that_is_all_there_is_needs_no_estimate() -> None:
-    mu, logvar = posteriors(90, 2)
-    alone, all_of_them = split_rate(mu, logvar), split_rate(mu, logvar, images=90)
-    assert all_of_them.mutual_information == pytest.approx(alone.mutual_information, abs=1e-10)
-    assert all_of_them.dimension_kl == pytest.approx(alone.dimension_kl, abs=1e-10)
-
-
 @pytest.mark.parametrize("sharpness", [-4.0, -2.0, 0.0])
-def test_a_batch_has_the_information_of_all_between_what_it_says_alone_and_as_a_batch(sharpness: float) -> None:
-    """On average over batches of 100 of 1,500, with four standard errors; and the terms sum to the batch's rate."""
+def test_few_images_have_on_average_less_information_than_all_and_as_high_a_rate(sharpness: float) -> None:
+    """Over 30 batches of 100 of 1,500: what the page says that N images bound. With four standard errors."""
     mu, logvar = posteriors(1500, 3, seed=6)
     logvar += sharpness
-    exact = split_rate(mu, logvar, draws=8).mutual_information
-    random, alone, stratified = np.random.default_rng(0), [], []
-    for seed in range(30):
-        chosen = random.permutation(1500)[:100]
-        low = split_rate(mu[chosen], logvar[chosen], seed=seed)
-        high = split_rate(mu[chosen], logvar[chosen], seed=seed, images=1500)
-        assert high.mutual_information + high.aggregate_kl == pytest.approx(low.rate, rel=1e-9)
-        assert high.most == pytest.approx(math.log(1500))
-        alone.append(low.mutual_information)
-        stratified.append(high.mutual_information)
-    error = 4 * np.std(stratified) / math.sqrt(30)
-    assert np.mean(alone) < exact < np.mean(stratified) + error
-    assert np.mean(stratified) - np.mean(alone) > 0.05
+    whole, random = split_rate(mu, logvar, draws=8), np.random.default_rng(0)
+    batches = [random.permutation(1500)[:100] for _ in range(30)]
+    few = [split_rate(mu[chosen], logvar[chosen], seed=seed) for seed, chosen in enumerate(batches)]
+    assert np.mean([split.mutual_information for split in few]) < whole.mutual_information < whole.rate
+    rates = [split.rate for split in few]
+    assert np.mean(rates) == pytest.approx(whole.rate, abs=4 * np.std(rates) / math.sqrt(30))
 
 
 @pytest.mark.parametrize(("d", "draws"), [(1, 20), (2, 10), (16, 2), (50, 1)])

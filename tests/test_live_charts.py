@@ -169,6 +169,11 @@ def test_the_useful_range_leaves_out_the_steep_beginning():
     assert live_charts.useful_range(np.full(50, 3.0)) == [2.5, 3.5]
 
 
+def test_the_useful_range_of_what_is_never_negative_is_not_either():
+    assert live_charts.useful_range(np.full(50, 0.1)) == [0.0, 0.6]
+    assert live_charts.useful_range(np.full(50, -0.1)) == [-0.6, 0.4]
+
+
 def test_marks_say_what_was_changed_and_join_one_drag():
     events = [
         {"epoch": 10.0, "beta": 2.0, "learning_rate": 1e-3},

@@ -8,7 +8,9 @@ from vae_core import latent
 from vae_core.checkpoint import Checkpoint
 from vae_core.imaging import to_uint8
 
-__all__ = ["decoded", "mosaics", "stacked"]
+__all__ = ["decoded", "finer", "mosaics", "stacked"]
+
+_FINE = 28  # pixels
 
 
 def decoded(entry: Entry, checkpoint: Checkpoint, z: np.ndarray) -> np.ndarray:
@@ -24,6 +26,15 @@ def decoded(entry: Entry, checkpoint: Checkpoint, z: np.ndarray) -> np.ndarray:
 @st.cache_resource(max_entries=48, show_spinner=False)
 def _decoded(path: str, modified: int, beta: float, z: np.ndarray, _checkpoint: Checkpoint) -> np.ndarray:  # noqa: ARG001
     return to_uint8(latent.decode(_checkpoint.model, z))
+
+
+def finer(pictures: np.ndarray) -> np.ndarray:
+    """Small pictures (..., H, W) with each pixel a square of several, so that a gap of one pixel is no pixel of theirs.
+
+    Wider ones stay as they are.
+    """
+    times = max(1, _FINE // pictures.shape[-1])
+    return pictures.repeat(times, -2).repeat(times, -1)
 
 
 def mosaics(frames: np.ndarray) -> np.ndarray:

@@ -1,7 +1,6 @@
 """The section Latent dimensions of the page of β: KL and active units against β."""
 
 import numpy as np
-import plotly.colors
 import plotly.graph_objects as go
 import streamlit as st
 
@@ -12,6 +11,9 @@ from vae_core.evaluate import ACTIVE_VARIANCE
 from vae_core.rate_distortion import Curve
 
 __all__ = ["kl_figure", "show", "units_figure"]
+
+_HEIGHT = 420
+_LINE = 0.045  # of the KL axis, what a name takes
 
 
 def show(seen: Seen) -> None:
@@ -44,20 +46,53 @@ def _collapse_words(curve: Curve) -> str:
 
 
 def kl_figure(curve: Curve, beta: float) -> go.Figure:
-    """KL of each latent dimension against β, the largest first."""
-    order = latent.rank_by_kl(curve.kl.max(0))
-    shown = order[: layout.MOST_DIMENSIONS]
-    chart = theme.figure("β", "KL, nats", height=380, hovermode="x unified")
-    shades = plotly.colors.sample_colorscale(theme.CONTINUOUS, np.linspace(0.3, 0.9, len(shown)))
-    for j, shade in zip(shown, shades, strict=True):
+    """KL of each latent dimension against β, the largest first; each curve has its name at the lowest β."""
+    shown = latent.rank_by_kl(curve.kl.max(0))[: layout.MOST_DIMENSIONS]
+    chart = theme.figure("β", "KL, nats", height=_HEIGHT, hovermode="x unified", showlegend=False)
+    for place, j in enumerate(shown):
         chart.add_scatter(
             x=curve.betas,
             y=curve.kl[:, j],
             name=layout.dimension_name(j),
-            line={"color": shade, "width": 2},
+            line={"color": theme.line_colour(place), "width": 2},
             hovertemplate="%{y:.3f}",
         )
+    _name(chart, curve.betas[0], curve.kl[0, shown])
     return theme.along_beta(chart, beta)
+
+
+def _name(chart: go.Figure, beta: float, kl: np.ndarray) -> None:
+    """Write the name of each curve left of where it begins, at this β and with this KL, in nats."""
+    top = 1.05 * max(1e-3, *(max(curve.y) for curve in chart.data))
+    order = np.argsort(-kl)
+    places = _spread(kl[order], _LINE * top, top)
+    for k, place in zip(order, places, strict=True):
+        curve = chart.data[k]
+        chart.add_annotation(
+            x=np.log10(beta),
+            y=kl[k],
+            text=curve.name,
+            ax=-22,
+            ay=place,
+            ayref="y",
+            xanchor="right",
+            font={"size": 12},
+            arrowcolor=curve.line.color,
+            arrowhead=0,
+            arrowwidth=1.5,
+        )
+    chart.update_yaxes(range=[-_LINE * top / 2, top * (1 + _LINE / 2)])
+
+
+def _spread(heights: np.ndarray, gap: float, top: float) -> np.ndarray:
+    """The places nearest to heights, which fall, that are `gap` or more apart and lie from 0 to top: (n,) → (n,).
+
+    Places plus k times the gap must not rise.
+    """
+    from sklearn.isotonic import isotonic_regression
+
+    steps = gap * np.arange(len(heights))
+    return isotonic_regression(heights + steps, y_min=steps[-1], y_max=top, increasing=False) - steps
 
 
 def units_figure(curve: Curve, beta: float) -> go.Figure:

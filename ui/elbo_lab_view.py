@@ -27,6 +27,7 @@ __all__ = [
     "Lab",
     "begin_from",
     "begun",
+    "beyond_words",
     "climb",
     "exact",
     "gap_sentence",
@@ -50,6 +51,7 @@ _SIDE = 15
 _EVERY = 4  # a point of the walk for so many steps
 _FOUND, _AT_ONCE = 12, 16
 _CAUGHT = 0.1  # nats
+_FEW = 1e-3  # nats: fewer are not shown
 _REACHED = "elbo_reached"
 _A_PEAK = 0.01  # the least share of the mass that is called a peak
 _LEFT, _LINKS, _ADDRESS = "elbo_left", "elbo_links", "elbo_address"
@@ -125,6 +127,16 @@ def peaks_words(masses: Sequence[float], latent_dim: int) -> str:
     return f"This posterior has **{len(shares)} peaks**, with {listed} of its mass. {short}: {end}"
 
 
+def beyond_words(outside: float) -> str:
+    """What is said where mass may lie beyond the z that are summed over, `outside` nats at most; nothing if few."""
+    if outside <= _FEW:
+        return ""
+    return (
+        "This picture’s code lies so far from the prior that log p(x) is not exact: what lies beyond the z that are "
+        f"summed over could raise it, and the gap, by up to {outside:,.3g} nats."
+    )
+
+
 def begun(lab: Lab) -> tuple[Gaussian, int]:
     """Where q starts, and the version of the pad that takes it from there.
 
@@ -173,7 +185,8 @@ def _written(q: Gaussian) -> str:
 
 
 def pad_view(lab: Lab, checkpoint: Checkpoint, *, wide: bool, walk: np.ndarray | None, version: int) -> PadView:
-    """The part of the plane around posterior and q, or the whole of it; a new `version` gives q back to Python."""
+    """The part of the plane around the posterior and the encoder's q, or all of it that holds those and the prior to
+    4 σ; a new `version` gives q back to Python."""
     window, grid, pictures = _window(lab.id, wide, lab, checkpoint)
     return PadView(f"{lab.id}/{wide}/{version}", window, grid, float(lab.posteriors.log_likelihood[0]), pictures, walk)
 
@@ -181,14 +194,15 @@ def pad_view(lab: Lab, checkpoint: Checkpoint, *, wide: bool, walk: np.ndarray |
 @st.cache_resource(max_entries=16, show_spinner="Decoding …")
 @turns.in_turn
 def _window(name: str, wide: bool, _lab: Lab, _checkpoint: Checkpoint) -> tuple:  # noqa: ARG001
+    mean, covariance = _lab.posteriors.moments(0)
+    mu, sigma = np.array(_lab.encoder.mu), np.array(_lab.encoder.sigma)
+    spread = np.sqrt(covariance.diagonal())
+    low = np.minimum(mean - 4 * spread, mu - 4 * sigma)
+    high = np.maximum(mean + 4 * spread, mu + 4 * sigma)
     if wide:
-        centre, reach = np.zeros(2), 4.0
+        peaks = [abs(mode.z).max() for mode in modes(_lab) if mode.mass > _A_PEAK]
+        centre, reach = np.zeros(2), float(max(4.0, 1.05 * max(-low.min(), high.max(), *peaks)))
     else:
-        mean, covariance = _lab.posteriors.moments(0)
-        mu, sigma = np.array(_lab.encoder.mu), np.array(_lab.encoder.sigma)
-        spread = np.sqrt(covariance.diagonal())
-        low = np.minimum(mean - 4 * spread, mu - 4 * sigma)
-        high = np.maximum(mean + 4 * spread, mu + 4 * sigma)
         centre, reach = (low + high) / 2, 0.6 * float((high - low).max())
     (x0, x1), (y0, y1) = ((float(c - reach), float(c + reach)) for c in centre)
     x, y = np.linspace(x0, x1, _WINDOW_STEPS), np.linspace(y0, y1, _WINDOW_STEPS)

@@ -23,6 +23,7 @@ from vae_core.errors import UserError
 from vae_core.failures import Symptoms
 from vae_core.latent import rank_by_kl
 from vae_core.runs import Run
+from vae_core.words import drawn_share
 
 __all__ = [
     "PER_ROW",
@@ -323,15 +324,10 @@ def numbers(shown: Sequence[Shown]) -> pd.DataFrame:
         ),
         "Mean of μ² + σ²; the prior’s is 1": lambda s: f"{s.second_moment:.2f}",
         f"Samples from the prior in {holes}": lambda s: f"{s.prior_in_holes:.1%}",
-        f"Codes of unseen images in {holes}, one of each": lambda s: _share_of(s.codes_in_holes, s.images),
+        f"Codes of unseen images in {holes}, one of each": lambda s: drawn_share(s.codes_in_holes, s.images),
     }
     values = [[layout.true_minus(say(model.symptoms)) for model in shown] for say in rows.values()]
     return pd.DataFrame(values, index=list(rows), columns=[model.title for model in shown])
-
-
-def _share_of(share: float, count: int) -> str:
-    """A share of so many draws, with its standard error."""
-    return f"{share:.1%} ± {(share * (1 - share) / count) ** 0.5:.1%}"
 
 
 def pictures_png(shown: Sequence[Shown], tests: np.ndarray, index: np.ndarray, z: np.ndarray) -> bytes:

@@ -22,6 +22,7 @@ from vae_core.checkpoint import Checkpoint, LatentSnapshot
 from vae_core.holes import HOLE_NATS, code_share, depths_on_grid, hole_depth, prior_share
 from vae_core.imaging import to_uint8
 from vae_core.information import log_density
+from vae_core.words import drawn_share, percent
 
 __all__ = ["deepest_hole", "log_ratio", "search_label", "shares_sentence", "show", "verdict"]
 
@@ -31,6 +32,7 @@ _LOW, _HIGH = -5.0, 2.0  # nats, the ends of the colours
 _WITHIN = 2.0  # standard deviations of the prior in which holes are looked for
 _EVEN = 1.0  # nats
 _BAR = (240, 12)
+_INKS = ("#ffffff", "#000000")
 
 
 def show(seen: Seen) -> None:
@@ -43,7 +45,7 @@ def show(seen: Seen) -> None:
     st.markdown(
         "Samples are drawn from the prior p(z), but the decoder has only seen codes from the aggregate posterior q(z). "
         "Bright: more codes than the prior puts there. Dark, within the prior’s circles: a **hole**, where the prior "
-        "draws and few codes come. White dots are codes of test images. "
+        "draws and few codes come. Dots are codes of test images, white on dark and black on bright. "
         "**Point** at a place to see it decoded; **click** for its numbers."
     )
     dimensions = _dimensions(found) if found.mu.shape[1] > 2 else (0, 1)
@@ -163,12 +165,13 @@ def shares_sentence(trained_on: Codes | None, held_out: int, prior: float, codes
     if trained_on:
         return (
             f"q(z) is that of the {len(trained_on[0]):,} pictures that the decoder was trained on. Of the prior’s "
-            f"draws, {prior:.1%} fall into holes of this plane, {dense}; of unseen pictures’ codes, {codes:.1%} do."
+            f"draws, {percent(prior)} fall into holes of this plane, {dense}; of a code each of {held_out:,} unseen "
+            f"pictures, {drawn_share(codes, held_out)} do."
         )
     return (
-        f"q(z) is that of {held_out:,} test pictures alone. Of the prior’s draws, {prior:.1%} fall into gaps between "
-        f"their codes, {dense}; of these codes, {codes:.1%} fall into gaps that the others leave. Only if that is far "
-        "less are the gaps holes of the model."
+        f"q(z) is that of {held_out:,} test pictures alone. Of the prior’s draws, {percent(prior)} fall into gaps "
+        f"between their codes, {dense}; of a code of each, {drawn_share(codes, held_out)} fall into gaps that the "
+        "others leave. Only if that is far less are the gaps holes of the model."
     )
 
 
@@ -189,7 +192,7 @@ def search_label(difference: float, *, trained_on: bool) -> str:
 def _map(plane: _Plane, place: tuple[float, float] | None) -> None:
     props = latent_map_props(
         plane.projection.positions,
-        ByClass(np.zeros(len(plane.found), int), (), ("#ffffff",)),
+        ByClass(_inks(plane.projection.positions, plane.values, plane.ratio), (), _INKS),
         id=plane.key,
         view=plane.key,
         axes=plane.projection.axes,
@@ -207,8 +210,19 @@ def _map(plane: _Plane, place: tuple[float, float] | None) -> None:
 @st.cache_resource(max_entries=32, show_spinner=False)
 def _background(key: str, _values: np.ndarray, _ratio: np.ndarray) -> Background:  # noqa: ARG001 (the cache's key)
     edge = _values[-1] + (_values[1] - _values[0]) / 2  # cells stand around their points
-    shares = (np.clip(_ratio[::-1], _LOW, _HIGH) - _LOW) / (_HIGH - _LOW)
-    return Background(_shades(shares), (-edge, edge, -edge, edge), opacity=1.0)
+    return Background(_shades(_on_ramp(_ratio[::-1])), (-edge, edge, -edge, edge), opacity=1.0)
+
+
+def _inks(positions: np.ndarray, values: np.ndarray, ratio: np.ndarray) -> np.ndarray:
+    """Which of `_INKS` stands out more from the map under each of positions (N, 2): (N,) bool."""
+    columns, rows = np.rint((positions.T - values[0]) / (values[1] - values[0])).clip(0, len(values) - 1).astype(int)
+    grounds = _shades(_on_ramp(ratio[rows, columns]))
+    return np.array([theme.ink_on(f"#{bytes(ground).hex()}") == "black" for ground in grounds])
+
+
+def _on_ramp(ratio: np.ndarray) -> np.ndarray:
+    """Where on the ramp of colours a ratio lies, from 0 to 1."""
+    return (np.clip(ratio, _LOW, _HIGH) - _LOW) / (_HIGH - _LOW)
 
 
 @functools.cache

@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 import streamlit as st
 
-from ui import caching, layout, state, theme
+from ui import layout, state, theme
 from ui.beta_view import MOST_BESIDE, Seen, comparable, first_images, is_ranged, measured
 from ui.rate_split import rate_split
 from ui.stepwise import Tell, stepwise
@@ -17,7 +17,7 @@ from vae_core.checkpoint import BetaSnapshot, LatentSnapshot, read_snapshots
 from vae_core.errors import UserError
 from vae_core.information import RateSplit
 
-__all__ = ["beside_sentence", "codes", "of_all_sentence", "show", "split_bars", "split_csv", "split_figure"]
+__all__ = ["beside_sentence", "codes", "images_sentence", "show", "split_bars", "split_csv", "split_figure"]
 
 PARTS = {
     "mutual_information": "I(x; z)",
@@ -48,23 +48,13 @@ def _codes(snapshot: LatentSnapshot, taken: BetaSnapshot | None, beta: float) ->
     return first_images(snapshot)
 
 
-def _here(seen: Seen, images: int | None = None) -> Callable[[Tell], RateSplit]:
-    """The step that splits the rate at the β that is looked at, of the held-out images alone or as a batch of more."""
-    return lambda tell: _split(codes(seen), tell, images)
+def _here(seen: Seen) -> Callable[[Tell], RateSplit]:
+    """The step that splits the rate at the β that is looked at."""
+    return lambda tell: _split(codes(seen), tell)
 
 
-def _split(found: LatentSnapshot, tell: Tell, images: int | None = None) -> RateSplit:
-    return rate_split(found.mu, found.logvar, tell, images=images)
-
-
-def _trained_on(seen: Seen) -> int | None:
-    """How many images the model was trained on, where they are more than those of its codes; to the last whole batch
-    where the data set is not at hand, None where its record does not tell."""
-    record = seen.checkpoint.record
-    images = caching.train_images(record["train"], seen.image_shape)
-    whole_batches = round(record["step"] * record["train"]["batch_size"] / max(1, record["epoch"]))
-    count = whole_batches if images is None else len(images)
-    return count if count > seen.curve.images else None
+def _split(found: LatentSnapshot, tell: Tell) -> RateSplit:
+    return rate_split(found.mu, found.logvar, tell)
 
 
 def _terms(seen: Seen) -> None:
@@ -74,19 +64,9 @@ def _terms(seen: Seen) -> None:
         "the aggregate posterior q(z), are not spread as the prior is: their dimensions depend on each other (total "
         "correlation), or each is spread unlike N(0, 1) (dimension-wise KL)."
     )
-    steps = {"alone": _here(seen)}
-    if images := _trained_on(seen):
-        steps["batch"] = _here(seen, images)
-
-    def draw(found: dict[str, RateSplit]) -> None:
-        if "alone" in found:
-            _numbers(found["alone"])
-        if "batch" in found:
-            st.markdown(of_all_sentence(found["alone"], found["batch"]))
-
     stepwise(
-        steps,
-        draw,
+        {"here": _here(seen)},
+        lambda found: [_numbers(split) for split in found.values()],
         of=(*seen.entry.version, seen.beta),
         key="information_terms",
         label="Splitting the rate",
@@ -105,25 +85,16 @@ def _numbers(split: RateSplit) -> None:
         for label, value, error, about in rows:
             sure = f" Standard error {error:.3f} nats." if error else ""
             st.metric(label, layout.nats(value, 2), help=about + sure, width="content")
-    st.caption(
-        f"With the first {split.images:,} test images as all there is: q(z) is the mean of their posteriors, exactly. "
-        f"To tell them apart takes log {split.images:,} = {split.most:.2f} nats, so that I(x; z) cannot be more; where "
-        "it nears that, more pictures would raise I(x; z) and lower the other two parts."
-    )
+    st.caption(images_sentence(split))
 
 
-def of_all_sentence(alone: RateSplit, batch: RateSplit) -> str:
-    """Between what the mutual information of all training images lies, from the same images' two splits."""
-    low, high = min(alone.mutual_information, alone.rate), min(batch.mutual_information, alone.rate)
-    estimate = "the minibatch-stratified estimator of Chen et al. 2018 says when it takes them for a batch of all"
-    if high < batch.mutual_information:
-        above = f"the rate: what {estimate}, {layout.nats(batch.mutual_information, 2)}, is over that"
-    else:
-        above = f"what {estimate}"
+def images_sentence(split: RateSplit) -> str:
+    """Of which images the parts are, and what they say of more."""
     return (
-        f"Of all {batch.images:,} pictures that the model was trained on, I(x; z) lies between "
-        f"**{layout.nats(low, 2)}**, what {alone.images:,} say alone, and **{layout.nats(high, 2)}**, {above}. On "
-        "average the first is too low and the estimator too high, both the less the larger the batch."
+        f"These are of the first {split.images:,} test images alone: q(z) is the mean of their posteriors. To tell "
+        f"{split.images:,} images apart takes log {split.images:,} = {split.most:.2f} nats, so that their I(x; z) "
+        "cannot be more. With more such images, I(x; z) would on average be as high or higher, but never over their R, "
+        "which on average would stay the same."
     )
 
 

@@ -23,7 +23,8 @@ _CLEAR = "80"  # half opaque, as the last two digits of a colour
 
 
 def useful_range(*curves: np.ndarray) -> list[float] | None:
-    """A y range that leaves out the steep beginning: all that comes after a tenth of each curve, with some air.
+    """A y range that leaves out the steep beginning: all that comes after a tenth of each curve, with some air, which
+    does not reach below 0 where no curve does.
 
     None where there is too little to judge.
     """
@@ -33,7 +34,7 @@ def useful_range(*curves: np.ndarray) -> list[float] | None:
     values = np.concatenate(settled)
     low, high = float(values.min()), float(values.max())
     air = 0.06 * (high - low) or 0.5
-    return [low - air, high + air]
+    return [low - air if low < 0 else max(0.0, low - air), high + air]
 
 
 def term_curves(

@@ -15,14 +15,12 @@ def _silently(_: float) -> None:
     pass
 
 
-def rate_split(
-    mu: np.ndarray, logvar: np.ndarray, tell: Callable[[float], None] = _silently, *, images: int | None = None
-) -> RateSplit:
+def rate_split(mu: np.ndarray, logvar: np.ndarray, tell: Callable[[float], None] = _silently) -> RateSplit:
     """`vae_core.information.split_rate`, kept; `tell` is called with the fraction done where it is not."""
-    return _split(mu, logvar, images, tell)
+    return _split(mu, logvar, tell)
 
 
 @st.cache_data(max_entries=512, show_spinner=False)
-def _split(mu: np.ndarray, logvar: np.ndarray, images: int | None, _tell: Callable[[float], None]) -> RateSplit:
+def _split(mu: np.ndarray, logvar: np.ndarray, _tell: Callable[[float], None]) -> RateSplit:
     with turns.turn(lambda: _tell(0.0)):
-        return split_rate(mu, logvar, images=images, progress=_tell)
+        return split_rate(mu, logvar, progress=_tell)

@@ -25,19 +25,19 @@ __all__ = ["metrics_csv", "run_table"]
 _REFRESH_SECONDS = 4.0
 _NATS = ("elbo", "reconstruction", "kl")
 _COLUMNS = {
-    "name": st.column_config.TextColumn("Run", width=300),
+    "name": st.column_config.TextColumn("Run", width=240),
     "status": st.column_config.TextColumn("Status"),
-    "epochs": st.column_config.ProgressColumn("Epochs", format="%.0f%%", min_value=0, max_value=100),
+    "epochs": st.column_config.ProgressColumn("Epochs", width=100, format="%.0f%%", min_value=0, max_value=100),
     "elbo": st.column_config.NumberColumn("Test ELBO", help="In nats, at β = 1; higher is better."),
     "reconstruction": st.column_config.NumberColumn("Reconstruction", help="In nats, on the test set."),
     "kl": st.column_config.NumberColumn("KL", help="In nats, on the test set."),
-    "active": st.column_config.NumberColumn("Active units"),
-    "started": st.column_config.DatetimeColumn("Started", format="distance"),
+    "active": st.column_config.NumberColumn("Active", help="Latent dimensions in use."),
     "d": st.column_config.NumberColumn("d", help="Latent size"),
     "beta": st.column_config.NumberColumn(
         "β", format="%g", help="Empty where one model learns a range of β, and for IWAE, which has none."
     ),
     "network": st.column_config.TextColumn("Network"),
+    "started": st.column_config.DatetimeColumn("Started", format="distance"),
     "likelihood": st.column_config.TextColumn("Likelihood"),
 }
 
@@ -166,12 +166,15 @@ def _ask_to_delete(chosen: list[Run]) -> None:
         st.markdown(f"- {plain(describe(run, config)) if config else 'A run that cannot be read'} (`{run.name}`)")
     whose = "Its checkpoint" if len(chosen) == 1 else "Their checkpoints"
     st.write(f"{whose}, metrics and pictures are removed for good.")
-    if st.button("Delete for good", key="train_delete_sure", type="primary", icon=":material/delete_forever:"):
-        for run in chosen:
-            guarded(run.delete)
-            if not run.path.exists():
-                forget(run.name)
-        st.rerun()
+    with st.container(horizontal=True, horizontal_alignment="right"):
+        if st.button("Cancel", key="train_delete_not"):
+            st.rerun()
+        if st.button(":red[:material/delete_forever: Delete for good]", key="train_delete_sure"):
+            for run in chosen:
+                guarded(run.delete)
+                if not run.path.exists():
+                    forget(run.name)
+            st.rerun()
 
 
 def _compare(chosen: list[Run]) -> None:

@@ -149,7 +149,7 @@ def _controls(run: Run, status: str, command: str) -> None:
     and move the rest from under the pointer."""
 
     def button(place: str, label: str, icon: str, action: Callable[[], None], **look: Any) -> None:
-        st.button(label, key=f"train_do_{place}", icon=f":material/{icon}:", on_click=guarded, args=(action,), **look)
+        st.button(label, key=f"train_do_{place}", icon=f":material/{icon}:", on_click=_ask, args=(run, action), **look)
 
     if status == "queued":
         button("go", "Leave the queue", "close", run.stop)
@@ -164,6 +164,12 @@ def _controls(run: Run, status: str, command: str) -> None:
         button("stop", "Stop", "stop", run.stop)
     elif resumable(run, status):
         button("go", "Resume", "play_arrow", lambda: resume(run), type="primary")
+
+
+def _ask(run: Run, action: Callable[[], None]) -> None:
+    """A callback. Of a run that another tab has deleted the page says no more than that."""
+    if run.is_here():
+        guarded(action)
 
 
 def _use_button(model_id: str) -> None:
@@ -182,8 +188,11 @@ def _use_button(model_id: str) -> None:
 def open_in(run: Run, place: str) -> None:
     """A menu that opens the run's model in any page; `place` tells two menus on one page apart."""
     with st.popover("Open in …", icon=":material/open_in_new:", key=f"train_open_{place}_{run.name}"):
-        for way in (HOME, *WAYS):
-            if st.button(
+        ways = (HOME, *WAYS)
+        row = st.container(horizontal=True)
+        halves = [row.container(width="content") for _ in range(2)]
+        for i, way in enumerate(ways):
+            if halves[2 * i // len(ways)].button(
                 way.label,
                 key=f"train_open_{place}_{way.label}",
                 icon=way.icon,
@@ -219,12 +228,12 @@ def _steering(run: Run, config: RunConfig, mine: bool) -> None:
             key=key,
             help=help_text,
             disabled=not mine,
-            on_change=(lambda name=name, key=key: guarded(_steer, run, name, st.session_state[key])) if mine else None,
+            on_change=(lambda name=name, key=key: _steer(run, name, st.session_state[key])) if mine else None,
         )
 
 
 def _steer(run: Run, name: str, value: float) -> None:
-    run.steer(**{name: value})
+    _ask(run, lambda: run.steer(**{name: value}))
 
 
 def _live(run: Run, config: RunConfig) -> None:
@@ -409,7 +418,8 @@ def _replay(run: Run) -> None:
         st.warning(str(error), icon=":material/warning:")
         return
     st.subheader("Replay", anchor=False)
-    strip, words = st.columns(2)
+    row = st.container(horizontal=True, gap="large")
+    strip, words = row.container(width=replay.WIDTH), row.container(width="stretch")
     with strip:
         shown = film_strip(
             frames, key=f"train_replay_{run.name}", label="Epoch", labels=names, index=len(frames) - 1, scale=1
@@ -419,7 +429,7 @@ def _replay(run: Run) -> None:
             "Drag through the epochs. Above are test images, each over its reconstruction; below them samples from "
             "fixed noise, and the latent map, seen throughout as the last epoch sees it."
         )
-        _numbers_at(curves_of(run), names[min(shown.index, len(names) - 1)])
+        _numbers_at(curves_of(run), names[shown])
 
 
 def _numbers_at(curves: Curves, name: str) -> None:

@@ -59,6 +59,7 @@ KEPT = {"bind": "query-params", "persist_state": "session"}
 """Of a widget whose value stands in the address, and is still there when the visitor comes back to its page."""
 
 _DEFAULT = "mnist-d2-beta"
+_SHORT = {"digits": "Digits", "sprites": "Sprites"}  # the picker is narrow
 _ADDRESS = "address"
 _LAST_BETA = "last_beta"
 _SEED_DIGITS = 6
@@ -122,7 +123,8 @@ def name(model: dict[str, Any], train: dict[str, Any], beta_now: float | None = 
     objective. The likelihood follows where it is not Bernoulli.
     """
     objective = train.get("objective", "beta-vae")
-    parts = [data.title(train["dataset"]), f"d = {model['latent_dim']}"]
+    dataset = train["dataset"]
+    parts = [_SHORT.get(dataset) or data.title(dataset), f"d = {model['latent_dim']}"]
     if objective != "beta-vae":
         parts.append(describe_objective(objective, train.get("importance_samples", 1)))
     if objective != "iwae":

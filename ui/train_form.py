@@ -102,7 +102,7 @@ def train_form() -> RunConfig | None:
         config = _settings(kind, dataset, seed)
     except UserError as error:
         st.error(str(error), icon=":material/error:")
-        return None
+        config = None
     asked = st.button(
         "Start training",
         key="train_start",

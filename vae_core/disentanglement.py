@@ -11,6 +11,7 @@ from vae_core.evaluate import encode
 from vae_core.model import VAE
 
 __all__ = [
+    "LEAST_SPREAD",
     "SAMPLES",
     "Disentanglement",
     "disentanglement",
@@ -20,11 +21,13 @@ __all__ = [
     "score_codes",
 ]
 
+LEAST_SPREAD = 0.05
+"""The standard deviation of posterior means under which a dimension has no vote in the FactorVAE score."""
+
 SAMPLES = 10_000
 _BINS = 20
 _VOTES = (10_000, 5_000)  # to learn the majority from, and to test it
 _GROUP = 64
-_ACTIVE = 0.05
 
 
 @dataclass(frozen=True)
@@ -93,11 +96,12 @@ def factor_vae_score(codes: np.ndarray, factors: np.ndarray, *, seed: int = 0) -
 
     A vote: of 64 pictures with one factor, drawn at random, at one value, the dimension whose variance is the smallest
     share of its variance over all. Each dimension speaks for the factor that it most often gets among 10,000 votes;
-    the score is how many of 5,000 others are right. Dimensions whose posterior means vary by less than 0.05 have no
-    vote; 0 where that is all of them. Shapes: codes (N, d), factors (N, F).
-    Source: Kim & Mnih 2018, 'Disentangling by factorising'; numbers as in Locatello et al. 2019 (disentanglement_lib).
+    the score is how many of 5,000 others are right. Dimensions whose posterior means have a standard deviation under
+    LEAST_SPREAD have no vote; 0 where that is all of them. Shapes: codes (N, d), factors (N, F).
+    Source: Kim & Mnih 2018, 'Disentangling by factorising'; numbers, and which dimensions vote, as in Locatello et al.
+    2019 (disentanglement_lib: factor_vae.py, `_prune_dims` on the square root of the variance).
     """
-    codes = codes[:, codes.var(0, ddof=1) >= _ACTIVE].astype(np.float64)
+    codes = codes[:, codes.std(0, ddof=1) >= LEAST_SPREAD].astype(np.float64)
     if not codes.shape[1]:
         return 0.0
     codes = codes / codes.std(0)

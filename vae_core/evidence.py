@@ -30,6 +30,8 @@ from vae_core.objective import kl_standard_normal, log_prior
 __all__ = ["Evidence", "LatentPlane", "Mode", "TruePosteriors", "evidence", "extent_of"]
 
 _EXTENT = 6.5
+_OUTSIDE = 1e-3  # nats that may lie beyond the square: where it may be more, a wider one is summed over
+_WIDER, _WIDEST = 1.5, 32.0  # times as wide, as often as is needed, and how far at most
 _KEPT_NUMBERS = 2**25  # of the decoded lattice: 128 MB
 _MOST_STEPS = {1: 4000, 2: 128}
 _IMAGES_AT_ONCE = 64
@@ -56,7 +58,7 @@ class Evidence:
 
     elbo = −(reconstruction + kl), with kl = KL(q ‖ N(0, I)) in closed form; kl_to_true_posterior = KL(q ‖ p(z|x)), the
     gap; residual = log_likelihood − elbo − kl_to_true_posterior; outside bounds what the mass beyond the square
-    could add to log_likelihood, if p(x|z) is nowhere greater there than it is inside.
+    could add to log_likelihood, if p(x|z) is nowhere greater there than it is inside or where the encoder puts x.
     """
 
     log_likelihood: np.ndarray
@@ -123,6 +125,19 @@ class _Lattice(NamedTuple):
 def extent_of(mu: np.ndarray, logvar: np.ndarray) -> float:
     """Half the side of a square that holds the prior (to 6.5 σ) and posteriors mu, logvar (N, d), to 6 σ of each."""
     return max(_EXTENT, float((np.abs(mu) + 6 * np.exp(0.5 * logvar)).max()))
+
+
+def _most_beyond(extent: float, d: int, excess: Tensor) -> Tensor:
+    """What the mass beyond [−extent, extent]^d could add to log p(x), in nats, if log p(x|z) is at most log p(x) +
+    excess there: by the prior's mass beyond each side."""
+    return F.softplus(excess + math.log(2 * d) + torch.special.log_ndtr(torch.tensor(-extent, dtype=torch.float64)))
+
+
+def _reach(extent: float, d: int, excess: Tensor) -> float:
+    """An extent from which on little lies beyond, by this excess, or the widest there is."""
+    while _most_beyond(extent, d, excess) > _OUTSIDE and _WIDER * extent <= _WIDEST:
+        extent *= _WIDER
+    return extent
 
 
 def _product(axis: Tensor, d: int) -> Tensor:
@@ -205,7 +220,8 @@ def _mean(
 class LatentPlane:
     """The latent line or square [−extent, extent]^d of a model (at its β, see `VAE.at`), decoded once on a lattice.
 
-    It takes up to 130 MB; keep it for as long as the model is looked at. `progress` is called with the fraction done.
+    It takes up to 130 MB, and as much again from when a picture needs a wider one; keep it for as long as the model is
+    looked at. `progress` is called with the fraction done.
     Raises UserError for a model of more than two latent dimensions, and for one whose decoder gives infinite numbers.
     """
 
@@ -229,6 +245,14 @@ class LatentPlane:
         self._slope, self._offset = (torch.cat(column) for column in zip(*parts, strict=True))
         if not (self._slope.isfinite().all() and self._offset.isfinite().all()):
             raise UserError("This model’s decoder gives numbers that are not finite. Choose another model.")
+        self._wider: LatentPlane | None = None
+
+    def wider(self, extent: float) -> "LatentPlane":
+        """The same model’s plane out to another extent. The last one is kept."""
+        plane = self._wider
+        if plane is None or plane.extent != extent:
+            plane = self._wider = LatentPlane(self.model, extent)
+        return plane
 
     @staticmethod
     def check(model: VAE) -> None:
@@ -277,7 +301,8 @@ class LatentPlane:
 
     def posteriors(self, images: np.ndarray) -> "TruePosteriors":
         """p(z|x) of uint8 images (N, C, H, W): some 64 at a time, for memory. Raises UserError for other shapes."""
-        return TruePosteriors(self, self._to_unit(images))
+        x = self._to_unit(images)
+        return TruePosteriors(self, x, torch.as_tensor(encode(self.model, images)[0], dtype=torch.float64))
 
     def elbo(self, images: np.ndarray, mu: Tensor, scale_tril: Tensor) -> np.ndarray:
         """The ELBO of uint8 images (N, C, H, W) under Gaussians N(mu, L Lᵀ), one an image: (N,) float64, in nats.
@@ -299,28 +324,51 @@ class LatentPlane:
 
 
 class TruePosteriors:
-    """p(z|x) = p(x, z) / p(x) of N images, each on a lattice that is fine enough for it.
+    """p(z|x) = p(x, z) / p(x) of N images, each on a lattice that is fine enough for it and reaches far enough.
 
-    log_likelihood (N,): log p(x) in nats, float64; outside (N,): see `Evidence`.
+    codes (N, d): where the encoder puts them. log_likelihood (N,): log p(x) in nats, float64; outside (N,): see
+    `Evidence`.
     """
 
-    def __init__(self, plane: LatentPlane, x: Tensor) -> None:
+    def __init__(self, plane: LatentPlane, x: Tensor, codes: Tensor) -> None:
         self._plane, self._x = plane, x
-        self._lattices, log_likelihood, self._log_normaliser = self._resolve()
+        first, widest = plane.whole(x), _WIDER * plane.extent > _WIDEST
+        rough = self._most_likely(first) - first.log_sums(len(x)).logsumexp(1) - plane.d * math.log(plane.step)
+        near = ~self._beyond(rough) | widest  # the others’ sums, cut off at the edge, would take long
+        self._lattices, log_likelihood, self._log_normaliser = self._resolve(first, near)
+        at_codes = plane.at_points(x, torch.arange(len(x)), codes)
+        most = torch.stack([at_codes, *(self._most_likely(lattice) for lattice in self._lattices)]).amax(0)
+        excess = torch.where(near, most - log_likelihood, rough)
         self.log_likelihood = log_likelihood.numpy()
-        beyond = plane.d * math.erfc(plane.extent / math.sqrt(2))  # the prior's mass outside the square, at most
-        most = torch.stack([self._most_likely(lattice) for lattice in self._lattices]).amax(0)
-        self.outside = torch.log1p(beyond * torch.exp(most - log_likelihood)).numpy()
+        self.outside = _most_beyond(plane.extent, plane.d, excess).numpy()
+        self._wide: dict[int, tuple[TruePosteriors, int]] = {}  # of images that need it: theirs on a wider plane
+        rows = torch.where(self._beyond(excess))[0]
+        if len(rows) and not widest:
+            wider = plane.wider(_reach(plane.extent, plane.d, excess[rows].max()))
+            self._take(TruePosteriors(wider, x[rows], codes[rows]), rows)
 
-    def _resolve(self) -> tuple[list[_Lattice], Tensor, Tensor]:
-        """Lattices that resolve p(x, z), and log p(x) by them and by the same lattices moved: (N,) each.
+    def _beyond(self, excess: Tensor) -> Tensor:
+        """Of which images more than next to nothing may lie beyond this plane: (N,)."""
+        return _most_beyond(self._plane.extent, self._plane.d, excess) > _OUTSIDE
 
-        Begins with the plane's own lattice, and halves the step until both, and the coarser lattices, agree.
+    def _take(self, wide: "TruePosteriors", rows: Tensor) -> None:
+        """Have images `rows` from a wider plane."""
+        self._log_normaliser[rows] = wide._log_normaliser
+        self.log_likelihood[rows.numpy()], self.outside[rows.numpy()] = wide.log_likelihood, wide.outside
+        self._wide = {row: (wide, there) for there, row in enumerate(rows.tolist())}
+
+    def _resolve(self, first: _Lattice, wanted: Tensor) -> tuple[list[_Lattice], Tensor, Tensor]:
+        """Lattices that resolve p(x, z) of the wanted images, and log p(x) by them and by the same lattices moved: (N,)
+        each, 0 for other images.
+
+        Begins with the plane's own lattice `first`, and halves the step until both, and the coarser lattices, agree.
         """
         count, d = len(self._x), self._plane.d
         log_likelihood, log_normaliser = torch.zeros(2, count, dtype=torch.float64)
-        open_ = torch.ones(count, dtype=torch.bool)
-        now, found = self._plane.whole(self._x), []
+        open_, found = wanted.clone(), []
+        if not open_.any():
+            return found, log_likelihood, log_normaliser
+        now = first.where(open_[first.owner])
         while True:
             matters = now.counts(_SLACK)
             now, matters = now.where(cells := matters.any(1)), matters[cells]
@@ -362,6 +410,9 @@ class TruePosteriors:
 
     def _points(self, row: int) -> tuple[Tensor, Tensor, Tensor]:
         """Those of image `row` that matter, the likeliest first: whole-number places and z (P, d), log p(x, z) (P,)."""
+        if row in self._wide:
+            wide, there = self._wide[row]
+            return wide._points(there)
         lattice = next(lattice for lattice in self._lattices if (lattice.owner == row).any())
         lattice = lattice.where(lattice.owner == row)
         value, order = lattice.value.flatten().sort(descending=True)

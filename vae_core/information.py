@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vae_core.errors import UserError
-from vae_core.objective import kl_standard_normal, log_normal, reparameterise, stratified_weights
+from vae_core.objective import kl_standard_normal, log_normal, reparameterise
 
 __all__ = ["AT_CEILING", "RateSplit", "log_aggregate", "log_density", "split_rate"]
 
@@ -93,19 +93,15 @@ def _log_sum(value: Tensor) -> Tensor:
     return (value - highest).clamp_(min=-50.0).exp_().sum(1).log_() + highest[:, 0]
 
 
-def _log_mixture(z: Tensor, mu: Tensor, logvar: Tensor, log_weights: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """log q(z) (M,) and each log q(z_j) (M, d), one dimension after the other: a tensor (M, N) at a time.
-
-    Posteriors count alike, or as log_weights (M, N) has it.
-    """
+def _log_mixture(z: Tensor, mu: Tensor, logvar: Tensor) -> tuple[Tensor, Tensor]:
+    """log q(z) (M,) and each log q(z_j) (M, d), one dimension after the other: a tensor (M, N) at a time."""
     joint, marginals = torch.zeros(()), []
-    if log_weights is None:
-        log_weights = torch.tensor(-math.log(len(mu)), dtype=z.dtype)
+    log_weight = torch.tensor(-math.log(len(mu)), dtype=z.dtype)
     for j in range(z.shape[1]):
         pairs = log_normal(z[:, j : j + 1], mu[:, j], logvar[:, j])
-        marginals.append(_log_sum(pairs + log_weights))
+        marginals.append(_log_sum(pairs + log_weight))
         joint = joint + pairs
-    return _log_sum(joint + log_weights), torch.stack(marginals, dim=1)
+    return _log_sum(joint + log_weight), torch.stack(marginals, dim=1)
 
 
 def split_rate(
@@ -114,7 +110,6 @@ def split_rate(
     *,
     draws: int | None = None,
     seed: int = 0,
-    images: int | None = None,
     progress: Callable[[float], None] | None = None,
 ) -> RateSplit:
     """The rate of N images, split, from their posteriors. Shapes: mu, logvar (N, d).
@@ -131,10 +126,6 @@ def split_rate(
     information is lower by what KL(q(z) ‖ p(z)) is higher, the more so the fewer they are and the nearer it is to
     log N.
 
-    images: of how many these N are a random batch. q(z) and q(z_j) of all of them are then estimated by minibatch
-    stratified sampling, as in `objective.total_correlation`: densities without bias, whose logarithms are too low on
-    average, so that KL(q(z) ‖ p(z)) is too low and the mutual information too high, the less the larger N.
-
     `progress` is called with the fraction done. Raises UserError where there are fewer than 2 images.
     Source: Hoffman & Johnson 2016, 'ELBO surgery'; Chen et al. 2018, 'Isolating sources of disentanglement'.
     """
@@ -145,24 +136,20 @@ def split_rate(
     generator = torch.Generator().manual_seed(seed)
     rate = kl_standard_normal(centres, spreads).sum(1, dtype=torch.float64)
     rows, columns = max(1, _PAIRS_AT_ONCE // len(mu)), []
-    weights = None if images is None else stratified_weights(len(mu), images, like=centres).log()
     for draw in range(draws):
         z = reparameterise(centres, spreads, generator)
         for start in range(0, len(z), rows):
             piece = slice(start, start + rows)
-            part = None if weights is None else weights[piece]
-            columns.append(_terms(z[piece], piece, centres, spreads, rate, part))
+            columns.append(_terms(z[piece], piece, centres, spreads, rate))
             if progress:
                 progress((draw + min(1.0, (start + rows) / len(z))) / draws)
     terms, controls = (np.concatenate(column) for column in zip(*columns, strict=True))
-    return _summed(terms, controls, float(rate.mean()), images or len(mu))
+    return _summed(terms, controls, float(rate.mean()), len(mu))
 
 
-def _terms(
-    z: Tensor, rows: slice, mu: Tensor, logvar: Tensor, rate: Tensor, log_weights: Tensor | None
-) -> tuple[np.ndarray, np.ndarray]:
+def _terms(z: Tensor, rows: slice, mu: Tensor, logvar: Tensor, rate: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """For each draw: total correlation and dimension-wise KL, (M, 1 + d); what chance and its image do to the rate."""
-    joint, marginals = (part.double() for part in _log_mixture(z, mu, logvar, log_weights))
+    joint, marginals = (part.double() for part in _log_mixture(z, mu, logvar))
     prior = log_normal(z, torch.zeros(()), torch.zeros(())).double()
     posterior = log_normal(z, mu[rows], logvar[rows]).double()
     terms = torch.cat([(joint - marginals.sum(1)).unsqueeze(1), marginals - prior], dim=1)

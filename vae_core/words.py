@@ -2,7 +2,7 @@
 
 import numpy as np
 
-__all__ = ["counted", "decimal", "percent", "shortened"]
+__all__ = ["counted", "decimal", "drawn_share", "percent", "shortened"]
 
 _MOST_LETTERS = 32
 
@@ -14,6 +14,13 @@ def percent(share: float) -> str:
     if 0.9995 <= share < 1:
         return "over 99.9%"
     return f"{share:.{0 if share in (0, 1) or 0.1 <= share <= 0.9 else 1}%}"
+
+
+def drawn_share(share: float, draws: int) -> str:
+    """The share of so many draws with its standard error: '6.0% ± 0.8%'; 'none' and 'all', of which draws tell none."""
+    if share in (0, 1):
+        return "all" if share else "none"
+    return f"{percent(share)} ± {(share * (1 - share) / draws) ** 0.5:.1%}"
 
 
 def counted(value: float) -> str:

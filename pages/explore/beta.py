@@ -100,8 +100,12 @@ SECTIONS = {
 layout.head(
     "β and rate–distortion",
     "A VAE minimises D + βR: the distortion D of what it draws again, and the rate R that its code costs. "
-    "β is the price of a nat of code. Move it, and watch what is bought.",
+    "β is the price of a nat of code.",
 )
 entry, checkpoint = state.selected()
-(strip_section if checkpoint.model.config.beta_range else one_beta_section)(entry, checkpoint)
+if checkpoint.model.config.beta_range:
+    st.markdown("Move β, and watch what is bought.")
+    strip_section(entry, checkpoint)
+else:
+    one_beta_section(entry, checkpoint)
 below()

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import streamlit as st
 
-from ui import interpolation, layout, samples, state
+from ui import carried, interpolation, layout, samples, state
 from ui.components.film_strip import film_strip, film_strip_index
 from ui.components.picture_grid import picture_grid, picture_grid_index
-from ui.decoded import decoded, mosaics
+from ui.decoded import decoded, finer, mosaics
 from ui.endpoints import spec_of
 from ui.guards import say_errors
 from ui.prior import log_prior, prior_inside, radius_words
@@ -51,7 +51,7 @@ def draw_seed():
 def temperature_strip(entry, checkpoint, z, temperature):
     """The first samples, morphing with the temperature. z (n, d) are the draws at T = 1."""
     shown = len(z[:PREVIEWED])
-    frames = decoded(entry, checkpoint, samples.TEMPERATURES[:, None, None] * z[:shown])
+    frames = finer(decoded(entry, checkpoint, samples.TEMPERATURES[:, None, None] * z[:shown]))
     film_strip(
         mosaics(frames),
         key="generate_strip",
@@ -93,6 +93,23 @@ def sample_details(checkpoint, z, picture):
             state.send("pages/explore/latent_space.py", map_point=spec_of(z))
 
 
+def sample_field(n):
+    """Which of the n samples is looked at, counted from one; the last, where more are asked for.
+
+    The field has no lower limit than MOST: Streamlit (1.67) shows one value and gives another where it falls quickly.
+    """
+
+    def read(text):
+        return min(int(text), n) if text in map(str, range(1, MOST + 1)) else None
+
+    def draw():
+        if st.session_state["generate_sample"] > n:
+            st.session_state["generate_sample"] = n
+        return st.number_input("Sample", 1, MOST, key="generate_sample", width=160, help="In reading order.")
+
+    return carried.setting("generate_sample", read, 1, draw)
+
+
 def downloads(entry, pictures, z):
     """The grid as a picture, and its codes as a table."""
     header = ["sample", *(f"z{dimension + 1}" for dimension in range(z.shape[1]))]
@@ -119,10 +136,7 @@ def drawn(entry, checkpoint):
     pictures = decoded(entry, checkpoint, z)
     grid, details = st.columns([3, 2], gap="medium")
     with details:
-        number = st.number_input(
-            "Sample", 1, MOST, key="generate_sample", **state.KEPT, width=160, help="In reading order."
-        )
-    chosen = min(number, n) - 1
+        chosen = sample_field(n) - 1
     with grid:
         temperature_strip(entry, checkpoint, noise, temperature)
         picture_grid(

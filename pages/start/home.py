@@ -13,7 +13,7 @@ from vae_core.latent import rank_by_kl
 from vae_core.posterior import posterior
 from vae_core.words import percent
 
-CHOICES, DRAWS, ROWS, CLOUD = 12, 32, 16, 1200
+CHOICES, DRAWS, CLOUD = 12, 32, 1200
 CARDS = 3  # in a row
 WORDS = """
 - **Code z**: the few numbers, d of them, from which a picture is drawn. The **prior** p(z) = N(0, I) is how codes are
@@ -81,8 +81,9 @@ diagram(
     sigma=seen.sigma,
     cloud=snapshot.mu[:CLOUD],
     labels=None if snapshot.labels is None else snapshot.labels[:CLOUD],
-    order=rank_by_kl(seen.kl)[:ROWS],
+    order=rank_by_kl(seen.kl)[: layout.MOST_DIMENSIONS],
 )
+layout.say_left_out(len(seen.mu))
 
 elbo, reconstruction, kl, place = st.columns(4)
 elbo.metric("ELBO", layout.nats(seen.elbo), help="−(reconstruction + KL), a lower bound on log p(x). Higher is better.")

@@ -109,11 +109,13 @@ with st.container(horizontal=True, gap="large"):
     st.metric(
         "What is left",
         layout.nats(exact.residual[0], 4),
-        help="log p(x) − ELBO − gap: the three sums’ errors together. Beyond the square lies at most "
-        f"{exact.outside[0]:.1e} nats.",
+        help="log p(x) − ELBO − gap: the three sums’ errors together, but for what lies beyond the z that are summed "
+        f"over. That could raise log p(x) and the gap alike, by at most {exact.outside[0]:.1e} nats.",
         width="content",
     )
 
+if beyond := elbo_lab_view.beyond_words(float(exact.outside[0])):
+    st.caption(beyond)
 st.markdown(elbo_lab_view.peaks_words([mode.mass for mode in elbo_lab_view.modes(lab)], latent_dim))
 
 st.subheader("Where q fails worst", anchor=False)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import torch
@@ -98,6 +99,21 @@ def test_keys_move_q_and_back_to_the_encoder(app, open_page):
     page.wait_for_function(
         "([pad, elbo]) => Math.abs(Number(pad.dataset.elbo) - elbo) < 1e-6", arg=[pad.element_handle(), elbo]
     )
+
+
+@pytest.mark.parametrize(("key", "moved"), [("ArrowUp", 1), ("Shift+ArrowUp", 3)])
+def test_a_key_changes_one_number_of_a_q_that_the_window_would_not_allow(app, open_page, key, moved):
+    """μ beyond the whole plane, σ under a 300th of it: what is not moved stays, and what is moved does not leap."""
+    q = "6,0.5,0.004,0.004"  # as the page itself writes it
+    page = open_page(f"{app}/elbo-lab?model=digits-d2&test_image=5&elbo_part=Whole+plane&q={q}")
+    pad = page.get_by_test_id("posterior-pad")
+    expect(pad).to_contain_text("beyond what is drawn, μ = (6.000, 0.500), σ = (0.004, 0.004)")
+    pad.get_by_role("application").focus()
+    page.keyboard.press(key)
+    expect(pad).to_have_attribute("data-reports", "1")
+    page.wait_for_function("q => ![null, q].includes(new URLSearchParams(location.search).get('q'))", arg=q)
+    after = parse_qs(urlsplit(page.url).query)["q"][0].split(",")
+    assert [i for i, value in enumerate(q.split(",")) if after[i] != value] == [moved]
 
 
 @pytest.fixture

@@ -23,6 +23,12 @@ from tests.browser.train_page import (
 pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
 from playwright.sync_api import expect
 
+from vae_core import runs
+from vae_core.model import ModelConfig
+from vae_core.run_config import RunConfig
+from vae_core.train import TrainConfig
+from vae_core.worker import train_run
+
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
 
 
@@ -193,9 +199,21 @@ def test_a_download_that_hangs_shows_progress_and_is_cancelled_at_once(silent, o
     expect(button(page, "Download MNIST")).to_be_enabled()
 
 
-def test_runs_are_compared_downloaded_and_deleted(app, open_page, tmp_path):
-    page = open_page(f"{app}/train?train_epochs_digits=1&train_seed=7")
-    start(page)
+@pytest.fixture
+def trained(served):
+    """The names of two runs that have just been trained, the newest first."""
+    names = []
+    for seed in (71, 72):
+        config = RunConfig(ModelConfig((1, 8, 8)), TrainConfig(epochs=1, seed=seed))
+        run = runs.create(config, served[1] / config.name)
+        train_run(run)
+        names.insert(0, run.name)
+    return names
+
+
+def test_runs_are_compared_downloaded_and_deleted(app, served, open_page, trained, tmp_path):
+    newest, before = trained
+    page = open_page(f"{app}/train?run={newest}")
     finished(page)
     select_run(page, 0)
     with page.expect_download() as waiting:
@@ -210,7 +228,11 @@ def test_runs_are_compared_downloaded_and_deleted(app, open_page, tmp_path):
     page.get_by_text("ELBO, test", exact=True).wait_for()
     select_run(page, 1)
     page.get_by_role("button", name="Show").wait_for()
-    name = re.search(r"run=([\w.-]+)", page.url)[1]
-    page.get_by_role("button", name="Delete").click()
+    button(page, "Delete").click()
+    button(page, "Cancel").click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    button(page, "Delete").click()
     page.get_by_role("button", name="Delete for good").click()
-    page.wait_for_url(lambda url: name not in url)
+    page.wait_for_url(lambda url: newest not in url)
+    assert (served[1] / before).exists()
+    assert not (served[1] / newest).exists()

@@ -16,7 +16,7 @@ from tests.waiting import PATIENCE
 from ui import elbo_lab_view, state
 from ui.components.gaussian import Gaussian, read_gaussian
 from ui.components.posterior_pad import PadView, posterior_pad_props
-from ui.elbo_lab_view import Lab, begun, climb, gap_sentence, matched, peaks_words, reached
+from ui.elbo_lab_view import Lab, begun, beyond_words, climb, gap_sentence, matched, pad_view, peaks_words, reached
 from vae_core import data
 from vae_core.checkpoint import Checkpoint, load, save
 from vae_core.evaluate import binarise, encode, snapshot, to_unit
@@ -88,7 +88,9 @@ def test_a_link_brings_a_moved_q_to_the_picture_that_it_was_moved_for() -> None:
     assert "q" not in app.query_params
 
 
-@pytest.mark.parametrize("asked", ["1,2,3", "a,b,c,d", "0,0,0,1", "nan,0,1,1", "1e9,0,1,1", ""])
+@pytest.mark.parametrize(
+    "asked", ["1,2,3", "a,b,c,d", "0,0,0,1", "nan,0,1,1", "1e9,0,1,1", "0,0,1e4,1e4", "0,0,1,11", ""]
+)
 def test_a_link_with_no_q_shows_the_encoders(asked: str) -> None:
     app = open_page("digits-d2", test_image="5", q=asked)
     assert metric(app, "Gap") == metric(open_page("digits-d2", test_image="5"), "Gap")
@@ -196,6 +198,7 @@ def test_the_pad_is_given_the_grid_and_the_same_data_while_q_moves() -> None:
     assert props["numbers"] == {"elbo": -4.5}
     grid = np.frombuffer(base64.b64decode(props["logLikelihood"]), "<f4").reshape(3, 3)
     np.testing.assert_array_equal(grid, VIEW.log_likelihood)
+    assert read_gaussian({"subject": "a", "mu": [0, 0], "sigma": [props["largest"]] * 2}, "a")
     assert (props["steps"], props["side"], props["logEvidence"]) == (3, 2, -4.0)
 
 
@@ -208,7 +211,8 @@ def test_the_pad_is_given_the_grid_and_the_same_data_while_q_moves() -> None:
         {"subject": "a", "mu": [0, float("nan")], "sigma": [1, 1]},
         {"subject": "a", "mu": [0, "1"], "sigma": [1, 1]},
         {"subject": "a", "mu": [0, 0], "sigma": [1, 0]},
-        {"subject": "a", "mu": [0, 0], "sigma": [1, 1e9]},
+        {"subject": "a", "mu": [0, 0], "sigma": [1, 10.5]},
+        {"subject": "a", "mu": [0, 1001], "sigma": [1, 1]},
     ],
 )
 def test_what_is_no_gaussian_of_this_picture_is_not_believed(reported: object) -> None:
@@ -232,6 +236,32 @@ def test_the_matched_gaussian_is_the_nearest_of_its_family() -> None:
 
 def with_gap(gap: float) -> Evidence:
     return Evidence(**dict.fromkeys((field.name for field in fields(Evidence)), np.array([gap])))
+
+
+class _Drawn(LinearGaussian):
+    def decode_mean(self, z: torch.Tensor) -> torch.Tensor:
+        return self.decode(z)
+
+
+def test_the_whole_plane_holds_the_prior_the_posterior_and_the_encoders_q() -> None:
+    """Also where the picture's code lies at (5.6, 4.6)."""
+    model, far = _Drawn(2, 0.2, sigma=0.05).eval(), np.full((1, 1, 3), 255, np.uint8)
+    for name, picture, least in (("near", np.zeros_like(far), 4.0), ("far", far, 5.0)):
+        (mu,), (logvar,) = encode(model, picture[None])
+        encoder = Gaussian(tuple(map(float, mu)), tuple(map(float, np.exp(0.5 * logvar))))
+        lab = Lab(name, picture, LatentPlane(model).posteriors(picture[None]), encoder)
+        view = pad_view(lab, Checkpoint(model), wide=True, walk=None, version=0)
+        x0, x1, y0, y1 = view.window
+        assert x1 == y1 == -x0 == -y0 >= max(least, *(np.abs(mu) + 3 * np.array(encoder.sigma)))
+    mean, covariance = lab.posteriors.moments(0)
+    assert (np.abs(mean) + 3 * np.sqrt(covariance.diagonal()) < x1).all()
+    density = lab.posteriors.density(0, *np.linspace((x0, y0), (x1, y1), 401).T)
+    assert density.sum() * ((x1 - x0) / 400) ** 2 == pytest.approx(1, abs=0.01)
+
+
+def test_what_may_lie_beyond_is_said_where_it_is_much() -> None:
+    assert beyond_words(9e-4) == ""
+    assert "up to 3.51 nats" in beyond_words(3.5117)
 
 
 class TwoUnequalModes(LinearGaussian):

@@ -52,9 +52,20 @@ def test_another_seed_draws_other_pictures():
     assert point(ran(app)) != pytest.approx(before)
 
 
-def test_a_sample_beyond_the_last_is_the_last():
-    app = open_page(generate_n="10", generate_sample="144")
+def test_the_field_of_fewer_samples_names_the_last_of_them():
+    app = open_page(generate_n="100", generate_sample="64")
+    app.slider(key="generate_n").set_value(10)
+    assert ran(app).number_input(key="generate_sample").value == 10
+    assert app.query_params["generate_sample"] == "10"
     assert point(app) == pytest.approx(latent.sample_prior(10, 2, 0)[9], abs=1e-4)
+
+
+def test_a_link_to_a_sample_beyond_the_last_shows_the_last_and_says_so():
+    app = open_page(generate_n="4", generate_sample="64")
+    assert app.number_input(key="generate_sample").value == 4
+    assert app.query_params["generate_sample"] == "4"
+    assert "4 is shown" in app.toast[0].value
+    assert point(app) == pytest.approx(latent.sample_prior(4, 2, 0)[3], abs=1e-4)
 
 
 @pytest.mark.parametrize("setting", ["generate_n", "generate_seed", "generate_temperature", "generate_sample"])

@@ -98,6 +98,13 @@ def test_the_numbers_on_the_page_add_up():
     assert elbo == pytest.approx(-(reconstruction + kl), abs=0.11)  # each is rounded to 0.1 or 0.01 nats
 
 
+@pytest.mark.parametrize(("model", "said"), [("mnist-burda", True), ("mnist-d16", False)])
+def test_dimensions_that_the_diagram_leaves_out_are_said(model, said):
+    app = _app(model).run()
+    text = "The 16 dimensions with the largest KL; 34 more have less."
+    assert (text in [caption.value for caption in app.caption]) == said
+
+
 @pytest.mark.parametrize(("asked", "followed"), [("4", 4), ("12", 0), ("-1", 0), ("²", 0), ("seven", 0)])
 def test_a_link_names_the_picture_to_follow(asked, followed):
     app = _app("mnist-d16")

@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from tests.pages.opening import CHECKPOINTS, ROOT, open_at, ran
 from ui import interpolation, layout
-from ui.decoded import mosaics
+from ui.decoded import finer, mosaics
 from ui.endpoints import spec_of
 from ui.prior import log_prior, prior_inside
 from vae_core import checkpoint, latent
@@ -236,6 +236,14 @@ def test_mosaics_stand_side_by_side():
     for place in range(4):
         assert (drawn[..., 7 * place : 7 * place + 6] == frames[:, place]).all()
     assert (drawn[..., 6] == 128).all()
+
+
+@pytest.mark.parametrize(("side", "times"), [(8, 3), (14, 2), (28, 1), (64, 1)])
+def test_small_pictures_are_drawn_finer(side, times):
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 1, side, side), dtype=np.uint8)
+    drawn = finer(pictures)
+    assert drawn.shape == (2, 1, times * side, times * side)
+    assert (drawn[..., ::times, ::times] == pictures).all()
 
 
 def test_a_point_survives_its_way_through_the_address():

@@ -117,10 +117,11 @@ class Diagram {
   }
 
   describe() {
-    const { z, reconstruction } = this.data;
-    const shown = z[this.index].slice(0, 3).map((value) => decimals(value, 2));
-    const more = z[this.index].length > 3 ? ", …" : "";
-    this.q.text.textContent = `z = (${shown.join(", ")}${more})`;
+    const { z, reconstruction, names, order } = this.data;
+    const values = z[this.index].map((value) => decimals(value, 2));
+    const first = order.slice(0, 3).map((j, row) => `${names[row]} = ${values[j]}`);
+    const more = order.length > 3 ? ", …" : "";
+    this.q.text.textContent = values.length === 2 ? `z = (${values.join(", ")})` : `${first.join(", ")}${more}`;
     this.p.text.textContent = `−log p(x|z) = ${decimals(reconstruction[this.index], 1)} nats`;
   }
 

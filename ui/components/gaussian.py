@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["Gaussian", "gaussian", "read_gaussian"]
+__all__ = ["LARGEST_SIGMA", "Gaussian", "gaussian", "read_gaussian"]
 
-_SMALLEST, _LARGEST = 1e-6, 1e4  # beyond what the components allow, within what can be squared
+LARGEST_SIGMA = 10.0
+"""Over wider ones E_q[log p(x|z)] cannot be summed in a plane whose decoder bends: at 20 the sums miss by 10 nats."""
+
+_SMALLEST_SIGMA, _LARGEST_MU = 1e-6, 1e3  # beyond what the components allow
 
 
 @dataclass(frozen=True)
@@ -25,9 +28,9 @@ def read_gaussian(reported: object, subject: str) -> Gaussian | None:
 
 def gaussian(mu: object, sigma: object, d: int) -> Gaussian | None:
     """The Gaussian of these, if they are lists of d numbers each, within bounds, and sigma's positive."""
-    for part in (mu, sigma):
+    for part, largest in ((mu, _LARGEST_MU), (sigma, LARGEST_SIGMA)):
         if not isinstance(part, list) or len(part) != d:
             return None
-        if not all(isinstance(value, int | float) and abs(value) <= _LARGEST for value in part):
+        if not all(isinstance(value, int | float) and abs(value) <= largest for value in part):
             return None
-    return Gaussian(tuple(map(float, mu)), tuple(map(float, sigma))) if min(sigma) >= _SMALLEST else None
+    return Gaussian(tuple(map(float, mu)), tuple(map(float, sigma))) if min(sigma) >= _SMALLEST_SIGMA else None

@@ -5,6 +5,7 @@ const TITLE = 18;
 const TICK = { x: 38, y: 36 };
 const MARK_ROWS = [0, 14];
 const SMALLEST_BOX = 8;
+const RADIUS = 3; // of a marker
 
 class LiveChart {
   constructor(parent) {
@@ -127,7 +128,8 @@ class LiveChart {
     const y = [Math.min(...ys), Math.max(...ys)];
     if (bars) return { x: [x[0] - 0.6, x[1] + 0.6], y: [Math.min(0, y[0]), Math.max(y[1] * 1.08, 0.01)] };
     const air = 0.06 * (y[1] - y[0]) || 0.5;
-    return { x: x[0] === x[1] ? [x[0] - 0.5, x[1] + 0.5] : x, y: range ?? [y[0] - air, y[1] + air] };
+    const low = y[0] < 0 ? y[0] - air : Math.max(0, y[0] - air);
+    return { x: x[0] === x[1] ? [x[0] - 0.5, x[1] + 0.5] : x, y: range ?? [low, y[1] + air] };
   }
 
   draw() {
@@ -150,7 +152,8 @@ class LiveChart {
     const left = Math.max(GAP.left, TITLE + 8 + Math.max(0, ...ySteps.map(({ text }) => this.context.measureText(text).width)));
     this.plot = { left, top: GAP.top, width: width - left - GAP.right, height: height - GAP.top - GAP.bottom };
     this.drawAxes(ySteps, styles.getPropertyValue("--st-border-color") || "#ccc");
-    this.clipped(() => (this.data.bars ? this.drawBars() : this.data.series.forEach((series) => this.drawLine(series))));
+    const drawing = () => (this.data.bars ? this.drawBars() : this.data.series.forEach((series) => this.drawLine(series)));
+    this.clipped(drawing, this.zoom ? 0 : RADIUS);
     this.drawMarks();
     this.drawPointer();
     this.root.dataset.redraws = ++this.redraws;
@@ -176,11 +179,12 @@ class LiveChart {
     return low + (1 - (pixel - this.plot.top) / this.plot.height) * (high - low);
   }
 
-  clipped(drawing) {
+  // To the frame, and `air` pixels around it.
+  clipped(drawing, air = 0) {
     const { left, top, width, height } = this.plot;
     this.context.save();
     this.context.beginPath();
-    this.context.rect(left, top, width, height);
+    this.context.rect(left - air, top - air, width + 2 * air, height + 2 * air);
     this.context.clip();
     drawing();
     this.context.restore();
@@ -235,7 +239,7 @@ class LiveChart {
     if (x.length > 2) return;
     x.forEach((value, i) => {
       context.beginPath();
-      context.arc(this.scaleX(value), this.scaleY(y[i]), 3, 0, 2 * Math.PI);
+      context.arc(this.scaleX(value), this.scaleY(y[i]), RADIUS, 0, 2 * Math.PI);
       context.fill();
     });
   }

@@ -102,32 +102,31 @@ class PosteriorPad {
     event.preventDefault();
     this.arrive();
     const [j, sign] = axis;
-    if (event.shiftKey) this.q.sigma[j] *= Math.exp(0.05 * sign);
-    else this.q.mu[j] += (0.01 * sign) * (this.data.window[1] - this.data.window[0]);
-    this.keep();
+    if (event.shiftKey) this.put("sigma", j, this.q.sigma[j] * Math.exp(0.05 * sign));
+    else this.put("mu", j, this.q.mu[j] + 0.01 * sign * (this.data.window[1] - this.data.window[0]));
     this.draw();
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.commit(), REST_MS);
   }
 
   drag(place) {
-    if (this.handle === "mu") this.q.mu = place.map((value, j) => value - this.grip[j]);
+    if (this.handle === "mu") place.forEach((value, j) => this.put("mu", j, value - this.grip[j]));
     else {
       const j = this.handle;
-      this.q.sigma[j] = place[j] - this.grip[j] - this.stem() - this.q.mu[j];
+      this.put("sigma", j, place[j] - this.grip[j] - this.stem() - this.q.mu[j]);
     }
-    this.keep();
     this.waiting ??= requestAnimationFrame(() => {
       this.waiting = null;
       this.draw();
     });
   }
 
-  // μ stays within the window, σ between a 300th and a half of its width.
-  keep() {
-    const [x0, x1, y0, y1] = this.data.window;
-    this.q.mu = [Math.min(Math.max(this.q.mu[0], x0), x1), Math.min(Math.max(this.q.mu[1], y0), y1)];
-    this.q.sigma = this.q.sigma.map((value) => Math.min(Math.max(value, (x1 - x0) / 300), (x1 - x0) / 2));
+  // μ stays within the window, σ between a 300th and a half of its width, and within what Python believes; one that
+  // lies beyond goes no farther out.
+  put(part, j, value) {
+    const [from, to] = this.data.window.slice(2 * j, 2 * j + 2), now = this.q[part][j];
+    const [low, high] = part === "mu" ? [from, to] : [(to - from) / 300, Math.min((to - from) / 2, this.data.largest)];
+    this.q[part][j] = Math.min(Math.max(value, Math.min(low, now)), Math.max(high, now));
   }
 
   commit() {
@@ -368,7 +367,9 @@ class PosteriorPad {
     this.root.dataset.sum = terms.sum;
     this.root.dataset.handles = JSON.stringify(this.handles().map(([, px, py]) => [px, py])); // of μ, σ₁, σ₂ on the canvas
     const pair = (values) => `(${values.map((value) => decimals(value, 3)).join(", ")})`;
-    this.caption.textContent = `Decoded at μ = ${pair(mu)}, σ = ${pair(sigma)}`;
+    const beyond = mu[0] < x0 || mu[0] > x1 || mu[1] < y0 || mu[1] > y1;
+    this.caption.textContent = `${beyond ? "Not decoded: beyond what is drawn," : "Decoded at"} μ = ${pair(mu)}, σ = ${pair(sigma)}`;
+    this.picture.canvas.style.visibility = beyond ? "hidden" : "visible";
     this.canvas.setAttribute("aria-label",
       `True posterior and q with μ ${pair(mu)}, σ ${pair(sigma)}; ELBO ${nats(terms.elbo)}, gap ${nats(terms.gap)}`);
     const column = Math.round(((mu[0] - x0) / (x1 - x0)) * (side - 1));

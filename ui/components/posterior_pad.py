@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import streamlit as st
 
-from ui.components.gaussian import Gaussian, read_gaussian
+from ui.components.gaussian import LARGEST_SIGMA, Gaussian, read_gaussian
 from ui.components.scripts import script, style
 from ui.components.sheets import packed, sheet
 
@@ -68,5 +68,6 @@ def posterior_pad_props(
         "encoder": {"mu": list(encoder.mu), "sigma": list(encoder.sigma)},
         "left": {"mu": list(left.mu), "sigma": list(left.sigma)},
         "numbers": dict(numbers),
+        "largest": LARGEST_SIGMA,
         "walk": [] if view.walk is None else view.walk.tolist(),
     }
