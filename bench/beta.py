@@ -29,7 +29,7 @@ def _trained(folder: Path, dataset: str, latent_dim: int, epochs: int, **choice:
     from vae_core.checkpoint import load
     from vae_core.model import ModelConfig
     from vae_core.run_config import RunConfig
-    from vae_core.train import TrainConfig
+    from vae_core.train_config import TrainConfig
     from vae_core.worker import train_run
 
     shape = data.load(dataset).image_shape
@@ -73,7 +73,8 @@ def time_ratio(dataset: str, latent_dim: int) -> float:
     """Seconds a training step of the one model, over those of an ordinary model: the median of turns."""
     from vae_core import data
     from vae_core.model import ModelConfig
-    from vae_core.train import TrainConfig, Trainer
+    from vae_core.train import Trainer
+    from vae_core.train_config import TrainConfig
 
     images = data.load(dataset)
     trainers = [

@@ -46,7 +46,7 @@ def stage_factor(done: float) -> float:
 
 def _configs(objective: str, k: int, epochs: int, batch_size: int, learning_rate: float, seed: int):
     from vae_core.model import ModelConfig
-    from vae_core.train import TrainConfig
+    from vae_core.train_config import TrainConfig
 
     model = ModelConfig((1, 28, 28), 50, widths=(200, 200), activation="tanh")
     train = TrainConfig(

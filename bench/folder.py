@@ -79,7 +79,8 @@ def _trainer(dataset: Any) -> Any:
     import torch
 
     from vae_core.model import ModelConfig
-    from vae_core.train import TrainConfig, Trainer
+    from vae_core.train import Trainer
+    from vae_core.train_config import TrainConfig
 
     model = ModelConfig(dataset.image_shape, 20, widths=(400,))
     return Trainer(model, TrainConfig(epochs=1), dataset, torch.device("cpu"))

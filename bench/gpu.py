@@ -25,7 +25,8 @@ from bench.step import CONVOLUTIONS, MLP, ours, plain
 from vae_core import data, device, runs
 from vae_core.model import ModelConfig
 from vae_core.run_config import RunConfig
-from vae_core.train import TrainConfig, Trainer
+from vae_core.train import Trainer
+from vae_core.train_config import TrainConfig
 from vae_core.worker import train_run
 
 _CASES = {

@@ -37,7 +37,7 @@ from vae_core import data, runs
 from vae_core.model import ModelConfig
 from vae_core.run_config import RunConfig
 from vae_core.runs import Run
-from vae_core.train import TrainConfig
+from vae_core.train_config import TrainConfig
 from vae_core.trainers import launch
 
 _TIMED = ("arrival", "page", "drag", "choice", "upload")
@@ -116,7 +116,7 @@ async def _move(visitor: Visitor, shown: Shown, chance: random.Random) -> float:
     if shown.kind == "noise_map":
         return await visitor.report(shown, "dragged", {"subject": data["subject"]} | _gaussian(chance))
     if shown.kind == "posterior_pad":
-        return await visitor.report(shown, "released", {"content": data["content"]} | _gaussian(chance))
+        return await visitor.report(shown, "released", {"subject": data["content"]} | _gaussian(chance))
     if shown.kind == "selectbox":
         return await visitor.set(shown, string_value=chance.choice(message.options))
     if shown.kind == "number_input":

@@ -17,7 +17,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from bench.report import emit, machine
 from vae_core import data, device
 from vae_core.model import ModelConfig
-from vae_core.train import TrainConfig, Trainer
+from vae_core.train import Trainer
+from vae_core.train_config import TrainConfig
 
 _CASES = {
     "mnist": ({"latent_dim": 20, "widths": (400,)}, 512),

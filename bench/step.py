@@ -49,7 +49,8 @@ def ours(
     """Steps of the trainer."""
     import torch
 
-    from vae_core.train import TrainConfig, Trainer
+    from vae_core.train import Trainer
+    from vae_core.train_config import TrainConfig
 
     training = TrainConfig(epochs=100_000, batch_size=batch)
     trainer = Trainer(config, training, _dataset(config), torch.device(device), precision=precision)

@@ -151,7 +151,7 @@ def ours(seconds: float, *, watched: bool) -> dict[str, float]:
     from vae_core import runs
     from vae_core.model import ModelConfig
     from vae_core.run_config import RunConfig
-    from vae_core.train import TrainConfig
+    from vae_core.train_config import TrainConfig
     from vae_core.trainers import launch
 
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:

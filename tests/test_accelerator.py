@@ -21,7 +21,8 @@ from vae_core.model import VAE, ModelConfig
 from vae_core.pixels import pixel_cost
 from vae_core.posterior import posterior
 from vae_core.rate_distortion import beta_snapshot
-from vae_core.train import TrainConfig, Trainer
+from vae_core.train import Trainer
+from vae_core.train_config import TrainConfig
 
 CPU = torch.device("cpu")
 CONFIGS = [

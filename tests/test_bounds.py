@@ -14,7 +14,8 @@ from vae_core.bounds import SIZES, bound_curve, effective_samples, importance_we
 from vae_core.errors import UserError
 from vae_core.evaluate import binarise, per_image_terms, to_unit
 from vae_core.model import ModelConfig
-from vae_core.train import TrainConfig, Trainer
+from vae_core.train import Trainer
+from vae_core.train_config import TrainConfig
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (40, 1, 1, 3), dtype=np.uint8)
 

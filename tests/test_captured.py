@@ -12,7 +12,8 @@ from tests.toys import blobs
 from vae_core import train
 from vae_core.captured import Captured
 from vae_core.model import ModelConfig
-from vae_core.train import TrainConfig, Trainer
+from vae_core.train import Trainer
+from vae_core.train_config import TrainConfig
 
 CPU = torch.device("cpu")
 BLOBS = blobs()

@@ -22,7 +22,7 @@ from vae_core.errors import UserError
 from vae_core.evaluate import snapshot
 from vae_core.files import read_json, write_json, write_whole
 from vae_core.model import ModelConfig
-from vae_core.train import TrainConfig
+from vae_core.train_config import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 _hostile = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -17,7 +17,8 @@ from vae_core.information import split_rate
 from vae_core.latent import decode, sample_prior
 from vae_core.memorisation import nearest_distances
 from vae_core.model import VAE, ModelConfig
-from vae_core.train import TrainConfig, Trainer
+from vae_core.train import Trainer
+from vae_core.train_config import TrainConfig
 
 CHECKPOINTS = Path(__file__).resolve().parents[1] / "checkpoints"
 RANGED = sorted(path.stem for path in CHECKPOINTS.glob("*-beta.safetensors"))

@@ -23,7 +23,7 @@ from vae_core.information import split_rate
 from vae_core.model import ModelConfig
 from vae_core.rate_distortion import curve
 from vae_core.runs import Run, find
-from vae_core.train import TrainConfig
+from vae_core.train_config import TrainConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 TRAIN = ["train", "--epochs", "2", "--latent-dim", "3", "--widths", "16"]

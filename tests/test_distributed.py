@@ -22,7 +22,8 @@ from vae_core import data, distributed, evaluate, train, worker
 from vae_core.distributed import Ranks
 from vae_core.model import ModelConfig
 from vae_core.runs import Run
-from vae_core.train import Progress, TrainConfig, Trainer
+from vae_core.train import Progress, Trainer
+from vae_core.train_config import TrainConfig
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).resolve().parent.parent

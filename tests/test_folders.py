@@ -22,7 +22,8 @@ from vae_core.errors import UserError
 from vae_core.model import ModelConfig
 from vae_core.run_config import RunConfig
 from vae_core.runs import Run, create
-from vae_core.train import TrainConfig, Trainer
+from vae_core.train import Trainer
+from vae_core.train_config import TrainConfig
 from vae_core.worker import train_run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -452,7 +453,8 @@ import torch
 from vae_core import data
 from vae_core.evaluate import evaluate
 from vae_core.model import ModelConfig
-from vae_core.train import TrainConfig, Trainer
+from vae_core.train import Trainer
+from vae_core.train_config import TrainConfig
 
 def claimed():
     return int(Path("/proc/self/status").read_text().split("VmData:")[1].split()[0]) * 1024

@@ -16,7 +16,8 @@ from vae_core.likelihood import LIKELIHOODS
 from vae_core.model import ARCHITECTURES, VAE, ModelConfig
 from vae_core.objective import Terms, elbo_terms, loss
 from vae_core.run_config import RunConfig
-from vae_core.train import TrainConfig, Trainer
+from vae_core.train import Trainer
+from vae_core.train_config import TrainConfig
 from vae_core.worker import train_run
 
 RANGE = (0.01, 10.0)

@@ -25,7 +25,7 @@ from vae_core.files import read_json, write_json
 from vae_core.model import ModelConfig
 from vae_core.run_config import RunConfig
 from vae_core.runs import Run
-from vae_core.train import TrainConfig
+from vae_core.train_config import TrainConfig
 from vae_core.trainers import launch
 from vae_core.worker import train_run
 

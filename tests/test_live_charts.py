@@ -21,7 +21,7 @@ from vae_core.diagnose import diagnose
 from vae_core.model import ModelConfig
 from vae_core.run_config import RunConfig
 from vae_core.runs import Metrics, Run
-from vae_core.train import TrainConfig
+from vae_core.train_config import TrainConfig
 from vae_core.worker import train_run
 
 

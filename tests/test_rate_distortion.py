@@ -28,7 +28,7 @@ from vae_core.rate_distortion import (
 )
 from vae_core.run_config import RunConfig
 from vae_core.runs import create
-from vae_core.train import TrainConfig
+from vae_core.train_config import TrainConfig
 from vae_core.worker import train_run
 
 RANGE = (0.01, 10.0)

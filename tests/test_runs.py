@@ -26,7 +26,8 @@ from vae_core.model import ModelConfig
 from vae_core.previews import read_preview, thin_previews, write_preview
 from vae_core.run_config import RunConfig
 from vae_core.runs import Run, create, find, list_runs
-from vae_core.train import Diverged, Progress, TrainConfig, Trainer, is_tested
+from vae_core.train import Diverged, Progress, Trainer, is_tested
+from vae_core.train_config import TrainConfig
 from vae_core.trainers import launch
 from vae_core.worker import train_run
 

@@ -15,7 +15,7 @@ from vae_core import standby
 from vae_core.model import ModelConfig
 from vae_core.run_config import RunConfig
 from vae_core.runs import Run, create
-from vae_core.train import TrainConfig
+from vae_core.train_config import TrainConfig
 from vae_core.trainers import launch
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -21,7 +21,8 @@ from vae_core.evaluate import encode, evaluate
 from vae_core.information import split_rate
 from vae_core.model import ModelConfig
 from vae_core.run_config import RunConfig
-from vae_core.train import Diverged, Progress, TrainConfig, Trainer
+from vae_core.train import Diverged, Progress, Trainer
+from vae_core.train_config import TrainConfig
 
 CPU = torch.device("cpu")
 BLOBS = blobs()

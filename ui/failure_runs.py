@@ -12,7 +12,7 @@ from vae_core import data, hosted
 from vae_core.model import ModelConfig
 from vae_core.run_config import RunConfig
 from vae_core.runs import LIVE, Run
-from vae_core.train import TrainConfig
+from vae_core.train_config import TrainConfig
 
 __all__ = ["alike", "finished", "make", "on_digits"]
 

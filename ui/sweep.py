@@ -15,7 +15,7 @@ from vae_core.model import ModelConfig
 from vae_core.objective import OBJECTIVES
 from vae_core.run_config import RunConfig
 from vae_core.runs import LIVE, Run
-from vae_core.train import TrainConfig
+from vae_core.train_config import TrainConfig
 
 __all__ = ["in_progress", "landed", "notice", "progress", "sweep_form", "train_button"]
 

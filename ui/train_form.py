@@ -20,7 +20,7 @@ from vae_core.likelihood import LIKELIHOODS
 from vae_core.model import ModelConfig, count_parameters
 from vae_core.objective import OBJECTIVES
 from vae_core.run_config import RunConfig, check_new
-from vae_core.train import TrainConfig
+from vae_core.train_config import TrainConfig
 from vae_core.words import decimal
 
 __all__ = ["BETAS", "LEARNING_RATES", "PRESETS", "RATE_FALLS", "Preset", "train_form"]

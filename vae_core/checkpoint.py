@@ -10,10 +10,11 @@ import safetensors
 import torch
 from safetensors.torch import save as to_safetensors
 
-from vae_core.errors import UserError
+from vae_core.errors import UserError, check_range
 from vae_core.files import write_whole
 from vae_core.model import VAE, ModelConfig
 from vae_core.objective import kl_standard_normal
+from vae_core.train_config import TrainConfig
 
 __all__ = [
     "MAX_BYTES",
@@ -101,8 +102,6 @@ class Checkpoint:
 
 
 def _whole(record: dict[str, Any]) -> dict[str, Any]:
-    from vae_core.train import TrainConfig, check_range  # which imports this module
-
     record = _UNKNOWN | record
     train = TrainConfig(**{"dataset": ""} | record["train"])
     record |= {"train": train.to_dict(), "beta": record.get("beta", train.beta)}

@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
-from vae_core.errors import EXIT_STATUS, UserError
+from vae_core.errors import EXIT_STATUS, UserError, check_range
 
 __all__ = ["main"]
 
@@ -238,11 +238,9 @@ def _output(text: str) -> str:
 
 
 def _within(name: str, low: float, high: float) -> Callable[[str], float]:
-    """The type of an option: a number from `low` to `high`, whole where these are; see `train.check_range`."""
+    """The type of an option: a number from `low` to `high`, whole where these are; see `errors.check_range`."""
 
     def number(text: str) -> float:
-        from vae_core.train import check_range
-
         value = type(low)(text)
         check_range(name, value, low, high)
         return value

@@ -9,12 +9,12 @@ import numpy as np
 from PIL import Image
 
 from vae_core import latent
+from vae_core.errors import check_range
 from vae_core.evaluate import encode, per_image_terms
 from vae_core.export import Output, scatter, write
 from vae_core.imaging import grid
 from vae_core.model_inputs import code_of, codes, load_checkpoint, load_with_codes, read_pictures
 from vae_core.terminal import Result, bar, elbo_line
-from vae_core.train import check_range
 
 __all__ = ["embed", "interpolate", "reconstruct", "sample", "traverse"]
 

@@ -20,7 +20,8 @@ from vae_core.model import ModelConfig
 from vae_core.run_config import RunConfig
 from vae_core.runs import LIVE, Run, create, find, list_runs
 from vae_core.terminal import Result, bar, elbo_line, load_dataset
-from vae_core.train import Progress, TrainConfig, Trainer
+from vae_core.train import Progress, Trainer
+from vae_core.train_config import TrainConfig
 from vae_core.worker import assist, train_run
 
 __all__ = ["pause", "resume", "runs", "stop", "train"]

@@ -11,7 +11,7 @@ from typing import Any
 from vae_core.checkpoint import MAX_BYTES
 from vae_core.errors import UserError
 from vae_core.model import ModelConfig, count_parameters
-from vae_core.train import TrainConfig
+from vae_core.train_config import TrainConfig
 
 __all__ = ["RunConfig", "check_new"]
 

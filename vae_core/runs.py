@@ -19,10 +19,9 @@ except ModuleNotFoundError:  # Windows
     fcntl = None
 
 from vae_core.curves import entry_of
-from vae_core.errors import UserError
+from vae_core.errors import UserError, check_range
 from vae_core.files import read_json, write_json
 from vae_core.run_config import RunConfig, check_new
-from vae_core.train import check_range
 
 __all__ = [
     "LIVE",

@@ -23,7 +23,7 @@ from vae_core.checkpoint import Checkpoint, save
 from vae_core.evaluate import snapshot
 from vae_core.model import VAE
 from vae_core.run_config import RunConfig
-from vae_core.train import TrainConfig
+from vae_core.train_config import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 _BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")  # the cheapest first

@@ -26,7 +26,7 @@ from playwright.sync_api import expect
 from vae_core import runs
 from vae_core.model import ModelConfig
 from vae_core.run_config import RunConfig
-from vae_core.train import TrainConfig
+from vae_core.train_config import TrainConfig
 from vae_core.worker import train_run
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}

@@ -16,7 +16,7 @@ from vae_core.checkpoint import Checkpoint
 from vae_core.evaluate import snapshot
 from vae_core.model import ModelConfig
 from vae_core.run_config import RunConfig
-from vae_core.train import TrainConfig
+from vae_core.train_config import TrainConfig
 
 RANGED = "digits-beta"
 SECTIONS = "Curve", "Latent dimensions", "Information", "Aggregate posterior", "Disentanglement"

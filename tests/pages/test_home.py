@@ -13,7 +13,7 @@ from ui.ways import SECTIONS
 from vae_core import data, runs
 from vae_core.model import ModelConfig
 from vae_core.run_config import RunConfig
-from vae_core.train import TrainConfig
+from vae_core.train_config import TrainConfig
 from vae_core.worker import train_run
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -21,7 +21,8 @@ from vae_core.errors import UserError
 from vae_core.model import ModelConfig
 from vae_core.run_config import RunConfig
 from vae_core.runs import Run
-from vae_core.train import Diverged, TrainConfig
+from vae_core.train import Diverged
+from vae_core.train_config import TrainConfig
 from vae_core.worker import train_run
 
 ROOT = Path(__file__).resolve().parents[2]
