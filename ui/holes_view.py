@@ -165,12 +165,12 @@ def shares_sentence(trained_on: Codes | None, held_out: int, prior: float, codes
     if trained_on:
         return (
             f"q(z) is that of the {len(trained_on[0]):,} pictures that the decoder was trained on. Of the prior’s "
-            f"draws, {percent(prior)} fall into holes of this plane, {dense}; of a code each of {held_out:,} unseen "
-            f"pictures, {drawn_share(codes, held_out)} do."
+            f"draws, {percent(prior)} fall into holes of this plane, {dense}; of {held_out:,} unseen pictures’ "
+            f"codes, {drawn_share(codes, held_out)} do."
         )
     return (
         f"q(z) is that of {held_out:,} test pictures alone. Of the prior’s draws, {percent(prior)} fall into gaps "
-        f"between their codes, {dense}; of a code of each, {drawn_share(codes, held_out)} fall into gaps that the "
+        f"between their codes, {dense}; of these codes, {drawn_share(codes, held_out)} fall into gaps that the "
         "others leave. Only if that is far less are the gaps holes of the model."
     )
 
