@@ -195,7 +195,7 @@ def test_shares_of_few_draws_have_their_error_and_small_ones_are_not_none():
     assert "60,000 pictures" in sentence
     assert "under 0.1% fall into holes" in sentence
     assert "of 1,000 unseen pictures’ codes, 6.0% ± 0.8% do." in sentence
-    assert "pictures, none do." in holes_view.shares_sentence(seen, 1000, 0.018, 0.0)
+    assert "codes, none do." in holes_view.shares_sentence(seen, 1000, 0.018, 0.0)
     assert "of these codes, 20% ± 2.3% fall into gaps" in holes_view.shares_sentence(None, 297, 0.3, 0.2)
 
 
