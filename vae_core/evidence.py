@@ -203,9 +203,9 @@ def _mean(
     rule: Callable[[float, int], _Rule],
     sizes: Sequence[float],
     spread: float,
-) -> Tensor:
+) -> tuple[Tensor, Tensor]:
     """E_q[function(x, z)] (N,) of q = N(mu, L Lᵀ), mu (N, d) and L (N, d, d), by the first of the rules whose coarser
-    lattices agree to `spread`."""
+    lattices agree to `spread`, else by the last; and for which of them one did, (N,) bool."""
     mean, open_ = torch.empty_like(mu[:, 0]), torch.arange(len(mu))
     for size in sizes:
         t, weight, share = rule(size, mu.shape[1])
@@ -214,7 +214,9 @@ def _mean(
         open_ = open_[parts.amax(1) - parts.amin(1) >= spread]
         if not len(open_):
             break
-    return mean
+    agreed = torch.ones(len(mu), dtype=torch.bool)
+    agreed[open_] = False
+    return mean, agreed
 
 
 class LatentPlane:
@@ -311,7 +313,7 @@ class LatentPlane:
         scale_tril L (N, d, d). Raises UserError for images of another shape than the model's.
         """
         mu, scale_tril = mu.cpu().double(), scale_tril.cpu().double()
-        fit = _mean(
+        fit, _ = _mean(
             self.log_likelihood, self._to_unit(images), mu, scale_tril, _gauss_hermite, _ORDERS[self.d], self.spread
         )
         return (fit - GaussianPosterior(mu, scale_tril).kl()).numpy()
@@ -422,7 +424,8 @@ class TruePosteriors:
     def against(self, mu: np.ndarray, logvar: np.ndarray) -> Evidence:
         """The ELBO and the gap of any diagonal Gaussians N(mu, diag exp(logvar)), one an image: both (N, d).
 
-        Where the three numbers do not add up, both sums over q are made once more, to a tenth of the error.
+        Where the three numbers do not add up, both sums over q are made once more, to a tenth of the error, unless the
+        finest there is was not fine enough for one of them.
         """
         mu, logvar = (torch.as_tensor(np.array(part), dtype=torch.float64) for part in (mu, logvar))
         scale_tril, d = torch.diag_embed(torch.exp(0.5 * logvar)), self._plane.d
@@ -432,11 +435,12 @@ class TruePosteriors:
         rows = torch.arange(len(mu))
         for spread in (self._plane.spread, 0.1 * self._plane.spread):
             q = self._x[rows], mu[rows], scale_tril[rows]
-            reconstruction[rows] = -_mean(self._plane.log_likelihood, *q, _gauss_hermite, _ORDERS[d], spread)
-            gap[rows] = -_mean(self._log_joint, *q, _sinh_trapezoid, _STEPS_OF_Q[d], spread)
-            gap[rows] += (self._log_normaliser - entropy)[rows]
+            fit, fit_agreed = _mean(self._plane.log_likelihood, *q, _gauss_hermite, _ORDERS[d], spread)
+            joint, joint_agreed = _mean(self._log_joint, *q, _sinh_trapezoid, _STEPS_OF_Q[d], spread)
+            reconstruction[rows], gap[rows] = -fit, (self._log_normaliser - entropy)[rows] - joint
             residual = torch.as_tensor(self.log_likelihood) + reconstruction + kl - gap
-            rows = torch.where(residual.abs() > 1.5 * _AGREE[d])[0]
+            again = (residual.abs() > 1.5 * _AGREE[d])[rows] & fit_agreed & joint_agreed
+            rows = rows[again]
             if not len(rows):
                 break
         return Evidence(

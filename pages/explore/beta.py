@@ -104,7 +104,6 @@ layout.head(
 )
 entry, checkpoint = state.selected()
 if checkpoint.model.config.beta_range:
-    st.markdown("Move β, and watch what is bought.")
     strip_section(entry, checkpoint)
 else:
     one_beta_section(entry, checkpoint)
