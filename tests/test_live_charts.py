@@ -272,6 +272,12 @@ def test_overfitting_is_told_from_a_rising_loss_however_long_the_run(tmp_path, e
     assert "Overfitting" in findings(tmp_path, entries, epochs=epochs)
 
 
+def test_one_test_that_is_worse_is_no_course_of_a_long_run(tmp_path):
+    """Late in a long run tests are many epochs apart."""
+    entries = [record(30 * e, elbo=-100 + 10 * (e < 50), kl=9.0, active=12) for e in range(1, 51)]
+    assert not findings(tmp_path, entries, epochs=3_000)
+
+
 def test_a_range_of_beta_is_advised_what_it_can_follow(tmp_path):
     config = RunConfig(ModelConfig((1, 8, 8), 16, beta_range=(0.5, 10.0)), TrainConfig(epochs=20))
     collapsed = curves_of(tmp_path, [record(e, elbo=-100, kl=0.02, active=0) for e in range(1, 7)])

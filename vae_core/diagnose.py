@@ -13,7 +13,7 @@ _SILENT_NATS = 0.1
 _SETTLED, _SETTLED_STEPS = 0.3, 3000
 _FAR = 2.0
 _WORSE = 0.02
-_COURSE, _SINCE_LOWEST = 7, 5  # epochs after which a course is judged, in all and since its best
+_COURSE, _SINCE_LOWEST = 8, 6  # tests by which a course is judged, in all and from its best on: each has its noise
 
 
 @dataclass(frozen=True)
@@ -92,14 +92,14 @@ def _course(config: RunConfig, curves: Curves) -> Finding | None:
     test, train = curves.test(), curves.train()
     settled = test["epoch"] >= config.train.kl_warmup
     loss, epochs = test["loss"][settled], test["epoch"][settled]
-    if not len(epochs) or epochs[-1] - epochs[0] < _COURSE:
+    if len(loss) < _COURSE:
         return None
     best = int(np.argmin(loss))
     since, epoch = loss[best:], epochs[best]
     slack = max(0.5, _WORSE * abs(since[0]))
     steered = any(event["epoch"] >= epoch for event in curves.events)
     risen = since[-3:].mean() - since[0]
-    if steered or epochs[-1] - epoch < _SINCE_LOWEST or risen < slack:
+    if steered or len(since) < _SINCE_LOWEST or risen < slack:
         return None
     early = train["loss"][np.argsort(np.abs(train["epoch"] - epoch))[:3]]
     if train["loss"][-3:].mean() < early.mean():
